@@ -1,0 +1,1 @@
+"""Manifold capacity and geometry of every layer of a deep network."""
