@@ -1,0 +1,443 @@
+"""What a run writes per layer, gathered into the tables that people read.
+
+Every geometry job leaves two small files: a JSON object (the layer's row) and a CSV table (a row per
+manifold). This module puts them together, in an order that depends on what they say and not on the
+order in which they are given, and lays out the table that ends a run on the terminal. What each
+column holds is in ``docs/outputs.md``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+# What identifies a row, from the outside in.
+LAYER_IDENTITY = (
+    "dataset",
+    "model",
+    "weights",
+    "seed",
+    "checkpoint",
+    "epoch",
+    "split",
+    "layer",
+    "layer_index",
+    "layer_name",
+    "layer_type",
+    "output_shape",
+    "n_features",
+)
+MANIFOLD_IDENTITY = (*LAYER_IDENTITY, "class_index", "class_name")
+# `status` of a layer that has a geometry; of any other it says why there is none.
+STATUS_OK = "ok"
+# The numbers that every table has, measured or not; whatever else the geometry reports becomes a
+# column after these.
+LAYER_NUMBERS = (
+    "n_manifolds",
+    "n_points",
+    "margin",
+    "n_gaussians",
+    "solver",
+    "capacity",
+    "capacity_stderr",
+    "radius",
+    "radius_stderr",
+    "dimension",
+    "dimension_stderr",
+    "center_correlation",
+    "residual_correlation",
+    "center_rank",
+    "worst_gap",
+    "n_unconverged",
+)
+MANIFOLD_NUMBERS = (
+    "n_points",
+    "capacity",
+    "capacity_stderr",
+    "radius",
+    "radius_stderr",
+    "dimension",
+    "dimension_stderr",
+)
+# Words that may look like numbers: a digit's class is called "7".
+_WORDS = (
+    "dataset",
+    "model",
+    "weights",
+    "checkpoint",
+    "split",
+    "layer",
+    "layer_name",
+    "layer_type",
+    "output_shape",
+    "status",
+    "solver",
+    "class_name",
+)
+# Whole numbers that may be missing (pretrained weights have no epoch, a dead layer has no rank):
+# pandas would make them floats, and the tables would say "15.0".
+_WHOLE = (
+    "seed",
+    "epoch",
+    "layer_index",
+    "n_features",
+    "class_index",
+    "n_manifolds",
+    "n_points",
+    "n_gaussians",
+    "center_rank",
+    "n_unconverged",
+)
+_SPLITS = ("train", "test")
+
+# The terminal's table: its widest line, and how its numbers are written.
+TABLE_WIDTH = 100
+_QUANTITIES = ("capacity", "radius", "dimension")
+_STDERR_DIGITS = 2  # more would be noise: from 300 samples, a standard error is itself good to 4 %
+_DECIMALS_WITHOUT_STDERR = 4
+_MOST_DECIMALS = 6
+_LARGE = 1e6  # from here on a number is written in powers of ten, or it would burst its column
+
+
+def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read a table that the pipeline wrote, as it was written.
+
+    Only an empty field is a missing value, since a class may be called "null" or "007", and whole
+    numbers stay whole where some are missing.
+
+    Raises
+    ------
+    ValueError
+        If the file is empty or is not a table.
+    """
+    try:
+        frame = pd.read_csv(
+            path,
+            keep_default_na=False,
+            na_values=[""],
+            dtype=dict.fromkeys(_WORDS, "str"),
+        )
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{os.fspath(path)} is not a table ({error}); delete it and run again to have it remade"
+        ) from error
+    return _with_whole_numbers(frame)
+
+
+def collect_layers(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
+    """Gather the rows of all layers, one JSON object per file, into one table.
+
+    Parameters
+    ----------
+    paths : iterable of path
+        The files that the geometry jobs wrote, in any order.
+
+    Returns
+    -------
+    DataFrame
+        A row per layer, sorted by model, seed, epoch (a checkpoint without an epoch last), split and
+        layer index. Columns: those that identify a layer, ``status``, the numbers that every table
+        has, then whatever else the files hold, in the order of their first appearance.
+
+    Raises
+    ------
+    ValueError
+        If a file holds no JSON object, lacks something that identifies a layer, or repeats a layer
+        that another file has.
+    """
+    sources = [os.fspath(path) for path in paths]
+    return _arrange(
+        pd.DataFrame([_read_layer(source) for source in sources]),
+        sources,
+        (*LAYER_IDENTITY, "status", *LAYER_NUMBERS),
+        key=("model", "seed", "epoch", "checkpoint", "split", "layer_index"),
+    )
+
+
+def collect_manifolds(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
+    """Gather the tables of all manifolds, one CSV file per layer, into one table.
+
+    Parameters
+    ----------
+    paths : iterable of path
+        The files that the geometry jobs wrote, in any order; that of a layer without geometry has a
+        header and no rows.
+
+    Returns
+    -------
+    DataFrame
+        A row per layer and class, sorted as in `collect_layers` and then by class. Columns: those
+        that identify a layer and a class, the numbers, then whatever else the files hold.
+
+    Raises
+    ------
+    ValueError
+        If a file is empty or is no table, lacks something that identifies a manifold, or repeats a
+        manifold that another file has.
+    """
+    frames: list[pd.DataFrame] = []
+    sources: list[str] = []
+    for path in paths:
+        source = os.fspath(path)
+        frame = read_table(source)
+        _require(source, frame.columns, MANIFOLD_IDENTITY)
+        if len(frame):  # columns without values have no type, and would spoil that of the others
+            frames.append(frame)
+            sources.extend([source] * len(frame))
+    return _arrange(
+        pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(),
+        sources,
+        (*MANIFOLD_IDENTITY, *MANIFOLD_NUMBERS),
+        key=("model", "seed", "epoch", "checkpoint", "split", "layer_index", "class_index"),
+    )
+
+
+def collect_training(
+    paths: Iterable[str | os.PathLike[str]], identities: Iterable[Mapping[str, Any]]
+) -> pd.DataFrame:
+    """Gather the training tables of all runs, a row per epoch, into one table.
+
+    Parameters
+    ----------
+    paths : iterable of path
+        Tables with a column ``epoch``.
+    identities : iterable of mapping
+        For each table what it does not say itself: at least ``model`` and ``seed``. They become the
+        first columns.
+
+    Returns
+    -------
+    DataFrame
+        Sorted by model, seed and epoch.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many tables as identities, an identity or a table lacks something, or two
+        tables are of the same run.
+    """
+    frames: list[pd.DataFrame] = []
+    sources: list[str] = []
+    named = list(identities)
+    listed = [os.fspath(path) for path in paths]
+    if len(named) != len(listed):
+        raise ValueError(
+            f"{len(listed)} training tables but {len(named)} identities; give one for each table"
+        )
+    for source, identity in zip(listed, named, strict=True):
+        frame = read_table(source)
+        _require(source, frame.columns, ("epoch",))
+        _require(f"the identity of {source}", identity, ("model", "seed"))
+        frame = frame.drop(columns=[name for name in identity if name in frame.columns])
+        for position, (name, value) in enumerate(identity.items()):
+            frame.insert(position, name, value)
+        frames.append(frame)
+        sources.extend([source] * len(frame))
+    first = tuple(dict.fromkeys(name for identity in named for name in identity))
+    return _arrange(
+        pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(),
+        sources,
+        (*(first or ("model", "seed")), "epoch"),
+        key=("model", "seed", "epoch"),
+    )
+
+
+def format_table(layers: pd.DataFrame) -> str:
+    """Lay out the table of layers for a terminal, at most `TABLE_WIDTH` characters wide.
+
+    Parameters
+    ----------
+    layers : DataFrame
+        As `collect_layers` returns it.
+
+    Returns
+    -------
+    str
+        A block per model, seed, checkpoint and split; in it a line per layer with capacity, radius
+        and dimension, each with its standard error, and the correlation of the centers. A layer
+        without geometry shows its status, one whose quadratic programs did not all converge how
+        many did not.
+    """
+    if layers.empty:
+        return "No layers were measured."
+    names = [_layer_title(layer) for layer in layers["layer"]]
+    columns = [_value_column(layers, quantity) for quantity in _QUANTITIES]
+    columns.append(_correlation_column(layers))
+    titles = [*(quantity.capitalize() for quantity in _QUANTITIES), "Correlation"]
+    widths = [
+        max(len(title), *map(len, column)) for title, column in zip(titles, columns, strict=True)
+    ]
+    gap = "   "
+    name_width = min(
+        max(len("Layer"), *map(len, names)), TABLE_WIDTH - sum(widths) - len(gap) * len(widths)
+    )
+    names = [_shorten(name, name_width) for name in names]
+    head = gap.join(["Layer".ljust(name_width), *map(str.ljust, titles, widths)]).rstrip()
+    rule = "-" * (name_width + sum(widths) + len(gap) * len(widths))
+
+    lines: list[str] = []
+    block = ""
+    for row, record in enumerate(layers.to_dict("records")):
+        title = _block_title(record)
+        if title != block:
+            lines += ["", *textwrap.wrap(title, TABLE_WIDTH), rule, head, rule]
+            block = title
+        start = names[row].ljust(name_width)
+        if record["status"] == STATUS_OK:
+            cells = (
+                column[row].ljust(width) for column, width in zip(columns, widths, strict=True)
+            )
+            lines.append(gap.join([start, *cells]).rstrip())
+        else:
+            lines += textwrap.wrap(
+                f"no geometry: {record['status']}",
+                TABLE_WIDTH,
+                initial_indent=start + gap,
+                subsequent_indent=" " * (name_width + len(gap)),
+            )
+        if _is_number(record["n_unconverged"]) and record["n_unconverged"] > 0:
+            lines.append(
+                f"{'':{name_width}}{gap}! {record['n_unconverged']} quadratic programs did not converge"
+            )
+    return "\n".join([*lines[1:], "", *textwrap.wrap(_table_note(layers), TABLE_WIDTH)])
+
+
+def _read_layer(source: str) -> dict[str, Any]:
+    with open(source, encoding="utf-8") as file:
+        try:
+            row = json.load(file)
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(
+                f"{source} is not JSON ({error}); delete it and run again to have it remade"
+            ) from error
+    if not isinstance(row, dict):
+        raise ValueError(
+            f"{source} holds a {type(row).__name__} where a JSON object is due; delete it and run "
+            "again to have it remade"
+        )
+    _require(source, row, (*LAYER_IDENTITY, "status"))
+    if row["status"] == STATUS_OK:
+        _require(source, row, LAYER_NUMBERS)
+    return row
+
+
+def _require(source: str, has: Iterable[str], needed: Sequence[str]) -> None:
+    missing = [name for name in needed if name not in set(has)]
+    if missing:
+        raise ValueError(
+            f"{source} lacks {', '.join(missing)}; delete it and run again to have it remade"
+        )
+
+
+def _arrange(
+    frame: pd.DataFrame, sources: Sequence[str], first: Sequence[str], key: Sequence[str]
+) -> pd.DataFrame:
+    """Put columns and rows in their order; refuse two rows with the same key."""
+    if frame.empty:
+        return pd.DataFrame(columns=[*first])
+    keys = frame[[*key]]
+    repeated = np.flatnonzero(keys.duplicated())
+    if len(repeated):
+        second = keys.iloc[repeated[0]]
+        twins = (keys.eq(second) | (keys.isna() & second.isna())).all(axis=1)
+        raise ValueError(
+            f"{sources[int(np.flatnonzero(twins)[0])]} and {sources[repeated[0]]} are both of "
+            + ", ".join(f"{name} {second[name]}" for name in key)
+            + "; give each only once"
+        )
+    if "split" in key:
+        keys = keys.assign(split=keys["split"].map(_split_rank))
+    frame = frame.loc[keys.sort_values([*key], kind="stable", na_position="last").index]
+    frame = frame.reindex(columns=[*first, *(name for name in frame.columns if name not in first)])
+    return _with_whole_numbers(frame.reset_index(drop=True))
+
+
+def _split_rank(split: str) -> str:
+    # Train before test, and any other split after these by its name.
+    return f"{_SPLITS.index(split) if split in _SPLITS else len(_SPLITS)}{split}"
+
+
+def _with_whole_numbers(frame: pd.DataFrame) -> pd.DataFrame:
+    for name in frame.columns.intersection([*_WHOLE]):
+        values = pd.to_numeric(frame[name])
+        if (values.dropna() % 1 == 0).all():  # a mean over manifolds may not be whole
+            frame[name] = values.astype("Int64")
+    return frame
+
+
+def _layer_title(layer: str) -> str:
+    """'1_Conv2d' -> '1 Conv2d'."""
+    return layer.replace("_", " ", 1)
+
+
+def _shorten(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "~"
+
+
+def _is_number(value: object) -> bool:
+    return not pd.isna(value)  # type: ignore[call-overload]
+
+
+def _number(value: float, decimals: int) -> str:
+    return f"{value:.{decimals}f}" if abs(value) < _LARGE else f"{value:.3e}"
+
+
+def _aligned(texts: Sequence[str]) -> list[str]:
+    width = max(map(len, texts), default=0)
+    return [text.rjust(width) for text in texts]
+
+
+def _value_column(layers: pd.DataFrame, quantity: str) -> list[str]:
+    """'value ± stderr' for each row, decimal points below each other; '' without a value."""
+    values = layers[quantity].to_numpy(dtype=float, na_value=math.nan)
+    stderrs = layers[f"{quantity}_stderr"].to_numpy(dtype=float, na_value=math.nan)
+    positive = stderrs[stderrs > 0]
+    decimals = _DECIMALS_WITHOUT_STDERR
+    if len(positive):
+        leading = -math.floor(math.log10(float(np.median(positive))))
+        decimals = min(max(leading + _STDERR_DIGITS - 1, 0), _MOST_DECIMALS)
+    known = np.isfinite(values)
+    left = _aligned([_number(v, decimals) if k else "" for v, k in zip(values, known, strict=True)])
+    right = _aligned(
+        [_number(e, decimals) if k else "" for e, k in zip(stderrs, known, strict=True)]
+    )
+    return [
+        f"{value} ± {stderr}" if k else ""
+        for value, stderr, k in zip(left, right, known, strict=True)
+    ]
+
+
+def _correlation_column(layers: pd.DataFrame) -> list[str]:
+    values = layers["center_correlation"].to_numpy(dtype=float, na_value=math.nan)
+    return [_number(value, _DECIMALS_WITHOUT_STDERR) if value == value else "" for value in values]
+
+
+def _block_title(record: Mapping[Any, Any]) -> str:
+    model = f"{record['model']}, seed {record['seed']}"
+    return f"{record['dataset']}: {model}, {checkpoint_title(record)}, {record['split']} split"
+
+
+def checkpoint_title(record: Mapping[Any, Any]) -> str:
+    """'epoch 15', 'epoch 0 (untrained)', or the name of a checkpoint that has no epoch."""
+    if not _is_number(record["epoch"]):
+        return str(record["checkpoint"])
+    epoch = int(record["epoch"])
+    return f"epoch {epoch}" if epoch else "epoch 0 (untrained)"
+
+
+def _table_note(layers: pd.DataFrame) -> str:
+    note = "Capacity is the harmonic mean over the manifolds, radius and dimension are the mean"
+    measured = layers[layers["status"] == STATUS_OK]
+    samples, margins = measured["n_gaussians"].unique(), measured["margin"].unique()
+    if len(samples) == 1 and len(margins) == 1:
+        note += (
+            f"; ± is the standard error from {samples[0]:g} Gaussian samples, margin {margins[0]:g}"
+        )
+    return note + "."

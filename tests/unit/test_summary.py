@@ -1,0 +1,332 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from manifold_capacity import summary
+from manifold_capacity.summary import (
+    LAYER_IDENTITY,
+    LAYER_NUMBERS,
+    MANIFOLD_IDENTITY,
+    MANIFOLD_NUMBERS,
+    TABLE_WIDTH,
+    collect_layers,
+    collect_manifolds,
+    collect_training,
+    format_table,
+    read_table,
+)
+
+NUMBERS: dict[str, Any] = {
+    "n_manifolds": 10,
+    "n_points": 40,
+    "margin": 0.0,
+    "n_gaussians": 300,
+    "solver": "active_set",
+    "capacity": 0.123456,
+    "capacity_stderr": 0.0012,
+    "radius": 1.234567,
+    "radius_stderr": 0.011,
+    "dimension": 12.34567,
+    "dimension_stderr": 0.13,
+    "center_correlation": 0.33333,
+    "residual_correlation": 0.05,
+    "center_rank": 4,
+    "worst_gap": 1e-13,
+    "n_unconverged": 0,
+}
+
+
+def layer_row(index: int = 1, kind: str = "Conv2d", **changes: Any) -> dict[str, Any]:
+    """What a geometry job writes for one layer; a `status` among the changes makes it a dead one."""
+    epoch = changes.get("epoch", 15)
+    row = {
+        "dataset": "digits",
+        "model": "small_cnn",
+        "weights": "trained",
+        "seed": 0,
+        "checkpoint": "pretrained" if epoch is None else f"epoch-{epoch:03d}",
+        "epoch": epoch,
+        "split": "train",
+        "layer": f"{index}_{kind}",
+        "layer_index": index,
+        "layer_name": f"features.{index}",
+        "layer_type": kind,
+        "output_shape": "64x8x8",
+        "n_features": 4096,
+        "status": "ok",
+    }
+    return {**row, **({} if "status" in changes else NUMBERS), **changes}
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Any:
+    """Write rows as the geometry jobs do, a JSON file each; the paths, in the order given."""
+
+    def write_rows(*rows: dict[str, Any]) -> list[Path]:
+        paths = []
+        for row in rows:
+            paths.append(tmp_path / f"{len(list(tmp_path.iterdir()))}.json")
+            paths[-1].write_text(json.dumps(row))
+        return paths
+
+    return write_rows
+
+
+@pytest.fixture
+def write_manifolds(tmp_path: Path) -> Any:
+    """Write one layer's table of manifolds, a row per class; the path."""
+
+    def write_one(row: dict[str, Any], classes: dict[int, str]) -> Path:
+        identity = {name: row[name] for name in LAYER_IDENTITY}
+        numbers = {name: NUMBERS[name] for name in MANIFOLD_NUMBERS}
+        rows = [
+            {**identity, "class_index": index, "class_name": name, **numbers}
+            for index, name in classes.items()
+        ]
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.csv"
+        columns = [*MANIFOLD_IDENTITY, *MANIFOLD_NUMBERS]
+        pd.DataFrame(rows, columns=columns).to_csv(path, index=False)
+        return path
+
+    return write_one
+
+
+def test_layers_are_sorted_by_what_they_are_and_not_by_their_files(write: Any) -> None:
+    rows = [
+        layer_row(index, model=model, seed=seed, epoch=epoch, split=split)
+        for model in ("alexnet", "vgg16")
+        for seed in (0, 10)
+        for epoch in (0, 5, 120, None)
+        for split in ("train", "test")
+        for index in (0, 2, 11)
+    ]
+    shuffled = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))]
+    table = collect_layers(write(*shuffled))
+    names = ["model", "seed", "checkpoint", "split", "layer_index"]
+    assert table[names].to_dict("records") == [{name: row[name] for name in names} for row in rows]
+    assert list(table.index) == list(range(len(rows)))
+
+
+def test_layers_have_all_known_columns_and_then_the_others(write: Any) -> None:
+    first = layer_row(1, zulu=1.0, alpha=2.0)
+    second = layer_row(0, later=3.0)
+    table = collect_layers(write(first, second))
+    known = [*LAYER_IDENTITY, "status", *LAYER_NUMBERS]
+    assert list(table.columns) == [*known, "zulu", "alpha", "later"]
+    only_dead = collect_layers(write(layer_row(2, status="dead")))
+    assert list(only_dead.columns) == known
+
+
+def test_whole_numbers_stay_whole_beside_missing_ones(write: Any, tmp_path: Path) -> None:
+    table = collect_layers(
+        write(layer_row(1), layer_row(2, epoch=None), layer_row(3, status="dead"))
+    )
+    path = tmp_path / "layers.csv"
+    table.to_csv(path, index=False)
+    columns = dict(zip(table.columns, zip(*_cells(path), strict=True), strict=True))
+    assert columns["epoch"] == ("15", "15", "")
+    assert columns["n_manifolds"] == ("10", "", "10")
+    assert columns["n_unconverged"] == ("0", "", "0")
+    assert columns["status"] == ("ok", "dead", "ok")
+    assert columns["capacity"] == ("0.123456", "", "0.123456")
+
+
+def test_tables_come_back_as_they_were_written(write: Any, tmp_path: Path) -> None:
+    third = 1 / 3
+    table = collect_layers(
+        write(layer_row(1, capacity=third), layer_row(2, epoch=None), layer_row(3, status="dead"))
+    )
+    path = tmp_path / "layers.csv"
+    table.to_csv(path, index=False)
+    again = read_table(path)
+    pd.testing.assert_frame_equal(again, table, check_dtype=False)
+    assert again["capacity"][0] == pytest.approx(third, rel=1e-15)
+    assert again["epoch"].dtype == table["epoch"].dtype == "Int64"
+
+
+def test_mean_of_points_that_is_not_whole_is_kept(write: Any) -> None:
+    assert collect_layers(write(layer_row(n_points=39.5)))["n_points"][0] == 39.5
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"model": ', "is not JSON"),
+        ("", "is not JSON"),
+        ("[1, 2]", "holds a list where a JSON object is due"),
+    ],
+)
+def test_layer_file_that_is_no_row_is_named(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "1_Conv2d.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=rf"1_Conv2d\.json {message}.*delete it and run again"):
+        collect_layers([path])
+
+
+def test_layer_file_that_lacks_something_is_named(write: Any) -> None:
+    row = layer_row()
+    del row["split"], row["capacity_stderr"]
+    with pytest.raises(ValueError, match=r"0\.json lacks split; delete it and run again"):
+        collect_layers(write(row))
+    row["split"] = "train"
+    with pytest.raises(ValueError, match=r"1\.json lacks capacity_stderr; delete it"):
+        collect_layers(write(row))
+
+
+def test_layer_given_twice_names_both_files(write: Any) -> None:
+    paths = write(layer_row(1), layer_row(2, epoch=None), layer_row(2, epoch=None))
+    with pytest.raises(ValueError, match=r"1\.json and .*2\.json are both of .*layer_index 2;"):
+        collect_layers(paths)
+
+
+def test_no_layers_make_an_empty_table_with_its_columns() -> None:
+    assert list(collect_layers([]).columns) == [*LAYER_IDENTITY, "status", *LAYER_NUMBERS]
+    assert list(collect_manifolds([]).columns) == [*MANIFOLD_IDENTITY, *MANIFOLD_NUMBERS]
+    assert list(collect_training([], []).columns) == ["model", "seed", "epoch"]
+    assert format_table(collect_layers([])) == "No layers were measured."
+
+
+def test_manifolds_are_sorted_and_keep_their_class_names(write_manifolds: Any) -> None:
+    paths = [
+        write_manifolds(layer_row(2), {7: "007", 3: "null"}),
+        write_manifolds(layer_row(1, split="test"), {3: "null"}),
+        write_manifolds(layer_row(1, epoch=None), {3: "null", 7: "007"}),
+        write_manifolds(layer_row(3), {}),  # a layer without geometry: a header alone
+    ]
+    table = collect_manifolds(paths)
+    assert list(table.columns) == [*MANIFOLD_IDENTITY, *MANIFOLD_NUMBERS]
+    found = table[["checkpoint", "split", "layer_index", "class_index", "class_name"]]
+    assert found.to_numpy().tolist() == [
+        ["epoch-015", "train", 2, 3, "null"],
+        ["epoch-015", "train", 2, 7, "007"],
+        ["epoch-015", "test", 1, 3, "null"],
+        ["pretrained", "train", 1, 3, "null"],
+        ["pretrained", "train", 1, 7, "007"],
+    ]
+    assert table["epoch"].dtype == "Int64"
+    assert (table["radius"] == NUMBERS["radius"]).all()
+
+
+def test_manifold_tables_that_cannot_be_used_are_named(
+    tmp_path: Path, write_manifolds: Any
+) -> None:
+    empty = tmp_path / "empty.csv"
+    empty.write_text("")
+    with pytest.raises(ValueError, match=r"empty\.csv is not a table .*delete it and run again"):
+        collect_manifolds([empty])
+    ragged = tmp_path / "ragged.csv"
+    ragged.write_text("model,seed\nsmall_cnn,0\nsmall_cnn,1,2,3\n")
+    with pytest.raises(ValueError, match=r"ragged\.csv is not a table"):
+        collect_manifolds([ragged])
+    poor = tmp_path / "poor.csv"
+    poor.write_text(",".join([*LAYER_IDENTITY, "class_index"]) + "\n")
+    with pytest.raises(ValueError, match=r"poor\.csv lacks class_name;"):
+        collect_manifolds([poor])
+    path = write_manifolds(layer_row(), {1: "one"})
+    with pytest.raises(ValueError, match=r"are both of .*layer_index 1, class_index 1;"):
+        collect_manifolds([path, path])
+
+
+def test_training_tables_say_whose_they_are(tmp_path: Path) -> None:
+    paths = []
+    for name in ("late", "early"):
+        paths.append(tmp_path / f"{name}.csv")
+        paths[-1].write_text("epoch,train_loss\n0,2.5\n1,1.25\n")
+    table = collect_training(
+        paths,
+        [
+            {"dataset": "digits", "model": "b", "seed": 1},
+            {"dataset": "digits", "model": "b", "seed": 0},
+        ],
+    )
+    assert list(table.columns) == ["dataset", "model", "seed", "epoch", "train_loss"]
+    assert table["seed"].tolist() == [0, 0, 1, 1]
+    assert table["epoch"].tolist() == [0, 1, 0, 1]
+    assert table["train_loss"].tolist() == [2.5, 1.25, 2.5, 1.25]
+
+
+def test_training_tables_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text("epoch,train_loss\n0,2.5\n")
+    identity = {"model": "a", "seed": 0}
+    with pytest.raises(ValueError, match="1 training tables but 2 identities; give one for each"):
+        collect_training([path], [identity, identity])
+    with pytest.raises(ValueError, match=r"the identity of .*metrics\.csv lacks seed"):
+        collect_training([path], [{"model": "a"}])
+    with pytest.raises(ValueError, match=r"are both of model a, seed 0, epoch 0"):
+        collect_training([path, path], [identity, identity])
+    path.write_text("step,train_loss\n0,2.5\n")
+    with pytest.raises(ValueError, match=r"metrics\.csv lacks epoch"):
+        collect_training([path], [identity])
+
+
+def test_table_on_the_terminal(write: Any) -> None:
+    rows = [
+        layer_row(0, "Input", epoch=0, split="test"),
+        layer_row(11, epoch=0, split="test", capacity=0.5, capacity_stderr=0.01, dimension=9.5),
+        layer_row(0, "Input", epoch=None),
+    ]
+    assert format_table(collect_layers(write(*rows))) == (
+        "digits: small_cnn, seed 0, epoch 0 (untrained), test split\n"
+        "------------------------------------------------------------------------\n"
+        "Layer       Capacity          Radius          Dimension      Correlation\n"
+        "------------------------------------------------------------------------\n"
+        "0 Input     0.1235 ± 0.0012   1.235 ± 0.011   12.35 ± 0.13   0.3333\n"
+        "11 Conv2d   0.5000 ± 0.0100   1.235 ± 0.011    9.50 ± 0.13   0.3333\n"
+        "\n"
+        "digits: small_cnn, seed 0, pretrained, train split\n"
+        "------------------------------------------------------------------------\n"
+        "Layer       Capacity          Radius          Dimension      Correlation\n"
+        "------------------------------------------------------------------------\n"
+        "0 Input     0.1235 ± 0.0012   1.235 ± 0.011   12.35 ± 0.13   0.3333\n"
+        "\n"
+        "Capacity is the harmonic mean over the manifolds, radius and dimension are the mean; ± is the\n"
+        "standard error from 300 Gaussian samples, margin 0."
+    )
+
+
+def test_table_shows_why_a_layer_has_no_numbers_and_what_did_not_converge(write: Any) -> None:
+    status = "every activation is zero, so the manifolds coincide. " * 4
+    rows = [layer_row(1, n_unconverged=3), layer_row(2, status=status)]
+    lines = format_table(collect_layers(write(*rows))).splitlines()
+    assert lines[5].strip() == "! 3 quadratic programs did not converge"
+    assert lines[6].startswith("2 Conv2d   no geometry: every activation is zero")
+    assert " ".join(" ".join(lines[6:9]).split()) == f"2 Conv2d no geometry: {status.strip()}"
+    assert max(map(len, lines)) <= TABLE_WIDTH
+
+
+def test_table_keeps_its_width_whatever_stands_in_it(write: Any) -> None:
+    kind = "NonDynamicallyQuantizableLinear" * 3
+    huge = {"radius": 1.5e9, "radius_stderr": 2e7, "dimension_stderr": float("nan")}
+    table = collect_layers(write(layer_row(1, kind, **huge), layer_row(2)))
+    lines = format_table(table).splitlines()
+    assert max(map(len, lines)) <= TABLE_WIDTH
+    assert lines[4].startswith("1 NonDynamically")
+    assert "~" in lines[4]
+    assert "1.500e+09 ± 2.000e+07" in lines[4]
+    assert "± nan" in " ".join(lines[4].split())
+
+
+def test_table_does_not_state_settings_that_differ(write: Any) -> None:
+    note = format_table(collect_layers(write(layer_row(1), layer_row(2, margin=0.5))))
+    assert "Gaussian samples" not in note
+    assert "harmonic mean" in note
+
+
+def test_summary_does_not_import_heavy_modules() -> None:
+    import subprocess
+    import sys
+
+    code = f"import {summary.__name__}, sys; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert not {"torch", "matplotlib", "sklearn", "zarr", "cvxopt", "requests"} & set(loaded)
+
+
+def _cells(path: Path) -> list[list[str]]:
+    return [line.split(",") for line in path.read_text().splitlines()[1:]]
