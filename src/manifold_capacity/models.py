@@ -9,7 +9,7 @@ import json
 import os
 import re
 import urllib.error
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,7 @@ def check_model(name: str) -> None:
 
 
 def input_shape(
-    name: str, image_shape: tuple[int, int, int], image_size: int | None = None
+    name: str, image_shape: Sequence[int], image_size: int | None = None
 ) -> tuple[int, int, int]:
     """Shape of one image as the network gets it.
 
@@ -91,7 +91,7 @@ def input_shape(
     ----------
     name : str
         Model.
-    image_shape : tuple of int
+    image_shape : sequence of int
         (height, width, channels) of the dataset's images.
     image_size : int, optional
         Side to which images are resized.
@@ -108,7 +108,57 @@ def input_shape(
     return (channels if name == SMALL_CNN else 3, height, width)
 
 
-def build_model(name: str, *, n_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
+def network_options(
+    entry: Mapping[str, Any], *, n_classes: int, image_shape: Sequence[int]
+) -> dict[str, Any]:
+    """What the network of a model entry of the config is: name, n_classes and image_shape.
+
+    Parameters
+    ----------
+    entry : mapping
+        One of the resolved ``models``: name, weights, weights_file, image_size.
+    n_classes : int
+        Classes of the dataset. A pretrained network keeps its own number instead.
+    image_shape : sequence of int
+        (height, width, channels) of the dataset's images.
+
+    Returns
+    -------
+    dict
+        Keyword arguments of :func:`list_layers`, :func:`build_model` and :func:`initial_state`.
+    """
+    name = entry["name"]
+    check_model(name)
+    if entry["weights"] == "pretrained":
+        file = entry["weights_file"]
+        n_classes = pretrained_classes(name, None if file is None else Path(file))
+    shape = input_shape(name, image_shape, entry["image_size"])
+    return {"name": name, "n_classes": n_classes, "image_shape": shape}
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device that ``auto``, ``cpu`` or ``cuda`` means on this machine.
+
+    Raises
+    ------
+    ValueError
+        For ``cuda`` where there is none, and for an unknown name.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device: {name!r} is not known; allowed: auto, cpu, cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "the CPU only"
+        raise ValueError(
+            f"device: cuda, but torch {torch.__version__} (built for {build}) sees no CUDA GPU; "
+            "run on a machine with one (on a cluster: ask for a GPU), check that `nvidia-smi` works "
+            "and that torch is a CUDA build, or set device to auto or cpu"
+        )
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def build_model(name: str, *, n_classes: int, image_shape: Sequence[int]) -> nn.Module:
     """Build a network with fresh weights, drawn from torch's global generator.
 
     Parameters
@@ -117,7 +167,7 @@ def build_model(name: str, *, n_classes: int, image_shape: tuple[int, int, int])
         ``small_cnn`` or one of torchvision's classification constructors.
     n_classes : int
         Outputs of the last layer.
-    image_shape : tuple of int
+    image_shape : sequence of int
         (channels, height, width) of what the network gets, see :func:`input_shape`.
 
     Notes
@@ -148,7 +198,7 @@ def build_model(name: str, *, n_classes: int, image_shape: tuple[int, int, int])
     return model
 
 
-def _unfit(name: str, image_shape: tuple[int, int, int], error: Exception) -> ValueError:
+def _unfit(name: str, image_shape: Sequence[int], error: Exception) -> ValueError:
     _, height, width = image_shape
     usual = 32 if name == SMALL_CNN or name.startswith("vgg") else 224
     return ValueError(
@@ -158,9 +208,7 @@ def _unfit(name: str, image_shape: tuple[int, int, int], error: Exception) -> Va
     )
 
 
-def initial_state(
-    name: str, *, n_classes: int, image_shape: tuple[int, int, int], seed: int
-) -> State:
+def initial_state(name: str, *, n_classes: int, image_shape: Sequence[int], seed: int) -> State:
     """Weights of an untrained network: they depend on the seed and on nothing else.
 
     torch's global generator is left as it was.
@@ -199,7 +247,7 @@ def pretrained_state(
     name: str,
     weights_file: Path | None = None,
     *,
-    image_shape: tuple[int, int, int] = (3, 224, 224),
+    image_shape: Sequence[int] = (3, 224, 224),
 ) -> State:
     """Pretrained weights, from a file or torchvision's (its cache, else a download).
 
@@ -210,7 +258,7 @@ def pretrained_state(
     weights_file : Path, optional
         ``.safetensors``, or a state dict saved by torch (read with ``weights_only``). Without it:
         torchvision's ``DEFAULT`` weights for this model.
-    image_shape : tuple of int
+    image_shape : sequence of int
         (channels, height, width) of what the network gets. The weights of vision transformers hold
         for one image size only.
 
@@ -331,19 +379,27 @@ def save_state(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, A
     os.replace(temporary, path)
 
 
-def load_state(path: Path) -> tuple[State, dict[str, Any]]:
-    """Read what :func:`save_state` wrote: the weights and the metadata."""
+def load_metadata(path: Path) -> dict[str, Any]:
+    """Read what :func:`save_state` wrote about the weights, without reading them."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = (file.metadata() or {}).get(_METADATA_KEY)
-        state = load_file(path)
     except (SafetensorError, OSError) as error:
         raise ValueError(
             f"{path} is not a whole safetensors file ({error}); delete it and run again"
         ) from error
     if metadata is None:
         raise ValueError(f"{path} is not a checkpoint of this project: its metadata are missing")
-    return state, json.loads(metadata)
+    loaded: dict[str, Any] = json.loads(metadata)
+    return loaded
+
+
+def load_state(path: Path) -> tuple[State, dict[str, Any]]:
+    """Read what :func:`save_state` wrote: the weights and the metadata."""
+    metadata = load_metadata(path)
+    # Copies: what safetensors maps from the file lies at other addresses than what torch allocates,
+    # and vectorised sums may differ in the last bit with the alignment of their operands.
+    return {key: tensor.clone() for key, tensor in load_file(path).items()}, metadata
 
 
 def load_model(path: Path) -> tuple[nn.Module, dict[str, Any]]:
@@ -352,8 +408,8 @@ def load_model(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     Parameters
     ----------
     path : Path
-        Written by :func:`save_state` with, at least, these metadata: ``model`` (name), ``n_classes``,
-        ``image_shape`` (channels, height, width) and ``weights`` (trained, random or pretrained).
+        Written by :func:`save_state` with the metadata ``network`` (what :func:`network_options`
+        gives) and, if the weights are pretrained, ``weights: pretrained``.
 
     Returns
     -------
@@ -361,16 +417,16 @@ def load_model(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     metadata : dict
     """
     state, metadata = load_state(path)
-    name, image_shape = metadata["model"], tuple(metadata["image_shape"])
-    model = _meta_model(name, n_classes=metadata["n_classes"], image_shape=image_shape)
+    network = metadata["network"]
+    model = _meta_model(**network)
     model.load_state_dict(state, assign=True)
-    if name in ("googlenet", "inception_v3"):
+    if network["name"] in ("googlenet", "inception_v3"):
         # Their published weights expect the normalization of an older framework and convert to it.
-        model.transform_input = metadata["weights"] == "pretrained"
+        model.transform_input = metadata.get("weights") == "pretrained"  # type: ignore[assignment]
     return model.eval(), metadata
 
 
-def _meta_model(name: str, *, n_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
+def _meta_model(name: str, *, n_classes: int, image_shape: Sequence[int]) -> nn.Module:
     """A network without weights: nothing is drawn and nothing is allocated where that can be had.
 
     Some constructors compute with tensors while they build and can't do so without their values;
@@ -385,7 +441,7 @@ def _meta_model(name: str, *, n_classes: int, image_shape: tuple[int, int, int])
             return build_model(name, n_classes=n_classes, image_shape=image_shape).to("meta")
 
 
-def list_layers(name: str, *, n_classes: int, image_shape: tuple[int, int, int]) -> list[Layer]:
+def list_layers(name: str, *, n_classes: int, image_shape: Sequence[int]) -> list[Layer]:
     """The layers of a model by its name alone: needs no weights and computes nothing.
 
     See :func:`find_layers`.
@@ -405,14 +461,14 @@ def leaf_modules(model: nn.Module) -> list[tuple[int, str, nn.Module]]:
     return [(index, name, module) for index, (name, module) in enumerate(leaves, start=1)]
 
 
-def find_layers(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Layer]:
+def find_layers(model: nn.Module, image_shape: Sequence[int]) -> list[Layer]:
     """The table of layers: the input, then every leaf module that runs in a forward pass.
 
     Parameters
     ----------
     model : nn.Module
         On any device; on torch's meta device this costs nothing.
-    image_shape : tuple of int
+    image_shape : sequence of int
         (channels, height, width) of what the network gets.
 
     Returns

@@ -1,0 +1,507 @@
+"""Training: the recipe as data, a table of metrics, checkpoints, and a run that survives its end.
+
+Nothing random has a state: the order of the images depends on (seed, epoch), augmentation and dropout
+on (seed, epoch, step). A run that was killed therefore needs only the weights, the momentum and its
+place in the epoch to go on as if nothing had happened; on the CPU, with the same number of threads,
+its final weights are the same to the bit.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import logging
+import math
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from manifold_capacity.augment import Preprocess, augment_batch, seeded_generator, to_batch
+from manifold_capacity.models import (
+    load_metadata,
+    load_model,
+    load_state,
+    resolve_device,
+    save_state,
+)
+from manifold_capacity.provenance import source_digest
+
+logger = logging.getLogger(__name__)
+
+COLUMNS = (
+    "epoch",
+    "train_loss",
+    "train_accuracy",
+    "test_loss",
+    "test_accuracy",
+    "learning_rate",
+)
+
+# What each stream of random numbers is for; the last word of its key.
+_SHUFFLE, _AUGMENT, _DROPOUT = 1, 2, 3
+
+# The end of an epoch is saved if that takes at most this share of the time since the last save.
+_SAVE_SHARE = 0.05
+
+# Steps between two looks at the loss: each look waits for the device.
+_LOOK_EVERY = 50
+
+_STATE_FILE = "state.safetensors"
+
+
+class DivergedError(ValueError):
+    """The loss is no longer a number."""
+
+
+class InterruptedTrainingError(RuntimeError):
+    """A signal asked the run to stop; what it had reached is saved."""
+
+
+@dataclass
+class _State:
+    """Where a run is: in `epoch`, of which `step` steps are done, with these sums so far."""
+
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    n_correct: int = 0
+    n_seen: int = 0
+    rows: list[dict[str, float | int | None]] = field(default_factory=list)
+
+
+def train(
+    initial: Path,
+    train_data: tuple[np.ndarray, np.ndarray],
+    test_data: tuple[np.ndarray, np.ndarray],
+    *,
+    recipe: Mapping[str, Any],
+    seed: int,
+    preprocess: Preprocess,
+    checkpoints: Mapping[int, Path],
+    metrics: Path,
+    resume: Path,
+    device: str = "auto",
+    save_every_s: float = 120.0,
+) -> None:
+    """Train a network from a checkpoint, or go on with a training that was interrupted.
+
+    Parameters
+    ----------
+    initial : Path
+        Checkpoint to start from; its metadata say which network it is.
+    train_data, test_data : (images, labels)
+        images uint8 (n_images, height, width, n_channels), may be memory-mapped; labels int
+        (n_images,).
+    recipe : mapping
+        The resolved ``training`` section: epochs, optimizer (``sgd``), learning_rate, momentum,
+        weight_decay, schedule (``constant``, or ``cosine``: the learning rate falls to 0 over the
+        whole training, step by step), batch_size, augment (see :func:`augment_batch`).
+    seed : int
+        Of the order of the images, augmentation and dropout.
+    preprocess : Preprocess
+    checkpoints : mapping of int to Path
+        Epoch (0: before training) to the file its weights go to.
+    metrics : Path
+        CSV, a row per epoch: epoch, train_loss, train_accuracy (means over the epoch as the images
+        were seen: augmented, with dropout, while the weights moved; empty at epoch 0), test_loss,
+        test_accuracy (after the epoch), learning_rate (of its last step). Rewritten after each epoch.
+    resume : Path
+        Folder for what an interrupted run needs to go on; removed after success. Neither
+        ``metrics`` nor ``checkpoints`` should lie in it.
+    device : str
+        ``auto``, ``cpu`` or ``cuda``.
+    save_every_s : float
+        Seconds between two saves in mid-epoch. The end of an epoch is saved sooner, if cheap.
+
+    Raises
+    ------
+    DivergedError
+        If the loss is NaN or infinite.
+    InterruptedTrainingError
+        After SIGTERM or SIGINT, once the state is saved.
+    ValueError
+        For labels that the network has no output for, and whatever else can't be trained.
+
+    Notes
+    -----
+    A last batch of a single image is left out: batch normalization can't normalize one value.
+    """
+    run = _Run(
+        initial=initial,
+        train_data=train_data,
+        test_data=test_data,
+        recipe=recipe,
+        seed=seed,
+        preprocess=preprocess,
+        checkpoints=checkpoints,
+        metrics=metrics,
+        resume=resume,
+        device=resolve_device(device),
+        save_every_s=save_every_s,
+    )
+    cuda = [run.device] if run.device.type == "cuda" else []
+    with _signals() as received, torch.random.fork_rng(devices=cuda):
+        run.to_the_end(received)
+
+
+class _Run:
+    def __init__(
+        self,
+        *,
+        initial: Path,
+        train_data: tuple[np.ndarray, np.ndarray],
+        test_data: tuple[np.ndarray, np.ndarray],
+        recipe: Mapping[str, Any],
+        seed: int,
+        preprocess: Preprocess,
+        checkpoints: Mapping[int, Path],
+        metrics: Path,
+        resume: Path,
+        device: torch.device,
+        save_every_s: float,
+    ) -> None:
+        self.recipe, self.seed, self.preprocess = recipe, seed, preprocess
+        self.checkpoints, self.metrics, self.resume = checkpoints, metrics, resume
+        self.device, self.save_every_s = device, save_every_s
+        self.images, self.labels = train_data
+        self.test_images, self.test_labels = test_data
+        model, self.metadata = load_model(initial)
+        self._check()
+        self.model = model.to(device)
+        self.optimizer = torch.optim.SGD(
+            self.model.parameters(),
+            lr=recipe["learning_rate"],
+            momentum=recipe["momentum"],
+            weight_decay=recipe["weight_decay"],
+        )
+        self.batch_size: int = recipe["batch_size"]
+        n_images = len(self.labels)
+        self.n_steps = math.ceil(n_images / self.batch_size)
+        if n_images % self.batch_size == 1:
+            self.n_steps -= 1
+        self.digest = self._digest(initial)
+        self.state = _State()
+        self.last_save = time.monotonic()
+        self.save_took = 0.0
+
+    def _check(self) -> None:
+        recipe, n_classes = self.recipe, self.metadata["network"]["n_classes"]
+        if recipe["optimizer"] != "sgd":
+            raise ValueError(f"training.optimizer: {recipe['optimizer']!r}; allowed: sgd")
+        if recipe["schedule"] not in ("constant", "cosine"):
+            raise ValueError(
+                f"training.schedule: {recipe['schedule']!r}; allowed: constant, cosine"
+            )
+        for split, labels in (("train", self.labels), ("test", self.test_labels)):
+            if len(labels) < 2:
+                raise ValueError(
+                    f"the {split} split has {len(labels)} images; training needs at least 2"
+                )
+            if labels.min() < 0 or labels.max() >= n_classes:
+                raise ValueError(
+                    f"the {split} labels run from {labels.min()} to {labels.max()}, but the network "
+                    f"has {n_classes} outputs, for labels 0 to {n_classes - 1}"
+                )
+        late = [epoch for epoch in self.checkpoints if not 0 <= epoch <= recipe["epochs"]]
+        if late:
+            raise ValueError(
+                f"checkpoints: {late[0]}, but training.epochs is {recipe['epochs']}; "
+                f"allowed: 0 to {recipe['epochs']}"
+            )
+
+    def _digest(self, initial: Path) -> str:
+        """Everything that the final weights depend on, and what an earlier state must agree with."""
+        digest = hashlib.sha256()
+        about = {
+            "recipe": dict(self.recipe),
+            "seed": self.seed,
+            "preprocess": vars(self.preprocess),
+            "checkpoints": sorted(self.checkpoints),
+            "torch": torch.__version__,
+            "device": self.device.type,
+            "code": source_digest("training"),
+        }
+        digest.update(json.dumps(about, sort_keys=True).encode())
+        with open(initial, "rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+        for array in (self.images, self.labels, self.test_images, self.test_labels):
+            digest.update(repr((array.shape, array.dtype.str)).encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()[:16]
+
+    # The run
+
+    def to_the_end(self, received: list[int]) -> None:
+        self._restore()
+        state, epochs = self.state, self.recipe["epochs"]
+        with tqdm(
+            total=epochs * self.n_steps,
+            initial=max(0, state.epoch - 1) * self.n_steps + state.step,
+            unit="step",
+            disable=not sys.stderr.isatty(),
+        ) as bar:
+            while state.epoch <= epochs:
+                started, from_step = time.monotonic(), state.step
+                if state.epoch > 0:
+                    self._train_epoch(bar, received)
+                row = self._evaluate(received)
+                state.rows.append(row)
+                self._write_metrics()
+                seconds = time.monotonic() - started
+                logger.info("%s", _line(row, epochs, seconds, state.step - from_step))
+                bar.set_description(f"test accuracy {row['test_accuracy']:.4f}")
+                if state.epoch in self.checkpoints:
+                    self._save_checkpoint(self._kept(state.epoch))
+                state.epoch, state.step = state.epoch + 1, 0
+                state.loss_sum, state.n_correct, state.n_seen = 0.0, 0, 0
+                if state.epoch <= epochs and self.save_took <= _SAVE_SHARE * self._unsaved_s():
+                    self._save()
+                self._stop_if_asked(received)
+        self._deliver()
+
+    def _train_epoch(self, bar: Any, received: list[int]) -> None:
+        state = self.state
+        order = np.random.default_rng([self.seed, state.epoch, 0, _SHUFFLE]).permutation(
+            len(self.labels)
+        )
+        self.model.train()
+        loss_sum = torch.tensor(state.loss_sum, dtype=torch.float64, device=self.device)
+        n_correct = torch.tensor(state.n_correct, device=self.device)
+
+        def settle() -> None:
+            state.loss_sum, state.n_correct = loss_sum.item(), int(n_correct.item())
+            if not math.isfinite(state.loss_sum):
+                raise DivergedError(
+                    f"training diverged: the loss is {state.loss_sum} in epoch {state.epoch} by step "
+                    f"{state.step} of {self.n_steps}; lower training.learning_rate "
+                    f"(now {self.recipe['learning_rate']}), or check the images' normalization"
+                )
+
+        while state.step < self.n_steps:
+            chosen = order[state.step * self.batch_size : (state.step + 1) * self.batch_size]
+            loss, correct = self._step(chosen)
+            loss_sum += loss.double() * len(chosen)
+            n_correct += correct
+            state.step += 1
+            state.n_seen += len(chosen)
+            bar.update()
+            due = self._unsaved_s() >= self.save_every_s
+            if received or due or state.step % _LOOK_EVERY == 0 or state.step == self.n_steps:
+                settle()
+            if due:
+                self._save()
+            self._stop_if_asked(received)
+
+    def _step(self, chosen: np.ndarray) -> tuple[Tensor, Tensor]:
+        """One step of gradient descent on these images: (mean loss, number of correct answers)."""
+        state, recipe = self.state, self.recipe
+        images = to_batch(self.images[chosen], self.device)
+        labels = torch.from_numpy(self.labels[chosen]).to(self.device)
+        generator = seeded_generator(self.seed, state.epoch, state.step, _AUGMENT)
+        images = self.preprocess(augment_batch(images, generator, **recipe["augment"]))
+        dropout = seeded_generator(self.seed, state.epoch, state.step, _DROPOUT).initial_seed()
+        torch.default_generator.manual_seed(dropout)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(dropout)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate()
+        self.optimizer.zero_grad()
+        outputs = self.model(images)
+        loss = F.cross_entropy(outputs, labels)
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach(), (outputs.argmax(1) == labels).sum()
+
+    def _learning_rate(self) -> float:
+        """The learning rate of the step that comes next."""
+        rate: float = self.recipe["learning_rate"]
+        if self.recipe["schedule"] == "constant":
+            return rate
+        done = (self.state.epoch - 1) * self.n_steps + self.state.step
+        return rate * 0.5 * (1 + math.cos(math.pi * done / (self.recipe["epochs"] * self.n_steps)))
+
+    def _evaluate(self, received: list[int]) -> dict[str, float | int | None]:
+        """The row of the metrics for the epoch that is done."""
+        state = self.state
+        self.model.eval()
+        loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
+        n_correct = torch.zeros((), dtype=torch.long, device=self.device)
+        # Without gradients, twice the batch that training holds takes less memory than training.
+        size = 2 * self.batch_size
+        with torch.no_grad():
+            for start in range(0, len(self.test_labels), size):
+                images = to_batch(self.test_images[start : start + size], self.device)
+                labels = torch.from_numpy(np.array(self.test_labels[start : start + size]))
+                labels = labels.to(self.device)
+                outputs = self.model(self.preprocess(images))
+                loss_sum += F.cross_entropy(outputs, labels, reduction="sum").double()
+                n_correct += (outputs.argmax(1) == labels).sum()
+                self._stop_if_asked(received)
+        trained = state.epoch > 0
+        if trained:
+            state.step -= 1
+            learning_rate = self._learning_rate()
+            state.step += 1
+        return {
+            "epoch": state.epoch,
+            "train_loss": state.loss_sum / state.n_seen if trained else None,
+            "train_accuracy": state.n_correct / state.n_seen if trained else None,
+            "test_loss": loss_sum.item() / len(self.test_labels),
+            "test_accuracy": n_correct.item() / len(self.test_labels),
+            "learning_rate": learning_rate if trained else None,
+        }
+
+    # What it leaves behind
+
+    def _kept(self, epoch: int) -> Path:
+        """A checkpoint's place until the run is done."""
+        return self.resume / f"epoch-{epoch:03d}.safetensors"
+
+    def _save_checkpoint(self, path: Path) -> None:
+        metadata = {
+            **self.metadata,
+            "weights": "trained" if self.state.epoch else self.metadata.get("weights", "random"),
+            "epoch": self.state.epoch,
+            "seed": self.seed,
+            "recipe_digest": self.digest,
+            "torch": torch.__version__,
+        }
+        save_state(self.model.state_dict(), path, metadata)
+
+    def _write_metrics(self) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.state.rows)
+        self.metrics.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.metrics.with_name(self.metrics.name + ".tmp")
+        temporary.write_text(text.getvalue())
+        os.replace(temporary, self.metrics)
+
+    def _deliver(self) -> None:
+        """Put everything in its place, then forget how to resume: in this order, for a kill between."""
+        self._write_metrics()
+        for epoch, path in self.checkpoints.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(path.name + ".tmp")
+            shutil.copyfile(self._kept(epoch), temporary)
+            os.replace(temporary, path)
+        self._forget()
+
+    # What it needs to go on
+
+    def _unsaved_s(self) -> float:
+        return time.monotonic() - self.last_save
+
+    def _save(self) -> None:
+        started = time.monotonic()
+        tensors = {f"model.{key}": value for key, value in self.model.state_dict().items()}
+        for name, parameter in self.model.named_parameters():
+            momentum = self.optimizer.state.get(parameter, {}).get("momentum_buffer")
+            if momentum is not None:
+                tensors[f"momentum.{name}"] = momentum
+        save_state(
+            tensors,
+            self.resume / _STATE_FILE,
+            {"state": asdict(self.state), "recipe_digest": self.digest},
+        )
+        self.last_save = time.monotonic()
+        self.save_took = self.last_save - started
+
+    def _restore(self) -> None:
+        """Go on from the saved state if it is one of this very run; start over, aloud, if not."""
+        path = self.resume / _STATE_FILE
+        if not path.exists():
+            self._forget()
+            return
+        try:
+            tensors, metadata = load_state(path)
+            if metadata["recipe_digest"] != self.digest:
+                raise ValueError(
+                    f"{path} is the state of a training with another recipe, seed, data, code or device"
+                )
+            kept = [epoch for epoch in self.checkpoints if epoch < metadata["state"]["epoch"]]
+            for epoch in kept:
+                if load_metadata(self._kept(epoch))["recipe_digest"] != self.digest:
+                    raise ValueError(f"{self._kept(epoch)} belongs to another training")
+        except ValueError as error:
+            logger.warning("%s; starting over", error)
+            self._forget()
+            return
+        momentum = {
+            key.removeprefix("momentum."): tensors.pop(key)
+            for key in list(tensors)
+            if key.startswith("momentum.")
+        }
+        self.model.load_state_dict({key.removeprefix("model."): t for key, t in tensors.items()})
+        for name, parameter in self.model.named_parameters():
+            if name in momentum:
+                self.optimizer.state[parameter]["momentum_buffer"] = momentum[name].to(self.device)
+        self.state = _State(**metadata["state"])
+        logger.info(
+            "resuming from %s: epoch %d, step %d of %d",
+            path,
+            self.state.epoch,
+            self.state.step,
+            self.n_steps,
+        )
+
+    def _forget(self) -> None:
+        """Remove the folder's files of ours; the state first, without which the others mean nothing."""
+        if self.resume.is_dir():
+            for pattern in (_STATE_FILE, "*.safetensors", "*.safetensors.tmp"):
+                for path in self.resume.glob(pattern):
+                    path.unlink()
+            if not any(self.resume.iterdir()):
+                self.resume.rmdir()
+
+    def _stop_if_asked(self, received: list[int]) -> None:
+        if received:
+            self._save()
+            name = signal.Signals(received[0]).name
+            raise InterruptedTrainingError(
+                f"{name}: stopped in epoch {self.state.epoch} after step {self.state.step} of "
+                f"{self.n_steps}; the state is saved in {self.resume}, run again to go on"
+            )
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collect SIGTERM and SIGINT instead of dying of them; only a process's main thread can."""
+    received: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _line(row: Mapping[str, Any], epochs: int, seconds: float, n_steps: int) -> str:
+    text = f"epoch {row['epoch']}/{epochs}: "
+    if row["train_loss"] is not None:
+        text += f"train loss {row['train_loss']:.4f}, accuracy {row['train_accuracy']:.4f}; "
+    text += f"test loss {row['test_loss']:.4f}, accuracy {row['test_accuracy']:.4f}; "
+    return text + f"{n_steps} steps in {seconds:.1f} s"
