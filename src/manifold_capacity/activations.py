@@ -1,0 +1,562 @@
+"""The store of activations: one zarr array per layer, axes (manifold, point, feature).
+
+Written in one pass by one writer, one forward pass at a time: each layer's part of a batch is a whole
+shard, written from within the forward pass, so that memory holds one batch and one such part. Read by
+blocks of features, checked: a chunk that is damaged or missing is an error, never a fill value.
+"""
+
+import errno
+import hashlib
+import logging
+import math
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import zarr
+from google_crc32c import value as crc32c
+from torch import Tensor, nn
+from tqdm import tqdm
+from zarr.codecs import BytesCodec, Crc32cCodec
+
+from manifold_capacity.augment import Preprocess, augment_batch, seeded_generator, to_batch
+from manifold_capacity.layers import Layer
+from manifold_capacity.models import leaf_modules, resolve_device
+
+logger = logging.getLogger(__name__)
+
+STORE = "activations.zarr"
+FORMAT_VERSION = 1
+DTYPES = ("float32", "float16")
+_SPLITS = ("train", "test")
+
+# One layer's part of a batch. Handing it to zarr takes about three times as much memory.
+_MAX_ROW_BYTES = 128 * 2**20
+
+# Features of an inner chunk: enough for fast reading (a chunk costs about 0.2 ms whatever its size),
+# yet so few that one block of features of all points, what the reader holds, stays below the bound.
+_MAX_CHUNK_FEATURES = 4096
+_MIN_CHUNK_FEATURES = 256
+_MAX_BLOCK_BYTES = 80 * 2**20
+
+# A shard ends in the place and length of each inner chunk (two 8-byte numbers) and their checksum.
+_INDEX_ENTRY_BYTES = 16
+_CHECKSUM_BYTES = 4
+_NEVER_WRITTEN = 2**64 - 1
+
+
+class StoreError(ValueError):
+    """A store of activations that is missing, incomplete, damaged, or doesn't fit on the disk."""
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """How one layer's array is cut: shards of (1, points, n_chunks * features), one file each."""
+
+    shape: tuple[int, int, int]
+    points: int
+    features: int
+    n_chunks: int
+    itemsize: int
+
+    @property
+    def chunk(self) -> tuple[int, int, int]:
+        return (1, self.points, self.features)
+
+    @property
+    def shard(self) -> tuple[int, int, int]:
+        return (1, self.points, self.features * self.n_chunks)
+
+    @property
+    def n_shards(self) -> int:
+        return self.shape[0] * math.ceil(self.shape[1] / self.points)
+
+    @property
+    def shard_bytes(self) -> int:
+        chunk = math.prod(self.chunk) * self.itemsize + _CHECKSUM_BYTES
+        return self.n_chunks * (chunk + _INDEX_ENTRY_BYTES) + _CHECKSUM_BYTES
+
+    @property
+    def n_bytes(self) -> int:
+        return self.n_shards * self.shard_bytes
+
+
+def _row_points(layers: Sequence[Layer], n_points: int, batch_size: int) -> int:
+    """Images of one forward pass: at most a batch, within the memory bound, in equal parts."""
+    widest = max(layer.n_features for layer in layers) * np.dtype(np.float32).itemsize
+    most = max(1, min(batch_size, _MAX_ROW_BYTES // widest))
+    return math.ceil(n_points / math.ceil(n_points / most))
+
+
+def _grid(layer: Layer, n_manifolds: int, n_points: int, row_points: int, dtype: str) -> _Grid:
+    itemsize = np.dtype(dtype).itemsize
+    most = _MAX_BLOCK_BYTES // (n_manifolds * n_points * itemsize)
+    most = min(max(most, _MIN_CHUNK_FEATURES), _MAX_CHUNK_FEATURES)
+    # Equal parts: an inner chunk is stored whole, also where it reaches over the last feature.
+    n_chunks = math.ceil(layer.n_features / most)
+    return _Grid(
+        shape=(n_manifolds, n_points, layer.n_features),
+        points=row_points,
+        features=math.ceil(layer.n_features / n_chunks),
+        n_chunks=n_chunks,
+        itemsize=itemsize,
+    )
+
+
+@dataclass(frozen=True)
+class Bill:
+    """What a store takes on disk.
+
+    Attributes
+    ----------
+    entries : tuple of (label, shape, bytes)
+        Per layer; shape is (n_manifolds, n_points, n_features).
+    """
+
+    entries: tuple[tuple[str, tuple[int, int, int], int], ...]
+
+    @property
+    def total(self) -> int:
+        """Bytes of all layers, without the metadata (a few KB)."""
+        return sum(n_bytes for _, _, n_bytes in self.entries)
+
+    def __str__(self) -> str:
+        rows = [(label, " x ".join(map(str, shape)), n) for label, shape, n in self.entries]
+        rows.append(("total", "", self.total))
+        label_width = max(len(row[0]) for row in rows)
+        shape_width = max(len(row[1]) for row in rows)
+        return "\n".join(
+            f"{label:<{label_width}}  {shape:>{shape_width}}  {n_bytes / 2**30:10.4f} GiB"
+            for label, shape, n_bytes in rows
+        )
+
+
+def bill(
+    layers: Sequence[Layer],
+    n_manifolds: int,
+    n_points: int,
+    dtype: str = "float32",
+    *,
+    batch_size: int = 64,
+) -> Bill:
+    """What the activations of these layers take on disk, to the byte.
+
+    Examples
+    --------
+    >>> conv = Layer(1, "features.0", "Conv2d", (64, 32, 32), 65536)
+    >>> print(bill([conv], n_manifolds=100, n_points=50))
+    1_Conv2d  100 x 50 x 65536      1.2207 GiB
+    total                           1.2207 GiB
+    """
+    points = _row_points(layers, n_points, batch_size)
+    grids = [(layer, _grid(layer, n_manifolds, n_points, points, dtype)) for layer in layers]
+    return Bill(tuple((layer.label, grid.shape, grid.n_bytes) for layer, grid in grids))
+
+
+def extract(
+    model: nn.Module,
+    layers: Sequence[Layer],
+    images: np.ndarray,
+    indices: np.ndarray,
+    folder: Path,
+    *,
+    preprocess: Preprocess,
+    classes: Sequence[int],
+    class_names: Sequence[str],
+    split: str,
+    seed: int,
+    dtype: str = "float32",
+    batch_size: int = 64,
+    device: str = "auto",
+    augment: Mapping[str, Any] | None = None,
+    attributes: Mapping[str, Any] | None = None,
+) -> None:
+    """Run images through a network and store what comes out of the chosen layers.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Is put in evaluation mode and on the device.
+    layers : sequence of Layer
+        Chosen from the model's own table of layers. Values are stored flattened: (channel, row,
+        column) of a convolution, (token, channel) of a transformer's block.
+    images : array of uint8, (n_images, height, width, n_channels)
+        A split of the dataset; may be memory-mapped.
+    indices : array of int, (n_manifolds, n_points)
+        Which images make up which manifold.
+    folder : Path
+        Where ``activations.zarr`` is made; one that is there is replaced.
+    preprocess : Preprocess
+    classes : sequence of int
+        The class of each manifold; with seed, split and the place within the manifold it determines
+        an image's augmentation, whatever the other classes, the number of points, the batch size
+        and the device.
+    class_names : sequence of str
+        Name of each manifold.
+    split : str
+        ``train`` or ``test``.
+    seed : int
+    dtype : str
+        ``float32`` or ``float16``, of what is stored; the network computes in float32.
+    batch_size : int
+        Most images in one forward pass. It may be less: points are split evenly, and one layer's
+        part of a batch is kept below 128 MiB.
+    device : str
+        ``auto``, ``cpu`` or ``cuda``.
+    augment : mapping, optional
+        Keyword arguments of :func:`augment_batch`, to measure augmented images.
+    attributes : mapping, optional
+        More that the store should say: model, checkpoint, digests; anything JSON can hold.
+
+    Raises
+    ------
+    StoreError
+        If the disk has too little space for the store: before anything is written, and also when it
+        fills up meanwhile.
+    ValueError
+        If a layer isn't one of the model's, or has values that ``dtype`` can't hold.
+    """
+    n_manifolds, n_points = indices.shape
+    if not n_manifolds == len(classes) == len(class_names):
+        raise ValueError(
+            f"indices are of {n_manifolds} manifolds, but there are {len(classes)} classes "
+            f"and {len(class_names)} class names"
+        )
+    if split not in _SPLITS:
+        raise ValueError(f"split: {split!r}; allowed: {', '.join(_SPLITS)}")
+    if dtype not in DTYPES:
+        raise ValueError(f"activations.dtype: {dtype!r}; allowed: {', '.join(DTYPES)}")
+    path = folder / STORE
+    if path.exists():
+        shutil.rmtree(path)
+    cost = bill(layers, n_manifolds, n_points, dtype, batch_size=batch_size)
+    logger.info("activations to be written to %s:\n%s", path, cost)
+    _check_space(cost, folder)
+
+    row_points = _row_points(layers, n_points, batch_size)
+    writer = _Writer(path, layers, indices, row_points, dtype)
+    writer.create(
+        {
+            "split": split,
+            "seed": seed,
+            "classes": [int(index) for index in classes],
+            "class_names": [str(name) for name in class_names],
+            "augment": None if augment is None else dict(augment),
+            **(attributes or {}),
+        }
+    )
+    target = resolve_device(device)
+    model = model.to(target).eval()
+    rows = [(i, first) for i in range(n_manifolds) for first in range(0, n_points, row_points)]
+    try:
+        with _Hooks(model, layers, writer), torch.no_grad():
+            for manifold, first in tqdm(rows, unit="batch", disable=not sys.stderr.isatty()):
+                places = range(first, min(first + row_points, n_points))
+                batch = to_batch(images[indices[manifold, first : places.stop]], target)
+                if augment is not None:
+                    key = (seed, _SPLITS.index(split), int(classes[manifold]))
+                    # Image by image, each from its own generator
+                    changed = [
+                        augment_batch(batch[j : j + 1], seeded_generator(*key, place, 1), **augment)
+                        for j, place in enumerate(places)
+                    ]
+                    batch = torch.cat(changed)
+                batch = preprocess(batch)
+                writer.start(manifold, first, len(batch))
+                writer.write(0, batch)
+                model(batch)
+                writer.finish()
+        writer.complete()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        shutil.rmtree(path)
+        raise StoreError(
+            f"the disk filled up while {path} was written: it takes {_gib(cost.total)}; {_REMEDY}"
+        ) from error
+    logger.info("wrote %s for %d images", _gib(cost.total), indices.size)
+
+
+_REMEDY = (
+    "make space, or set results to a folder on a larger disk, choose fewer layers (layers), fewer "
+    "points (manifolds.points_per_class), or activations.dtype: float16; the removed store is made "
+    "anew by the next run"
+)
+
+
+def _gib(n_bytes: int) -> str:
+    return f"{n_bytes / 2**30:.3g} GiB"
+
+
+def _check_space(cost: Bill, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if cost.total > free:
+        raise StoreError(
+            f"activations: the store takes {_gib(cost.total)} ({cost.total} bytes), but {folder} has "
+            f"only {_gib(free)} ({free} bytes) free; {_REMEDY}"
+        )
+
+
+class _Writer:
+    """Writes whole shards: one layer's part of one forward pass."""
+
+    def __init__(
+        self, path: Path, layers: Sequence[Layer], indices: np.ndarray, row_points: int, dtype: str
+    ) -> None:
+        n_manifolds, n_points = indices.shape
+        self.path, self.dtype, self.indices = path, dtype, indices
+        self.layers = {layer.index: layer for layer in layers}
+        self.grids = {
+            layer.index: _grid(layer, n_manifolds, n_points, row_points, dtype) for layer in layers
+        }
+        self.arrays: dict[int, zarr.Array[Any]] = {}
+        self.waiting: set[int] = set()
+        self.row = (0, 0, 0)
+
+    def create(self, attributes: Mapping[str, Any]) -> None:
+        sample = np.ascontiguousarray(self.indices, dtype="<i8")
+        self.group = zarr.create_group(
+            self.path,
+            zarr_format=3,
+            attributes={
+                "format": "manifold_capacity activations",
+                "format_version": FORMAT_VERSION,
+                "complete": False,
+                "dtype": self.dtype,
+                "sample_indices_digest": hashlib.sha256(sample.data).hexdigest(),
+                **attributes,
+            },
+        )
+        for index, layer in self.layers.items():
+            grid = self.grids[index]
+            self.arrays[index] = self.group.create_array(
+                layer.label,
+                shape=grid.shape,
+                dtype=self.dtype,
+                chunks=grid.chunk,
+                shards=grid.shard,
+                filters=None,
+                serializer=BytesCodec(endian="little"),
+                # A checksum is not a compression, but zarr sorts it there. No compressor: float32
+                # activations lose a tenth of their size for several times the time.
+                compressors=[Crc32cCodec()],
+                # With zarr's own, 0, a chunk of a dead ReLU would look like one never written.
+                fill_value=float("nan"),
+                dimension_names=("manifold", "point", "feature"),
+                attributes={
+                    "layer_index": layer.index,
+                    "layer_name": layer.name,
+                    "layer_type": layer.type,
+                    "output_shape": list(layer.output_shape),
+                    "format_version": FORMAT_VERSION,
+                },
+                config={"write_empty_chunks": True},
+            )
+
+    def start(self, manifold: int, first_point: int, n_points: int) -> None:
+        self.row = (manifold, first_point, n_points)
+        self.waiting = set(self.layers)
+
+    def write(self, index: int, output: Tensor) -> None:
+        """Store one layer's values of the current batch; later calls of the same batch don't count."""
+        if index not in self.waiting:
+            return
+        manifold, first, n_points = self.row
+        layer = self.layers[index]
+        if tuple(output.shape) != (n_points, *layer.output_shape):
+            raise ValueError(
+                f"layer {layer.label} ({layer.name}) puts out {tuple(output.shape[1:])} for an image, "
+                f"the table of layers says {layer.output_shape}; make the table anew"
+            )
+        values = output.detach().reshape(1, n_points, -1).to("cpu", getattr(torch, self.dtype))
+        if self.dtype == "float16" and bool(values.isinf().any() and not output.isinf().any()):
+            raise ValueError(
+                f"activations.dtype: layer {layer.label} ({layer.name}) has values up to "
+                f"{output.abs().max().item():.4g}, float16 holds up to 65504; set it to float32"
+            )
+        self.arrays[index][manifold : manifold + 1, first : first + n_points] = values.numpy()
+        self.waiting.discard(index)
+
+    def finish(self) -> None:
+        if self.waiting:
+            names = ", ".join(self.layers[index].label for index in sorted(self.waiting))
+            raise ValueError(
+                f"these layers did not run in the forward pass: {names}; make the table of layers anew"
+            )
+
+    def complete(self) -> None:
+        self.group.attrs["complete"] = True
+
+
+class _Hooks:
+    """Hands the outputs of the chosen layers to the writer, from within the forward pass.
+
+    What a hook gets is the very tensor that the next module may change in place (VGG's ReLUs do).
+    The writer is done with it before the hook returns.
+    """
+
+    def __init__(self, model: nn.Module, layers: Sequence[Layer], writer: _Writer) -> None:
+        leaves = {index: (name, module) for index, name, module in leaf_modules(model)}
+        self._handles = []
+        for layer in layers:
+            if layer.index == 0:
+                continue
+            name, module = leaves.get(layer.index, ("", None))
+            if module is None or (name, type(module).__name__) != (layer.name, layer.type):
+                raise ValueError(
+                    f"layer {layer.label} ({layer.name}) is not in the model, whose leaf module "
+                    f"{layer.index} is {name or 'missing'}; make the table of layers anew"
+                )
+            self._handles.append(module.register_forward_hook(self._hook(layer.index, writer)))
+
+    @staticmethod
+    def _hook(index: int, writer: _Writer) -> Any:
+        return lambda _module, _arguments, output: writer.write(index, output)
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+
+class LayerArray:
+    """One layer's activations[manifold, point, feature], read with every chunk accounted for.
+
+    Attributes
+    ----------
+    shape : tuple of int, (n_manifolds, n_points, n_features)
+    dtype : numpy dtype
+    chunks : tuple of int
+        What is read at the least, along each axis.
+    attributes : dict
+        What the store says about itself and about this layer.
+    """
+
+    ndim = 3
+
+    def __init__(self, path: Path, label: str, group: zarr.Group) -> None:
+        array = group[label]
+        assert isinstance(array, zarr.Array)
+        self._array, self._path, self.label = array, path, label
+        self.shape: tuple[int, int, int] = array.shape  # type: ignore[assignment]
+        self.dtype = np.dtype(str(array.dtype))
+        self.chunks: tuple[int, ...] = array.chunks
+        self.attributes: dict[str, Any] = {**group.attrs.asdict(), **array.attrs.asdict()}
+        shards = array.shards
+        assert shards is not None
+        self._shard: tuple[int, ...] = shards
+        self._check_shards()
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        try:
+            return np.asarray(self._array[key])
+        except (ValueError, OSError) as error:
+            raise self._explained(error) from error
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if copy is False:
+            raise ValueError("activations are read from disk: that is a copy")
+        return np.asarray(self[...], dtype=dtype)
+
+    def _shard_path(self, manifold: int, row: int) -> Path:
+        return self._path / self.label / "c" / str(manifold) / str(row) / "0"
+
+    def _check_shards(self) -> None:
+        """Every chunk was written, and every shard is as long as it must be."""
+        for manifold in range(self.shape[0]):
+            for row in range(math.ceil(self.shape[1] / self._shard[1])):
+                problem = self._shard_problem(self._shard_path(manifold, row))
+                if problem:
+                    raise self._damage(manifold, row, problem)
+
+    def _shard_problem(self, path: Path) -> str | None:
+        n_chunks = self._shard[2] // self.chunks[2]
+        index_bytes = n_chunks * _INDEX_ENTRY_BYTES
+        try:
+            with open(path, "rb") as file:
+                size = file.seek(0, 2)
+                if size < index_bytes + _CHECKSUM_BYTES:
+                    return f"is cut short ({size} bytes)"
+                file.seek(size - index_bytes - _CHECKSUM_BYTES)
+                tail = file.read()
+        except FileNotFoundError:
+            return "was never written"
+        index, checksum = tail[:index_bytes], tail[index_bytes:]
+        if crc32c(index) != int.from_bytes(checksum, "little"):
+            return "is damaged (checksum of its index)"
+        places = np.frombuffer(index, dtype="<u8").reshape(n_chunks, 2)
+        if (places == _NEVER_WRITTEN).any():
+            return "was never written whole"
+        if (places.sum(axis=1) > size).any():
+            return "is cut short"
+        return None
+
+    def _explained(self, error: Exception) -> Exception:
+        """The error, naming the first chunk that can't be read; or as it is, if all can be."""
+        step_points, step_features = self.chunks[1], self.chunks[2]
+        for manifold in range(self.shape[0]):
+            for point in range(0, self.shape[1], step_points):
+                for feature in range(0, self.shape[2], step_features):
+                    try:
+                        self._array[
+                            manifold,
+                            point : point + step_points,
+                            feature : feature + step_features,
+                        ]
+                    except (ValueError, OSError) as found:
+                        last = min(feature + step_features, self.shape[2]) - 1
+                        problem = f"is damaged in features {feature} to {last} ({found})"
+                        return self._damage(manifold, point // step_points, problem)
+        return error
+
+    def _damage(self, manifold: int, row: int, problem: str) -> StoreError:
+        first = row * self._shard[1]
+        last = min(first + self._shard[1], self.shape[1]) - 1
+        return StoreError(
+            f"layer {self.label}: the chunk of manifold {manifold}, points {first} to {last} "
+            f"{problem}: {self._shard_path(manifold, row)}; delete {self._path.parent} and run again"
+        )
+
+
+def open_layer(folder: Path, label: str) -> LayerArray:
+    """Open one layer of a store for reading.
+
+    Parameters
+    ----------
+    folder : Path
+        What :func:`extract` was given.
+    label : str
+        ``1_Conv2d``.
+
+    Raises
+    ------
+    StoreError
+        If there is no store, it isn't complete, its format is a newer one, it has no such layer, or
+        a chunk is missing or cut short. Reading raises it for a chunk whose checksum is wrong.
+    """
+    path = folder / STORE
+    if not (path / "zarr.json").is_file():
+        raise StoreError(f"there is no store of activations at {path}; run the extraction")
+    group = zarr.open_group(path, mode="r", zarr_format=3)
+    version = group.attrs.get("format_version")
+    if version != FORMAT_VERSION:
+        raise StoreError(
+            f"{path} has format version {version}, this release reads {FORMAT_VERSION}; "
+            f"use the release that wrote it, or delete {folder} and run again"
+        )
+    if group.attrs.get("complete") is not True:
+        raise StoreError(
+            f"{path} is not complete: its extraction was interrupted; delete {folder} and run again"
+        )
+    if label not in group:
+        labels = sorted(group.array_keys(), key=lambda key: int(key.split("_")[0]))
+        raise StoreError(f"{path} has no layer {label!r}; it has {', '.join(labels)}")
+    return LayerArray(path, label, group)
