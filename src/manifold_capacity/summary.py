@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from manifold_capacity.layers import Layer
+
 # What identifies a row, from the outside in.
 LAYER_IDENTITY = (
     "dataset",
@@ -129,6 +131,38 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
             f"{os.fspath(path)} is not a table ({error}); delete it and run again to have it remade"
         ) from error
     return _with_whole_numbers(frame)
+
+
+def layer_columns(layer: Layer) -> dict[str, int | str]:
+    """What the tables say about a layer."""
+    return {
+        "layer": layer.label,
+        "layer_index": layer.index,
+        "layer_name": layer.name,
+        "layer_type": layer.type,
+        "output_shape": "x".join(map(str, layer.output_shape)),
+        "n_features": layer.n_features,
+    }
+
+
+def manifold_table(
+    row: Mapping[str, Any], classes: Mapping[int, str], numbers: pd.DataFrame
+) -> pd.DataFrame:
+    """The table of a layer's manifolds: what identifies each, then its numbers.
+
+    Parameters
+    ----------
+    row : mapping
+        The layer's row, with at least what identifies it.
+    classes : mapping of int to str
+        Index and name of each manifold's class, in the order of the rows of `numbers`.
+    numbers : DataFrame
+        A row per manifold; none for a layer that has no geometry.
+    """
+    identity: dict[str, Any] = {name: row[name] for name in LAYER_IDENTITY}
+    identity |= {"class_index": list(classes), "class_name": list(classes.values())}
+    table = pd.DataFrame(identity, index=numbers.index, columns=[*MANIFOLD_IDENTITY])
+    return table.join(numbers)
 
 
 def collect_layers(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
@@ -267,7 +301,7 @@ def format_table(layers: pd.DataFrame) -> str:
     """
     if layers.empty:
         return "No layers were measured."
-    names = [_layer_title(layer) for layer in layers["layer"]]
+    names = [layer_title(layer) for layer in layers["layer"]]
     columns = [_value_column(layers, quantity) for quantity in _QUANTITIES]
     columns.append(_correlation_column(layers))
     titles = [*(quantity.capitalize() for quantity in _QUANTITIES), "Correlation"]
@@ -278,7 +312,7 @@ def format_table(layers: pd.DataFrame) -> str:
     name_width = min(
         max(len("Layer"), *map(len, names)), TABLE_WIDTH - sum(widths) - len(gap) * len(widths)
     )
-    names = [_shorten(name, name_width) for name in names]
+    names = [shorten(name, name_width) for name in names]
     head = gap.join(["Layer".ljust(name_width), *map(str.ljust, titles, widths)]).rstrip()
     rule = "-" * (name_width + sum(widths) + len(gap) * len(widths))
 
@@ -372,12 +406,12 @@ def _with_whole_numbers(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def _layer_title(layer: str) -> str:
+def layer_title(layer: str) -> str:
     """'1_Conv2d' -> '1 Conv2d'."""
     return layer.replace("_", " ", 1)
 
 
-def _shorten(text: str, width: int) -> str:
+def shorten(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "~"
 
 
