@@ -482,7 +482,8 @@ def _mean_and_spread(
     def aggregated(column: str, how: str) -> NDArray[np.float64]:
         if column not in frame.columns:
             return np.full(len(order), math.nan)
-        numbers = frame[column].astype(float).groupby(frame[by]).agg(how)
+        finite = frame[column].astype(float).replace([math.inf, -math.inf], math.nan)
+        numbers = finite.groupby(frame[by]).agg(how)
         return np.asarray(numbers.reindex(order), dtype=float)
 
     value = {quantity: aggregated(quantity, "mean") for quantity in quantities}

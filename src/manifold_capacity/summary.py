@@ -432,12 +432,12 @@ def _value_column(layers: pd.DataFrame, quantity: str) -> list[str]:
     """'value ± stderr' for each row, decimal points below each other; '' without a value."""
     values = layers[quantity].to_numpy(dtype=float, na_value=math.nan)
     stderrs = layers[f"{quantity}_stderr"].to_numpy(dtype=float, na_value=math.nan)
-    positive = stderrs[stderrs > 0]
+    positive = stderrs[np.isfinite(stderrs) & (stderrs > 0)]
     decimals = _DECIMALS_WITHOUT_STDERR
     if len(positive):
         leading = -math.floor(math.log10(float(np.median(positive))))
         decimals = min(max(leading + _STDERR_DIGITS - 1, 0), _MOST_DECIMALS)
-    known = np.isfinite(values)
+    known = ~np.isnan(values)
     left = _aligned([_number(v, decimals) if k else "" for v, k in zip(values, known, strict=True)])
     right = _aligned(
         [_number(e, decimals) if k else "" for e, k in zip(stderrs, known, strict=True)]

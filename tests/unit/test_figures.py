@@ -271,6 +271,16 @@ def test_layer_that_is_dead_for_one_seed_only_is_drawn() -> None:
     assert not [mark for mark in axis.lines if mark.get_marker() == "x"]
 
 
+def test_infinite_capacity_is_a_gap() -> None:
+    layers = table({"a": SIX}, seeds=(0, 1), epochs=(0, 1, 2), splits=("train",))
+    layers.loc[2, ["capacity", "capacity_stderr"]] = math.inf
+    lines = curves(plot_layers(layers[layers["seed"] == 0]).axes[0])
+    assert np.isnan(lines["a epoch-000 train"].get_ydata()).tolist() == [False, False, True] + 3 * [
+        False
+    ]
+    plot_dynamics(layers).draw_without_rendering()
+
+
 def test_models_share_panels_only_if_they_share_layers() -> None:
     together = plot_layers(table({"a": SIX, "b": SIX}, splits=("train",)))
     assert len(together.axes) == 4

@@ -1,4 +1,7 @@
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -6,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from manifold_capacity import summary
+from manifold_capacity import measure, summary
+from manifold_capacity.layers import Layer
 from manifold_capacity.summary import (
     LAYER_IDENTITY,
     LAYER_NUMBERS,
@@ -17,8 +21,13 @@ from manifold_capacity.summary import (
     collect_manifolds,
     collect_training,
     format_table,
+    layer_columns,
+    manifold_table,
     read_table,
 )
+from manifold_capacity.training import COLUMNS
+
+REPOSITORY = Path(__file__).parents[2]
 
 NUMBERS: dict[str, Any] = {
     "n_manifolds": 10,
@@ -311,16 +320,73 @@ def test_table_keeps_its_width_whatever_stands_in_it(write: Any) -> None:
     assert "± nan" in " ".join(lines[4].split())
 
 
+def test_table_tells_an_infinite_number_from_a_missing_one(write: Any) -> None:
+    infinite = {"capacity": float("inf"), "capacity_stderr": float("inf")}
+    table = collect_layers(write(layer_row(1, **infinite), layer_row(2, status="dead")))
+    lines = format_table(table).splitlines()
+    assert lines[4].split()[2:5] == ["inf", "±", "inf"]
+
+
 def test_table_does_not_state_settings_that_differ(write: Any) -> None:
     note = format_table(collect_layers(write(layer_row(1), layer_row(2, margin=0.5))))
     assert "Gaussian samples" not in note
     assert "harmonic mean" in note
 
 
-def test_summary_does_not_import_heavy_modules() -> None:
-    import subprocess
-    import sys
+def test_what_the_tables_say_about_a_layer() -> None:
+    assert layer_columns(Layer(3, "features.2", "Conv2d", (64, 32, 32), 65536)) == {
+        "layer": "3_Conv2d",
+        "layer_index": 3,
+        "layer_name": "features.2",
+        "layer_type": "Conv2d",
+        "output_shape": "64x32x32",
+        "n_features": 65536,
+    }
 
+
+def test_table_of_a_layers_manifolds() -> None:
+    numbers = pd.DataFrame({"n_points": [5, 6], "capacity": [0.1, 0.2]})
+    table = manifold_table(layer_row(4), {7: "seven", 2: "two"}, numbers)
+    assert list(table.columns) == [*MANIFOLD_IDENTITY, "n_points", "capacity"]
+    rows = table[["layer_index", "class_index", "class_name", "n_points", "capacity"]]
+    assert rows.to_numpy().tolist() == [[4, 7, "seven", 5, 0.1], [4, 2, "two", 6, 0.2]]
+    dead = manifold_table(layer_row(4, status="dead"), {}, pd.DataFrame())
+    assert list(dead.columns) == [*MANIFOLD_IDENTITY]
+    assert dead.empty
+
+
+def test_every_column_is_documented_and_every_documented_column_is_written(
+    tmp_path: Path, write: Any
+) -> None:
+    geometry = measure(np.random.default_rng(0).standard_normal((3, 5, 20)), n_gaussians=10)
+    identity = {name: layer_row()[name] for name in LAYER_IDENTITY}
+    layers = collect_layers(write({**identity, "status": "ok", **geometry.summary()}))
+    assert list(layers.columns)[: len(LAYER_IDENTITY)] == [*LAYER_IDENTITY]
+    assert set(layers.columns) == documented_columns("layers.csv")
+
+    path = tmp_path / "manifolds.csv"
+    manifold_table(identity, {1: "a", 2: "b", 5: "c"}, geometry.to_frame()).to_csv(
+        path, index=False
+    )
+    manifolds = collect_manifolds([path])
+    assert set(manifolds.columns) == documented_columns("manifolds.csv") | {*LAYER_IDENTITY}
+
+    path = tmp_path / "metrics.csv"
+    path.write_text(",".join(COLUMNS) + "\n" + ",".join("0" * len(COLUMNS)) + "\n")
+    training = collect_training([path], [{"model": "a", "seed": 0}])
+    assert set(training.columns) == documented_columns("training.csv")
+
+
+def documented_columns(table: str) -> set[str]:
+    """The names in the first columns of the tables below a heading of docs/outputs.md."""
+    text = (REPOSITORY / "docs" / "outputs.md").read_text(encoding="utf-8")
+    section = re.split(r"^## ", text, flags=re.MULTILINE)
+    (mine,) = (part for part in section if part.startswith(f"{table}\n"))
+    cells = [line.split("|")[1] for line in mine.splitlines() if line.startswith("| `")]
+    return {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
+
+
+def test_summary_does_not_import_heavy_modules() -> None:
     code = f"import {summary.__name__}, sys; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
