@@ -4,7 +4,10 @@ Everything works on whole batches, on whatever device they are. Random numbers a
 a handful per image, so that they don't depend on the device.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -125,6 +128,27 @@ class Preprocess:
                 f"dataset.normalize: the standard deviations are {self.std}, each must be positive; "
                 "a channel that never varies can't be normalized: set dataset.normalize to none"
             )
+
+    @classmethod
+    def for_dataset(
+        cls, image_shape: tuple[int, int, int], normalize: str | Mapping[str, Any], dataset: Path
+    ) -> "Preprocess":
+        """What `dataset.normalize` of a resolved config asks for.
+
+        Parameters
+        ----------
+        image_shape : tuple of int
+            (channels, height, width) of what the network gets.
+        normalize : str or mapping
+            ``auto`` (mean and standard deviation of the training images), ``none``, or a mapping with
+            ``mean`` and ``std``.
+        dataset : Path
+            The prepared dataset's ``dataset.json``.
+        """
+        if normalize == "none":
+            return cls(image_shape)
+        facts = json.loads(dataset.read_text()) if isinstance(normalize, str) else normalize
+        return cls(image_shape, facts["mean"], facts["std"])
 
     def __call__(self, images: Tensor) -> Tensor:
         """Scale to [0, 1], resize, normalize.

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import urllib.error
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torchvision import models as zoo
 
 from manifold_capacity.layers import INPUT_NAME, INPUT_TYPE, Layer
 
@@ -27,6 +27,8 @@ State = dict[str, Tensor]
 # One metadata entry holds everything as sorted JSON: safetensors writes several entries in an order
 # that changes from process to process, and the same weights would not be the same bytes.
 _METADATA_KEY = "manifold_capacity"
+
+_AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 
 # Densenet's published weights carry the module names of an older torchvision.
 _OLD_DENSENET_KEY = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)$")
@@ -66,13 +68,23 @@ class SmallCNN(nn.Sequential):
         )
 
 
+def _zoo() -> Any:
+    """torchvision's models; importing them takes two seconds, which the small network can do without."""
+    from torchvision import models
+
+    return models
+
+
 def model_names() -> list[str]:
     """Every name :func:`build_model` takes: ``small_cnn`` and torchvision's classifiers."""
+    zoo = _zoo()
     return [SMALL_CNN, *zoo.list_models(module=zoo)]
 
 
 def check_model(name: str) -> None:
     """Raise a ValueError that names the nearest model if there is none of this name."""
+    if name == SMALL_CNN:
+        return
     known = model_names()
     if name not in known:
         nearest = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.0)[0]
@@ -192,7 +204,7 @@ def build_model(name: str, *, n_classes: int, image_shape: Sequence[int]) -> nn.
     elif name.startswith("maxvit_"):
         options = {"input_size": (height, width)}
     try:
-        model: nn.Module = zoo.get_model(name, weights=None, num_classes=n_classes, **options)
+        model: nn.Module = _zoo().get_model(name, weights=None, num_classes=n_classes, **options)
     except (ValueError, AssertionError) as error:
         raise _unfit(name, image_shape, error) from error
     return model
@@ -276,7 +288,7 @@ def pretrained_state(
     state = _current_names(name, state)
     model = _meta_model(name, n_classes=n_classes, image_shape=image_shape)
     try:
-        model.load_state_dict(state, assign=True)
+        load_weights(model, state, assign=True)
     except RuntimeError as error:
         reasons = " ".join(str(error).split("\n\t")[1:3])
         raise ValueError(
@@ -298,10 +310,10 @@ def _default_weights(name: str) -> Any:
             f"models.weights: there are no published weights for {SMALL_CNN}; "
             "set models.weights to trained or random, or give models.weights_file"
         )
-    return zoo.get_model_weights(name).DEFAULT
+    return _zoo().get_model_weights(name).DEFAULT
 
 
-def _published_weights(name: str) -> tuple[Path, State]:
+def _published_weights(name: str) -> tuple[Path, Mapping[str, Tensor]]:
     weights = _default_weights(name)
     target = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[-1]
     if not target.exists():
@@ -319,7 +331,7 @@ def _published_weights(name: str) -> tuple[Path, State]:
     return target, _read_weights(target)
 
 
-def _read_weights(path: Path) -> State:
+def _read_weights(path: Path) -> Mapping[str, Tensor]:
     if not path.is_file():
         raise ValueError(f"models.weights_file: there is no file {path}")
     try:
@@ -338,22 +350,23 @@ def _read_weights(path: Path) -> State:
             f"models.weights_file: {path} holds a {type(state).__name__}, not a state dict "
             "(names to tensors); save it with torch.save(model.state_dict(), ...)"
         )
-    return dict(state)
-
-
-def _current_names(name: str, state: State) -> State:
-    if name.startswith("densenet"):
-        return {_OLD_DENSENET_KEY.sub(r"\1\2", key): tensor for key, tensor in state.items()}
-    if name in ("googlenet", "inception_v3"):
-        return {
-            key: tensor
-            for key, tensor in state.items()
-            if not key.startswith(("aux1.", "aux2.", "AuxLogits."))
-        }
     return state
 
 
-def _some(state: State) -> str:
+def _current_names(name: str, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The state by the names that today's modules have, without heads that are left out."""
+    renamed = OrderedDict(state)
+    if hasattr(state, "_metadata"):
+        renamed._metadata = state._metadata  # type: ignore[attr-defined]
+    for key in state:
+        if name.startswith("densenet"):
+            renamed[_OLD_DENSENET_KEY.sub(r"\1\2", key)] = renamed.pop(key)
+        elif name in ("googlenet", "inception_v3") and key.startswith(_AUXILIARY):
+            del renamed[key]
+    return renamed
+
+
+def _some(state: Mapping[str, Tensor]) -> str:
     names = list(state)
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
@@ -402,6 +415,18 @@ def load_state(path: Path) -> tuple[State, dict[str, Any]]:
     return {key: tensor.clone() for key, tensor in load_file(path).items()}, metadata
 
 
+def load_weights(model: nn.Module, state: Mapping[str, Tensor], *, assign: bool = False) -> None:
+    """Put a state into a network.
+
+    Some modules ask a state which version of them wrote it. One loaded from a file of torch's says
+    so; safetensors don't, and are taken to be of the present version, as what this package writes is.
+    """
+    versions = getattr(state, "_metadata", None) or model.state_dict()._metadata  # type: ignore[attr-defined]
+    versioned = OrderedDict(state)
+    versioned._metadata = versions  # type: ignore[attr-defined]
+    model.load_state_dict(versioned, assign=assign)
+
+
 def load_model(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     """Rebuild the network of a checkpoint, in evaluation mode on the CPU.
 
@@ -419,7 +444,7 @@ def load_model(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     state, metadata = load_state(path)
     network = metadata["network"]
     model = _meta_model(**network)
-    model.load_state_dict(state, assign=True)
+    load_weights(model, state, assign=True)
     if network["name"] in ("googlenet", "inception_v3"):
         # Their published weights expect the normalization of an older framework and convert to it.
         model.transform_input = metadata.get("weights") == "pretrained"  # type: ignore[assignment]

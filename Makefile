@@ -1,0 +1,51 @@
+# Two commands for everyone: `make demo` runs the whole pipeline on real images, `make test` runs the tests. Both set up
+# what they need in .venv, from pinned and hashed requirements.
+.PHONY: help demo test check format docs lock clean
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+SOURCES := src tests scripts benchmarks
+SNAKEFILES := Snakefile rules
+
+help: ## Say what can be made
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+.venv/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, $(PYTHON) is " + sys.version.split()[0] + "; try: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: .venv/installed ## Run config.yaml (handwritten digits, about a minute) and show the result
+	$(BIN)/snakemake --no-hooks
+	@if [ ! results/report.html -nt results/summary/layers.csv ]; then $(BIN)/snakemake --report results/report.html; fi
+	@cat results/summary/layers.txt
+	@echo
+	@echo "Figures: results/figures/   Tables: results/summary/   Report: results/report.html"
+
+test: .venv/installed ## Run the unit and workflow tests
+	$(BIN)/pytest
+
+check: .venv/installed ## Formatting, lint, types
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/snakefmt --check $(SNAKEFILES)
+	$(BIN)/snakemake --lint
+	$(BIN)/mypy
+
+format: .venv/installed ## Put sources in their standard form
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/snakefmt $(SNAKEFILES)
+
+docs: .venv/installed ## Remake docs/config.md from the schema
+	$(BIN)/python -m manifold_capacity.config schemas/config.schema.yaml > docs/config.md
+
+lock: ## Remake requirements.lock from pyproject.toml, and the environments from the lock
+	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras \
+	  --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock
+
+clean: ## Delete the environment and all results
+	rm -rf .venv results .snakemake

@@ -1,0 +1,34 @@
+# Manifold capacity and geometry of every layer of a deep network.
+# `snakemake -n` shows what would run; `docs/config.md` lists the keys of a configuration.
+from snakemake.utils import min_version
+
+min_version("9.12")  # pathvars
+
+
+# A configuration given on the command line is complete: it replaces the default one and is not merged into it.
+if not workflow.overwrite_configfiles:
+
+    configfile: f"{workflow.basedir}/config.yaml"
+
+
+report: "report/workflow.rst"
+
+
+include: "rules/common.smk"
+include: "rules/dataset.smk"
+include: "rules/training.smk"
+include: "rules/layers.smk"
+include: "rules/activations.smk"
+include: "rules/geometry.smk"
+include: "rules/summary.smk"
+include: "rules/targets.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.summary.input,
+
+
+onsuccess:
+    shell("cat {config[results]}/summary/layers.txt || true")

@@ -1,0 +1,35 @@
+rule extract_activations:
+    input:
+        dataset="<dataset>/dataset.json",
+        images="<dataset>/{split}_images.npy",
+        labels="<dataset>/{split}_labels.npy",
+        weights="<results>/training/<network>/{checkpoint}.safetensors",
+        layers="<results>/layers/{model}.csv",
+    output:
+        store_of_activations("<results>/activations/<run>"),
+    log:
+        "<logs>/extract_activations/<run>.log",
+    benchmark:
+        "<benchmarks>/extract_activations/<run>.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=60,
+        device=config["device"],
+    params:
+        model=model_of,
+        seed=seed_of,
+        layers=config["layers"],
+        classes=CLASSES,
+        points_per_class=config["manifolds"]["points_per_class"],
+        augment=(
+            config["training"]["augment"] if config["manifolds"]["augment"] else None
+        ),
+        normalize=config["dataset"]["normalize"],
+        dtype=config["activations"]["dtype"],
+        batch_size=config["activations"]["batch_size"],
+        code=source_digest("activations"),
+    script:
+        "../scripts/extract_activations.py"

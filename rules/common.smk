@@ -1,0 +1,175 @@
+# The configuration, checked; names that paths are made of; helper functions of the rules.
+import os
+import re
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+# Jobs run the package of this working copy, whatever is installed in their environment.
+SOURCE = str(Path(workflow.basedir) / "src")
+sys.path.insert(0, SOURCE)
+os.environ.update(
+    PYTHONPATH=os.pathsep.join([SOURCE, os.environ.get("PYTHONPATH", "")]).strip(
+        os.pathsep
+    )
+)
+
+from manifold_capacity.config import (
+    check_layers,
+    class_indices,
+    load_schema,
+    model_checkpoints,
+    resolve,
+)
+from manifold_capacity.datasets import describe
+from manifold_capacity.layers import read_layers, select_layers
+from manifold_capacity.provenance import source_digest
+
+
+def checked_config():
+    """The configuration with all defaults; one that cannot be run stops with a message, not a traceback."""
+    try:
+        checked = resolve(
+            config, load_schema(Path(workflow.basedir, "schemas/config.schema.yaml"))
+        )
+        check_layers(
+            checked,
+            known=lambda model: layers_on_disk(checked, model),
+            find=lambda model: layers_of_network(checked, model),
+        )
+    except ValueError as error:
+        raise WorkflowError(str(error)) from None
+    return checked
+
+
+def layers_on_disk(checked, model):
+    """The model's layers as an earlier run found them, or None."""
+    table = Path(checked["results"], "layers", f"{model['label']}.csv")
+    return read_layers(table) if table.is_file() else None
+
+
+def layers_of_network(checked, model):
+    """The model's layers from the network itself; imports torch, so it is asked only when nothing is known."""
+    from manifold_capacity.models import list_layers, network_options
+
+    dataset = describe(checked["dataset"])
+    return list_layers(
+        **network_options(
+            model, n_classes=len(dataset.class_names), image_shape=dataset.image_shape
+        )
+    )
+
+
+config = checked_config()
+DATASET = describe(config["dataset"])
+MODELS = {model["label"]: model for model in config["models"]}
+NETWORK = "{model}/seed-{seed}"
+RUN = f"{NETWORK}/{{checkpoint}}/{{split}}"
+CLASSES = {
+    index: DATASET.class_names[index]
+    for index in class_indices(config["manifolds"]["classes"], DATASET)
+}
+
+
+pathvars:
+    results=config["results"],
+    logs=f"{config['results']}/logs",
+    benchmarks=f"{config['results']}/benchmarks",
+    dataset=f"{config['results']}/datasets/{DATASET.name}",
+    network=NETWORK,
+    run=RUN,
+
+
+wildcard_constraints:
+    model="|".join(map(re.escape, MODELS)),
+    seed=r"\d+",
+    checkpoint=r"epoch-\d{3,}|pretrained",
+    split="train|test",
+    layer=r"\d+_\w+",
+
+
+def model_of(wildcards):
+    """The model's entry in the configuration."""
+    return MODELS[wildcards.model]
+
+
+def images_of(wildcards):
+    """What the dataset says about a network's input and output."""
+    return {
+        "n_classes": len(DATASET.class_names),
+        "image_shape": list(DATASET.image_shape),
+    }
+
+
+def seed_of(wildcards):
+    return int(wildcards.seed)
+
+
+def identity_of(wildcards):
+    """What the tables say about a run."""
+    epoch = wildcards.checkpoint.removeprefix("epoch-")
+    return {
+        "dataset": DATASET.name,
+        "model": wildcards.model,
+        "weights": MODELS[wildcards.model]["weights"],
+        "seed": int(wildcards.seed),
+        "checkpoint": wildcards.checkpoint,
+        "epoch": int(epoch) if epoch.isdigit() else None,
+        "split": wildcards.split,
+    }
+
+
+def trained_epochs():
+    """Epochs after which a training job leaves a checkpoint."""
+    return [epoch for epoch in config["checkpoints"] if epoch > 0]
+
+
+def runs():
+    """Every combination of model, seed, checkpoint and split that is measured."""
+    return [
+        {"model": label, "seed": seed, "checkpoint": checkpoint, "split": split}
+        for label, model in MODELS.items()
+        for seed in config["seeds"]
+        for checkpoint in model_checkpoints(config, model)
+        for split in config["manifolds"]["splits"]
+    ]
+
+
+def trainings():
+    """Every combination of model and seed that is trained."""
+    return [
+        {"model": label, "seed": seed}
+        for label, model in MODELS.items()
+        if model["weights"] == "trained" and trained_epochs()
+        for seed in config["seeds"]
+    ]
+
+
+def measured_layers(model):
+    """The model's selected layers, once the checkpoint rule has found them."""
+    table = checkpoints.find_layers.get(model=model).output[0]
+    return select_layers(read_layers(Path(table)), config["layers"], model=model)
+
+
+def for_each_layer(step, suffix):
+    """Files of one step for every run and each of its layers."""
+    return [
+        f"<results>/{step}/{RUN.format(**run)}/{layer.label}.{suffix}"
+        for run in runs()
+        for layer in measured_layers(run["model"])
+    ]
+
+
+def store_of_activations(path):
+    """The folder that holds the store; temporary if the configuration says so."""
+    folder = directory(path)
+    return folder if config["activations"]["keep"] else temp(folder)
+
+
+def own_data_files():
+    """Files of the user's own that the dataset is made of: a newer one is read again."""
+    path = config["dataset"]["path"]
+    if config["dataset"]["name"] == "arrays":
+        return [path]
+    return []

@@ -1,0 +1,48 @@
+# One job per layer of every run, in parallel.
+
+
+rule compute_moments:
+    input:
+        "<results>/activations/<run>",
+    output:
+        "<results>/moments/<run>/{layer}.npz",
+    log:
+        "<logs>/compute_moments/<run>/{layer}.log",
+    benchmark:
+        "<benchmarks>/compute_moments/<run>/{layer}.tsv"
+    conda:
+        "../envs/geometry.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        code=source_digest("moments"),
+    script:
+        "../scripts/compute_moments.py"
+
+
+rule measure_geometry:
+    input:
+        moments="<results>/moments/<run>/{layer}.npz",
+        layers="<results>/layers/{model}.csv",
+    output:
+        layer="<results>/geometry/<run>/{layer}.json",
+        manifolds="<results>/geometry/<run>/{layer}.csv",
+    log:
+        "<logs>/measure_geometry/<run>/{layer}.log",
+    benchmark:
+        "<benchmarks>/measure_geometry/<run>/{layer}.tsv"
+    conda:
+        "../envs/geometry.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        run=identity_of,
+        classes=CLASSES,
+        geometry=config["geometry"],
+        code=source_digest("geometry"),
+    script:
+        "../scripts/measure_geometry.py"

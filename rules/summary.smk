@@ -1,0 +1,137 @@
+rule summarize:
+    input:
+        layers=lambda wildcards: for_each_layer("geometry", "json"),
+        manifolds=lambda wildcards: for_each_layer("geometry", "csv"),
+    output:
+        layers=report(
+            "<results>/summary/layers.csv",
+            caption="../report/layers.rst",
+            category="Tables",
+        ),
+        manifolds=report(
+            "<results>/summary/manifolds.csv",
+            caption="../report/manifolds.rst",
+            category="Tables",
+        ),
+        table="<results>/summary/layers.txt",
+    log:
+        "<logs>/summarize.log",
+    benchmark:
+        "<benchmarks>/summarize.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        code=source_digest("summary"),
+    script:
+        "../scripts/summarize.py"
+
+
+rule summarize_training:
+    input:
+        [
+            f"<results>/training/{NETWORK.format(**training)}/metrics.csv"
+            for training in trainings()
+        ],
+    output:
+        report(
+            "<results>/summary/training.csv",
+            caption="../report/training.rst",
+            category="Tables",
+        ),
+    log:
+        "<logs>/summarize_training.log",
+    benchmark:
+        "<benchmarks>/summarize_training.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        trainings=trainings(),
+        code=source_digest("summary"),
+    script:
+        "../scripts/summarize_training.py"
+
+
+rule draw_layers:
+    input:
+        "<results>/summary/layers.csv",
+    output:
+        report(
+            multiext("<results>/figures/layers", ".svg", ".png"),
+            caption="../report/figure_layers.rst",
+            category="Figures",
+        ),
+    log:
+        "<logs>/draw_layers.log",
+    benchmark:
+        "<benchmarks>/draw_layers.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        figure="plot_layers",
+        code=source_digest("figures"),
+    script:
+        "../scripts/draw_figure.py"
+
+
+use rule draw_layers as draw_manifolds with:
+    input:
+        "<results>/summary/manifolds.csv",
+    output:
+        report(
+            multiext("<results>/figures/manifolds", ".svg", ".png"),
+            caption="../report/figure_manifolds.rst",
+            category="Figures",
+        ),
+    log:
+        "<logs>/draw_manifolds.log",
+    benchmark:
+        "<benchmarks>/draw_manifolds.tsv"
+    params:
+        figure="plot_manifolds",
+        code=source_digest("figures"),
+
+
+use rule draw_layers as draw_dynamics with:
+    output:
+        report(
+            multiext("<results>/figures/dynamics", ".svg", ".png"),
+            caption="../report/figure_dynamics.rst",
+            category="Figures",
+        ),
+    log:
+        "<logs>/draw_dynamics.log",
+    benchmark:
+        "<benchmarks>/draw_dynamics.tsv"
+    params:
+        figure="plot_dynamics",
+        code=source_digest("figures"),
+
+
+use rule draw_layers as draw_training with:
+    input:
+        "<results>/summary/training.csv",
+    output:
+        report(
+            multiext("<results>/figures/training", ".svg", ".png"),
+            caption="../report/figure_training.rst",
+            category="Figures",
+        ),
+    log:
+        "<logs>/draw_training.log",
+    benchmark:
+        "<benchmarks>/draw_training.tsv"
+    params:
+        figure="plot_training",
+        code=source_digest("figures"),

@@ -1,0 +1,31 @@
+# What can be asked for by name.
+
+
+rule training:
+    input:
+        [
+            f"<results>/training/{NETWORK.format(**training)}/metrics.csv"
+            for training in trainings()
+        ],
+
+
+rule activations:
+    input:
+        [f"<results>/activations/{RUN.format(**run)}" for run in runs()],
+
+
+rule geometry:
+    input:
+        lambda wildcards: for_each_layer("geometry", "json"),
+
+
+rule summary:
+    input:
+        rules.summarize.output,
+        rules.draw_layers.output,
+        rules.draw_manifolds.output,
+        # Over training, if there are checkpoints on the way; and how the training itself went.
+        rules.draw_dynamics.output
+        if trainings() and len(config["checkpoints"]) > 2
+        else [],
+        rules.draw_training.output if trainings() else [],

@@ -1,0 +1,80 @@
+# Weights of every model and seed: as initialised, as published, and after training.
+
+
+rule initial_weights:
+    output:
+        "<results>/training/<network>/epoch-000.safetensors",
+    log:
+        "<logs>/initial_weights/<network>.log",
+    benchmark:
+        "<benchmarks>/initial_weights/<network>.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=10,
+    params:
+        model=model_of,
+        images=images_of,
+        seed=seed_of,
+        code=source_digest("models"),
+    script:
+        "../scripts/initial_weights.py"
+
+
+rule pretrained_weights:
+    output:
+        "<results>/training/<network>/pretrained.safetensors",
+    log:
+        "<logs>/pretrained_weights/<network>.log",
+    benchmark:
+        "<benchmarks>/pretrained_weights/<network>.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        model=model_of,
+        images=images_of,
+        code=source_digest("models"),
+    script:
+        "../scripts/pretrained_weights.py"
+
+
+rule train:
+    input:
+        dataset="<dataset>/dataset.json",
+        images="<dataset>/train_images.npy",
+        test_images="<dataset>/test_images.npy",
+        initial="<results>/training/<network>/epoch-000.safetensors",
+    output:
+        checkpoints=expand(
+            "<results>/training/<network>/epoch-{epoch:03d}.safetensors",
+            epoch=trained_epochs() or [config["training"]["epochs"]],
+            allow_missing=True,
+        ),
+        metrics="<results>/training/<network>/metrics.csv",
+    log:
+        "<logs>/train/<network>.log",
+    benchmark:
+        "<benchmarks>/train/<network>.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: 2
+    resources:
+        mem_mb=8000,
+        runtime=240,
+        device=config["device"],
+    params:
+        model=model_of,
+        images=images_of,
+        seed=seed_of,
+        recipe=config["training"],
+        normalize=config["dataset"]["normalize"],
+        checkpoints=trained_epochs(),
+        code=source_digest("training"),
+    script:
+        "../scripts/train.py"

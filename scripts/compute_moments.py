@@ -1,0 +1,12 @@
+"""Second moments of one layer's activations, in one streaming pass."""
+
+from pathlib import Path
+
+from manifold_capacity.activations import open_layer
+from manifold_capacity.logs import log_to
+from manifold_capacity.moments import moments_from_arrays
+
+with log_to(snakemake.log[0]) as log:
+    activations = open_layer(Path(snakemake.input[0]), snakemake.wildcards.layer)
+    log.info("activations[manifold, point, feature] of shape %s", activations.shape)
+    moments_from_arrays(activations).save(Path(snakemake.output[0]))

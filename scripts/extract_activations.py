@@ -1,0 +1,42 @@
+"""Run the sampled images through a network and store what comes out of the chosen layers."""
+
+import json
+from pathlib import Path
+
+from manifold_capacity.activations import extract
+from manifold_capacity.augment import Preprocess
+from manifold_capacity.datasets import load_split, sample_manifolds
+from manifold_capacity.downloads import file_sha256
+from manifold_capacity.layers import read_layers, select_layers
+from manifold_capacity.logs import log_to
+from manifold_capacity.models import load_model
+
+with log_to(snakemake.log[0]):
+    files, params, split = snakemake.input, snakemake.params, snakemake.wildcards.split
+    dataset, weights = Path(files.dataset), Path(files.weights)
+    images, labels = load_split(dataset.parent, split)
+    classes = list(params.classes)
+    model, metadata = load_model(weights)
+    extract(
+        model,
+        select_layers(read_layers(Path(files.layers)), params.layers),
+        images,
+        sample_manifolds(labels, classes, params.points_per_class, params.seed, split),
+        Path(snakemake.output[0]),
+        preprocess=Preprocess.for_dataset(
+            metadata["network"]["image_shape"], params.normalize, dataset
+        ),
+        classes=classes,
+        class_names=list(params.classes.values()),
+        split=split,
+        seed=params.seed,
+        dtype=params.dtype,
+        batch_size=params.batch_size,
+        device=snakemake.resources.device,
+        augment=params.augment,
+        attributes={
+            "model": params.model,
+            "checkpoint": file_sha256(weights),
+            "dataset": json.loads(dataset.read_text())["digest"],
+        },
+    )

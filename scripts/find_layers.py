@@ -1,0 +1,13 @@
+"""Write the table of a network's layers; needs no weights."""
+
+from pathlib import Path
+
+from manifold_capacity.layers import write_layers
+from manifold_capacity.logs import log_to
+from manifold_capacity.models import list_layers, network_options
+
+with log_to(snakemake.log[0]) as log:
+    params = snakemake.params
+    layers = list_layers(**network_options(params.model, **params.images))
+    write_layers(layers, Path(snakemake.output[0]))
+    log.info("%s has %d layers that run", params.model["name"], len(layers))

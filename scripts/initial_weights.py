@@ -1,0 +1,13 @@
+"""Weights of an untrained network, drawn from its seed."""
+
+from pathlib import Path
+
+from manifold_capacity.logs import log_to
+from manifold_capacity.models import initial_state, network_options, save_state
+
+with log_to(snakemake.log[0]):
+    params = snakemake.params
+    network = network_options(params.model, **params.images)
+    state = initial_state(**network, seed=params.seed)
+    metadata = {"network": network, "seed": params.seed, "epoch": 0}
+    save_state(state, Path(snakemake.output[0]), metadata)

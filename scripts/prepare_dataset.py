@@ -1,0 +1,12 @@
+"""Download or read a dataset, verify it, and lay out its images and labels as arrays."""
+
+from pathlib import Path
+
+from manifold_capacity.datasets import prepare
+from manifold_capacity.logs import log_to
+
+with log_to(snakemake.log[0]):
+    output = Path(snakemake.output[0]).parent
+    # Beside the outputs, not among them: Snakemake deletes the outputs of a job that fails, and a
+    # download that was cut goes on where it stopped.
+    prepare(snakemake.params.dataset, output, downloads=output.parent / "downloads")

@@ -1,0 +1,16 @@
+"""Published weights of a network, checked against its architecture."""
+
+from pathlib import Path
+
+from manifold_capacity.logs import log_to
+from manifold_capacity.models import network_options, pretrained_state, save_state
+
+with log_to(snakemake.log[0]):
+    params = snakemake.params
+    network = network_options(params.model, **params.images)
+    file = params.model["weights_file"]
+    state = pretrained_state(
+        network["name"], Path(file) if file else None, image_shape=network["image_shape"]
+    )
+    metadata = {"network": network, "weights": "pretrained", "epoch": None}
+    save_state(state, Path(snakemake.output[0]), metadata)

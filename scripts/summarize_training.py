@@ -1,0 +1,8 @@
+"""Gather the loss and accuracy of every training into one table."""
+
+from manifold_capacity.logs import log_to
+from manifold_capacity.summary import collect_training
+
+with log_to(snakemake.log[0]):
+    training = collect_training(snakemake.input, snakemake.params.trainings)
+    training.to_csv(snakemake.output[0], index=False)

@@ -1,0 +1,377 @@
+"""What a run's configuration may say: validation against the schema, defaults, checks across keys.
+
+The schema (`schemas/config.schema.yaml`) is the one place where keys, types, defaults and descriptions stand; this module
+turns it into complete configurations, error messages and `docs/config.md`.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from manifold_capacity.datasets import Dataset, describe
+from manifold_capacity.layers import Layer, select_layers
+
+__all__ = [
+    "ConfigError",
+    "check_layers",
+    "class_indices",
+    "document",
+    "load_schema",
+    "model_checkpoints",
+    "nearest",
+    "resolve",
+]
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be run; the message lists every problem with key, value, what is allowed and the remedy."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = list(problems)
+        lines = "\n".join(f"  - {problem}" for problem in self.problems)
+        super().__init__(f"The configuration cannot be run:\n{lines}")
+
+
+def load_schema(path: Path | str) -> dict[str, Any]:
+    """Read the schema from a YAML file."""
+    import yaml
+
+    with open(path, encoding="utf-8") as file:
+        schema: dict[str, Any] = yaml.safe_load(file)
+    return schema
+
+
+def nearest(word: object, known: Sequence[object]) -> str:
+    """`"; nearest: ..."` if `word` resembles one of the `known`, else an empty string."""
+    close = difflib.get_close_matches(str(word), [str(k) for k in known], n=1, cutoff=0.5)
+    return f"; nearest: {close[0]}" if close else ""
+
+
+def resolve(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Check a configuration and fill in every default.
+
+    Parameters
+    ----------
+    config : mapping
+        What the user wrote.
+    schema : mapping
+        The parsed `schemas/config.schema.yaml`.
+
+    Returns
+    -------
+    dict
+        A complete configuration: every key present, models as mappings with a unique `label`, checkpoints as sorted epochs.
+
+    Raises
+    ------
+    ConfigError
+        Listing every unknown key, wrong type, value out of range or impossible combination.
+    """
+    problems = list(_schema_problems(config, schema))
+    if problems:
+        raise ConfigError(problems)
+    resolved = copy.deepcopy(dict(config))
+    resolved["models"] = [
+        {"name": entry} if isinstance(entry, str) else dict(entry) for entry in resolved["models"]
+    ]
+    _fill_defaults(resolved, schema)
+    for model in resolved["models"]:
+        suffix = "" if model["weights"] == "trained" else f"-{model['weights']}"
+        model["label"] = model["label"] or model["name"] + suffix
+    if resolved["layers"]["types"] == "all":
+        resolved["layers"].update(types=[], names=["*"])
+    epochs = resolved["training"]["epochs"]
+    resolved["checkpoints"] = sorted(
+        {epochs if c == "final" else c for c in resolved["checkpoints"]}
+    )
+    problems = list(_combination_problems(resolved))
+    if problems:
+        raise ConfigError(problems)
+    return resolved
+
+
+def model_checkpoints(config: Mapping[str, Any], model: Mapping[str, Any]) -> list[str]:
+    """Names of the checkpoints at which a model is measured: `epoch-000`, ... or `pretrained`."""
+    if model["weights"] == "pretrained":
+        return ["pretrained"]
+    epochs = config["checkpoints"] if model["weights"] == "trained" else [0]
+    return [f"epoch-{epoch:03d}" for epoch in epochs]
+
+
+def class_indices(classes: str | int | Sequence[str | int], dataset: Dataset) -> list[int]:
+    """Indices of the classes that `manifolds.classes` selects, in the order asked for.
+
+    Raises
+    ------
+    ConfigError
+        For a class that the dataset does not have, or a class given twice.
+    """
+    names = list(dataset.class_names)
+    if classes == "all":
+        return list(range(len(names)))
+    if isinstance(classes, int):
+        if classes > len(names):
+            raise ConfigError(
+                [f"manifolds.classes: {classes}, but {dataset.name} has {len(names)} classes"]
+            )
+        return list(range(classes))
+    indices: list[int] = []
+    problems = []
+    for entry in classes:
+        if isinstance(entry, int) and not isinstance(entry, bool) and 0 <= entry < len(names):
+            indices.append(entry)
+        elif str(entry) in names:
+            indices.append(names.index(str(entry)))
+        else:
+            problems.append(
+                f"manifolds.classes: {entry!r} is not a class of {dataset.name}, nor an index from 0 to "
+                f"{len(names) - 1}{nearest(entry, names)}"
+            )
+    if len(set(indices)) < len(indices):
+        problems.append("manifolds.classes: a class is given twice (by name and by index?)")
+    if problems:
+        raise ConfigError(problems)
+    return indices
+
+
+def check_layers(
+    config: Mapping[str, Any],
+    known: Callable[[Mapping[str, Any]], Sequence[Layer] | None],
+    find: Callable[[Mapping[str, Any]], Sequence[Layer]],
+) -> None:
+    """Check that `layers` selects something in every model, before any job runs.
+
+    Building a network takes seconds, so tables that an earlier run left are tried first; only where such a table is missing or
+    does not match (it may be stale) is the network built.
+
+    Parameters
+    ----------
+    config : mapping
+        The resolved configuration.
+    known, find : callable
+        Model entry -> layers: from an earlier run (or None), and from the network itself.
+
+    Raises
+    ------
+    ConfigError
+        Naming the pattern or type that matches nothing.
+    """
+    problems = []
+    for model in config["models"]:
+        table = known(model)
+        if table is not None:
+            try:
+                select_layers(table, config["layers"], model=model["name"])
+                continue
+            except ValueError:
+                pass
+        try:
+            select_layers(find(model), config["layers"], model=model["name"])
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
+
+
+def _schema_problems(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
+    from jsonschema import Draft202012Validator
+
+    validator = Draft202012Validator(schema)
+    for error in sorted(
+        validator.iter_errors(config), key=lambda e: [str(p) for p in e.absolute_path]
+    ):
+        key = _dotted(error.absolute_path)
+        subschema = error.schema
+        assert isinstance(subschema, Mapping)
+        if error.validator == "additionalProperties":
+            allowed = sorted(subschema.get("properties", {}))
+            for unknown in sorted(set(map(str, error.instance)) - set(allowed)):
+                yield (
+                    f"{_join(key, unknown)}: unknown key{nearest(unknown, allowed)} "
+                    f"(allowed here: {', '.join(allowed)})"
+                )
+        elif error.validator == "required":
+            for missing in sorted(set(subschema["required"]) - set(error.instance)):
+                meaning = subschema["properties"][missing].get("description", "")
+                yield f"{_join(key, missing)}: missing; add it. {meaning}"
+        else:
+            value = json.dumps(error.instance, default=str)
+            near = ""
+            if error.validator == "enum":
+                near = nearest(error.instance, subschema["enum"])
+            yield f"{key or 'the configuration'}: {value} is not allowed; allowed: {_allowed(subschema)}{near}"
+
+
+def _combination_problems(config: Mapping[str, Any]) -> Iterator[str]:
+    labels = [model["label"] for model in config["models"]]
+    for label in sorted({label for label in labels if labels.count(label) > 1}):
+        yield (
+            f"models: {label!r} stands in the list {labels.count(label)} times; give each its own `label`, "
+            "or use `seeds` to repeat a model"
+        )
+    for model in config["models"]:
+        if model["weights_file"] is not None and model["weights"] != "pretrained":
+            yield (
+                f"models: {model['label']}: weights_file: {model['weights_file']!r} goes with "
+                f"`weights: pretrained`, not with `weights: {model['weights']}`"
+            )
+    epochs = config["training"]["epochs"]
+    for checkpoint in config["checkpoints"]:
+        if checkpoint > epochs:
+            yield (
+                f"checkpoints: {checkpoint}, but training.epochs is {epochs}; allowed: 0 to {epochs}, or `final`"
+            )
+    try:
+        dataset = describe(config["dataset"])
+        indices = class_indices(config["manifolds"]["classes"], dataset)
+    except ConfigError as error:
+        yield from error.problems
+        return
+    except (ValueError, OSError) as error:
+        yield str(error)
+        return
+    channels = dataset.image_shape[2]
+    normalize = config["dataset"]["normalize"]
+    if isinstance(normalize, Mapping):
+        for key in ("mean", "std"):
+            if len(normalize[key]) != channels:
+                yield (
+                    f"dataset.normalize.{key}: {len(normalize[key])} values, but images of {dataset.name} "
+                    f"have {channels} channel{'s' if channels > 1 else ''}; give one value per channel"
+                )
+    if len(indices) < 2:
+        yield (
+            f"manifolds.classes: {dataset.name} has only {len(indices)} class; capacity needs at least two manifolds"
+        )
+    wanted = config["manifolds"]["points_per_class"]
+    for split in config["manifolds"]["splits"]:
+        counts = dataset.counts[split]
+        scarce = min(indices, key=lambda index: counts[index], default=None)
+        if scarce is not None and wanted > counts[scarce]:
+            yield (
+                f"manifolds.points_per_class: {wanted}, but {dataset.name} has only {counts[scarce]} {split} images of "
+                f"class {dataset.class_names[scarce]!r}; allowed: 1 to {counts[scarce]}"
+            )
+
+
+def _fill_defaults(value: Any, schema: Mapping[str, Any]) -> None:
+    """Add missing keys with their defaults, in place; `value` has been validated."""
+    if isinstance(value, dict):
+        for key, subschema in schema.get("properties", {}).items():
+            if key not in value and "default" in subschema:
+                value[key] = copy.deepcopy(subschema["default"])
+            if key in value:
+                _fill_defaults(value[key], subschema)
+    elif isinstance(value, list) and isinstance(schema.get("items"), Mapping):
+        for item in value:
+            _fill_defaults(item, schema["items"])
+
+
+def _dotted(path: Sequence[str | int] | Any) -> str:
+    text = ""
+    for part in path:
+        text = f"{text}[{part}]" if isinstance(part, int) else _join(text, part)
+    return text
+
+
+def _join(key: str, part: str) -> str:
+    return f"{key}.{part}" if key else part
+
+
+def _allowed(schema: Mapping[str, Any]) -> str:
+    """A phrase that says what values a subschema takes."""
+    if "enum" in schema:
+        return ", ".join(_literal(value) for value in schema["enum"])
+    if "const" in schema:
+        return _literal(schema["const"])
+    if "oneOf" in schema:
+        return " or ".join(_allowed(option) for option in schema["oneOf"])
+    types = schema.get("type", "anything")
+    names = [types] if isinstance(types, str) else list(types)
+    words = {"string": "text", "object": "mapping", "array": "list", "boolean": "true or false"}
+    phrase = " or ".join(words.get(name, name) for name in names)
+    limits = []
+    for keyword, sign in (
+        ("minimum", "≥"),
+        ("exclusiveMinimum", ">"),
+        ("maximum", "≤"),
+        ("exclusiveMaximum", "<"),
+    ):
+        if keyword in schema:
+            limits.append(f"{sign} {schema[keyword]}")
+    if "pattern" in schema:
+        limits.append(f"matching {schema['pattern']}")
+    if schema.get("minLength") or schema.get("minItems"):
+        least = schema.get("minItems", 1)
+        limits.append(f"of at least {least}" if "minItems" in schema else "not empty")
+    if schema.get("uniqueItems"):
+        limits.append("each once")
+    if isinstance(schema.get("items"), Mapping) and "properties" not in schema["items"]:
+        limits.append(f"of: {_allowed(schema['items'])}")
+    if "object" in names and "properties" in schema:
+        limits.append(f"with the keys {', '.join(schema['properties'])}")
+    return " ".join([phrase, *([", ".join(limits)] if limits else [])])
+
+
+def _literal(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def document(schema: Mapping[str, Any]) -> str:
+    """The reference of all keys as Markdown (`docs/config.md`)."""
+    lines = [
+        "# Configuration",
+        "",
+        "<!-- Made from schemas/config.schema.yaml by `make docs`; change it there. -->",
+        "",
+        _text(schema),
+        "",
+        "**Bold** keys have to be given.",
+        "",
+        *_TABLE_HEAD,
+    ]
+    sections = []
+    for key, subschema in schema["properties"].items():
+        inner = subschema.get("items", subschema)
+        lines.append(
+            _table_row(key, subschema, key in schema["required"], linked="properties" in inner)
+        )
+        if "properties" in inner:
+            sections += ["", f"## {key}", "", _text(subschema), "", *_TABLE_HEAD]
+            sections += list(_table_rows("", inner))
+    return "\n".join([*lines, *sections]) + "\n"
+
+
+_TABLE_HEAD = ["| key | allowed | default | meaning |", "|---|---|---|---|"]
+
+
+def _table_rows(prefix: str, schema: Mapping[str, Any]) -> Iterator[str]:
+    for key, subschema in schema["properties"].items():
+        required = key in schema.get("required", [])
+        yield _table_row(_join(prefix, key), subschema, required, linked=False)
+        for option in [subschema, *subschema.get("oneOf", [])]:
+            if "properties" in option:
+                yield from _table_rows(_join(prefix, key), option)
+
+
+def _table_row(key: str, schema: Mapping[str, Any], required: bool, *, linked: bool) -> str:
+    given = "default" in schema and schema["default"] != {}
+    default = f"`{json.dumps(schema['default'])}`" if given else ""
+    name = f"**`{key}`**" if required else f"`{key}`"
+    allowed = f"see [{key}](#{key})" if linked else _allowed(schema).partition(" with the keys")[0]
+    cells = [name, allowed, default, _text(schema)]
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _text(schema: Mapping[str, Any]) -> str:
+    return " ".join(schema["description"].split())
+
+
+if __name__ == "__main__":
+    sys.stdout.write(document(load_schema(sys.argv[1])))

@@ -1,0 +1,233 @@
+"""What a configuration may say, and what is said about one that cannot be run."""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from manifold_capacity.config import (
+    ConfigError,
+    check_layers,
+    class_indices,
+    document,
+    load_schema,
+    model_checkpoints,
+    resolve,
+)
+from manifold_capacity.datasets import describe
+from manifold_capacity.layers import Layer
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = load_schema(ROOT / "schemas" / "config.schema.yaml")
+MINIMAL = {"dataset": {"name": "digits"}, "models": ["small_cnn"]}
+CONFIGS = [ROOT / "config.yaml", *sorted((ROOT / "configs").glob("*.yaml"))]
+
+
+def with_(changes):
+    config = copy.deepcopy(MINIMAL)
+    for dotted, value in changes.items():
+        section, _, key = dotted.rpartition(".")
+        target = config
+        for part in filter(None, section.split(".")):
+            target = target.setdefault(part, {})
+        target[key] = value
+    return config
+
+
+def problems(changes):
+    with pytest.raises(ConfigError) as caught:
+        resolve(with_(changes), SCHEMA)
+    return caught.value.problems
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_shipped_configurations_are_valid(path):
+    resolved = resolve(yaml.safe_load(path.read_text()), SCHEMA)
+    assert resolved["models"]
+
+
+def test_defaults_fill_every_section_and_leave_the_input_alone():
+    config = copy.deepcopy(MINIMAL)
+    resolved = resolve(config, SCHEMA)
+    assert config == MINIMAL
+    assert resolved["training"]["augment"] == {
+        "crop_padding": 0,
+        "horizontal_flip": False,
+        "rotation_degrees": 0,
+    }
+    assert resolved["geometry"]["n_gaussians"] == 300
+    assert resolved["models"][0]["label"] == "small_cnn"
+    assert resolved["results"] == "results"
+
+
+def test_what_is_given_wins_over_the_default():
+    resolved = resolve(
+        with_({"geometry.margin": 0.5, "training.augment": {"crop_padding": 2}}), SCHEMA
+    )
+    assert resolved["geometry"]["margin"] == 0.5
+    assert resolved["training"]["augment"]["crop_padding"] == 2
+    assert resolved["training"]["augment"]["horizontal_flip"] is False
+
+
+def test_defaults_are_themselves_valid():
+    resolved = resolve(MINIMAL, SCHEMA)
+    assert resolve(resolved, SCHEMA) == resolved
+
+
+def test_final_is_the_last_epoch_and_checkpoints_are_sorted():
+    resolved = resolve(with_({"training.epochs": 7, "checkpoints": ["final", 3, 0, 7]}), SCHEMA)
+    assert resolved["checkpoints"] == [0, 3, 7]
+    assert model_checkpoints(resolved, resolved["models"][0]) == [
+        "epoch-000",
+        "epoch-003",
+        "epoch-007",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("weights", "label", "checkpoints"),
+    [
+        ("trained", "vgg16", ["epoch-000", "epoch-020"]),
+        ("random", "vgg16-random", ["epoch-000"]),
+        ("pretrained", "vgg16-pretrained", ["pretrained"]),
+    ],
+)
+def test_weights_give_label_and_checkpoints(weights, label, checkpoints):
+    resolved = resolve(with_({"models": [{"name": "vgg16", "weights": weights}]}), SCHEMA)
+    model = resolved["models"][0]
+    assert model["label"] == label
+    assert model_checkpoints(resolved, model) == checkpoints
+
+
+def test_all_types_means_every_layer():
+    layers = resolve(with_({"layers.types": "all"}), SCHEMA)["layers"]
+    assert layers["names"] == ["*"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"modles": ["x"]}, ["modles: unknown key; nearest: models"]),
+        (
+            {"training.epochz": 3},
+            ["training.epochz: unknown key; nearest: epochs", "learning_rate"],
+        ),
+        ({"training.augment": {"flip": True}}, ["training.augment.flip: unknown key"]),
+        ({"training.epochs": "ten"}, ['training.epochs: "ten" is not allowed', "integer ≥ 1"]),
+        ({"training.epochs": 0}, ["training.epochs: 0 is not allowed", "integer ≥ 1"]),
+        ({"training.momentum": 1.0}, ["training.momentum: 1.0", "≥ 0, < 1"]),
+        ({"device": "gpu"}, ['device: "gpu"', "auto, cpu, cuda"]),
+        ({"geometry.solver": "cvxop"}, ['geometry.solver: "cvxop"', "nearest: cvxopt"]),
+        ({"geometry.margin": -1}, ["geometry.margin: -1", "≥ 0"]),
+        ({"seeds": [1, 1]}, ["seeds: [1, 1]", "each once"]),
+        ({"seeds": []}, ["seeds: []", "of at least 1"]),
+        ({"seeds": 3}, ["seeds: 3", "list"]),
+        ({"models": [{"label": "x"}]}, ["models[0].name: missing"]),
+        ({"models": [{"name": "vgg16", "label": "a/b"}]}, ['models[0].label: "a/b"']),
+        ({"models": ["vgg16", "vgg16"]}, ["models: 'vgg16' stands in the list 2 times", "`label`"]),
+        (
+            {"models": [{"name": "vgg16", "weights_file": "w.pth"}]},
+            ["models: vgg16: weights_file: 'w.pth' goes with `weights: pretrained`"],
+        ),
+        ({"checkpoints": [21]}, ["checkpoints: 21, but training.epochs is 20", "0 to 20"]),
+        ({"checkpoints": ["last"]}, ['checkpoints[0]: "last"', "final"]),
+        (
+            {"manifolds.points_per_class": 600},
+            ["manifolds.points_per_class: 600, but digits has only", "train images of class"],
+        ),
+        ({"manifolds.classes": 11}, ["manifolds.classes: 11, but digits has 10 classes"]),
+        ({"manifolds.classes": [3]}, ["manifolds.classes: [3]"]),
+        ({"manifolds.classes": 1}, ["manifolds.classes: 1"]),
+        (
+            {"manifolds.classes": [3, 77]},
+            ["manifolds.classes: 77 is not a class of digits", "0 to 9"],
+        ),
+        ({"manifolds.classes": [3, "3"]}, ["a class is given twice"]),
+        ({"manifolds.splits": ["val"]}, ['manifolds.splits[0]: "val"', "train, test"]),
+        (
+            {"dataset.normalize": {"mean": [0.5, 0.5, 0.5], "std": [1, 1, 1]}},
+            ["dataset.normalize.mean: 3 values, but images of digits have 1 channel"],
+        ),
+        ({"dataset.name": "cifar"}, ['dataset.name: "cifar"', "nearest: cifar10"]),
+    ],
+)
+def test_problems_name_key_value_and_remedy(changes, expected):
+    (problem, *_) = problems(changes)
+    for phrase in expected:
+        assert phrase in problem
+
+
+def test_all_problems_are_listed_at_once():
+    found = problems({"device": "gpu", "training.epochz": 3, "geometry.margin": "no"})
+    assert len(found) == 3
+
+
+def test_missing_dataset_says_what_to_add():
+    with pytest.raises(ConfigError, match="dataset: missing; add it"):
+        resolve({"models": ["small_cnn"]}, SCHEMA)
+
+
+def test_one_class_is_too_few(tmp_path):
+    path = tmp_path / "one.npz"
+    images = np.zeros((6, 4, 4), np.uint8)
+    labels = np.zeros(6, np.int64)
+    np.savez(path, train_images=images, train_labels=labels, test_images=images, test_labels=labels)
+    found = problems(
+        {"dataset": {"name": "arrays", "path": str(path)}, "manifolds.points_per_class": 5}
+    )
+    assert any("at least two" in problem for problem in found)
+
+
+def test_classes_by_name_index_and_number():
+    digits = describe(resolve(MINIMAL, SCHEMA)["dataset"])
+    assert class_indices("all", digits) == list(range(10))
+    assert class_indices(3, digits) == [0, 1, 2]
+    assert class_indices([7, "1"], digits) == [7, 1]
+
+
+TABLE = [
+    Layer(0, "input", "Input", (1, 8, 8), 64),
+    Layer(1, "features.0", "Conv2d", (2, 8, 8), 128),
+]
+
+
+def test_a_layer_pattern_that_matches_nothing_is_a_problem():
+    config = resolve(with_({"layers.types": ["Conv2d"], "layers.names": ["conv6_1"]}), SCHEMA)
+    with pytest.raises(ConfigError, match=r"layers.names: 'conv6_1' is not in small_cnn"):
+        check_layers(config, known=lambda model: None, find=lambda model: TABLE)
+
+
+def test_the_network_is_built_only_if_the_known_table_does_not_do():
+    config = resolve(with_({"layers.types": ["Conv2d"]}), SCHEMA)
+    asked = []
+
+    def find(model):
+        asked.append(model["name"])
+        return TABLE
+
+    check_layers(config, known=lambda model: TABLE, find=find)
+    assert asked == []
+    check_layers(config, known=lambda model: TABLE[:1], find=find)  # stale
+    assert asked == ["small_cnn"]
+
+
+def test_documentation_is_in_step_with_the_schema():
+    assert (ROOT / "docs" / "config.md").read_text(encoding="utf-8") == document(SCHEMA), (
+        "run `make docs`"
+    )
+
+
+def test_every_key_has_a_description():
+    def check(schema, key):
+        for name, subschema in schema.get("properties", {}).items():
+            assert subschema.get("description"), f"{key}{name}"
+            check(subschema, f"{key}{name}.")
+        for option in [*schema.get("oneOf", []), schema.get("items")]:
+            if isinstance(option, dict):
+                check(option, key)
+        if schema.get("type") == "object" and "properties" in schema:
+            assert schema["additionalProperties"] is False, key
+
+    check(SCHEMA, "")

@@ -1,0 +1,72 @@
+"""Digests follow what code does, not how it is written."""
+
+import pytest
+
+from manifold_capacity import provenance
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package with the same name in another place: solver <- api, other."""
+    files = {
+        "solver": '"""Solve."""\n\ndef solve(x):\n    """Twice."""\n    return 2 * x\n',
+        "api": "from manifold_capacity import solver\n\nONE = 1\n",
+        "lazy": "def f():\n    from manifold_capacity.solver import solve\n    return solve\n",
+        "other": "TWO = 2\n",
+    }
+    for name, text in files.items():
+        (tmp_path / f"{name}.py").write_text(text)
+
+    def edit(name, text):
+        (tmp_path / f"{name}.py").write_text(text)
+        provenance._tree.cache_clear()
+        provenance._normalized_source.cache_clear()
+
+    monkeypatch.setattr(provenance, "SOURCE", tmp_path)
+    edit("other", files["other"])
+    yield edit
+    provenance._tree.cache_clear()
+    provenance._normalized_source.cache_clear()
+
+
+def test_comments_docstrings_and_formatting_do_not_count(package):
+    before = provenance.source_digest("api")
+    package("solver", '"""Other words."""\n# why\ndef solve(x):\n    return (2*x)  # twice\n')
+    assert provenance.source_digest("api") == before
+
+
+@pytest.mark.parametrize("module", ["solver", "api", "lazy"])
+def test_code_counts_wherever_it_is_imported(package, module):
+    before = provenance.source_digest(module)
+    package("solver", "def solve(x):\n    return 3 * x\n")
+    assert provenance.source_digest(module) != before
+
+
+def test_code_that_is_not_imported_does_not_count(package):
+    before = provenance.source_digest("api")
+    package("other", "TWO = 3\n")
+    assert provenance.source_digest("api") == before
+
+
+def test_an_unknown_module_is_an_error(package):
+    with pytest.raises(ValueError, match=r"no module 'solvr'.*api, lazy, other, solver"):
+        provenance.source_digest("solvr")
+
+
+def test_the_digest_of_the_geometry_covers_what_it_imports():
+    modules = provenance._with_imports(("geometry",))
+    assert {"moments", "centers", "anchors"} <= modules
+    assert not {"models", "training", "activations", "figures"} & modules
+
+
+def test_config_digest_ignores_the_order_of_keys():
+    assert provenance.config_digest({"a": 1, "b": [1, 2]}) == provenance.config_digest(
+        {"b": [1, 2], "a": 1}
+    )
+    assert provenance.config_digest({"a": 1}) != provenance.config_digest({"a": 2})
+
+
+def test_versions_of_packages():
+    versions = provenance.package_versions("numpy", "no-such-distribution")
+    assert versions["numpy"][0].isdigit()
+    assert versions["no-such-distribution"] == "not installed"

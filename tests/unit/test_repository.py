@@ -1,0 +1,83 @@
+"""Promises about the repository itself: what is pinned, what is small, what imports what."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+RULES = [
+    (path.name, match[1], match[0])
+    for path in sorted((ROOT / "rules").glob("*.smk"))
+    for match in re.finditer(
+        r"^(?:rule|checkpoint) (\w+):\n(?:(?: .*)?\n)+", path.read_text(), re.MULTILINE
+    )
+    if "script:" in match[0]
+]
+
+
+def locked_versions():
+    """Name -> the versions that the lock allows (one for each range of Python versions)."""
+    versions = {}
+    for name, version in re.findall(
+        r"^([a-z0-9-]+)==([^ ;\\]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE
+    ):
+        versions.setdefault(name, set()).add(version)
+    return versions
+
+
+def test_the_lock_has_hashes_and_no_addresses():
+    lock = (ROOT / "requirements.lock").read_text()
+    assert "://" not in lock
+    requirements = re.findall(r"^[a-z0-9-]+==.*?(?=^[a-z0-9-]+==|\Z)", lock, re.MULTILINE | re.DOTALL)
+    assert len(requirements) > 50
+    assert all("--hash=sha256:" in requirement for requirement in requirements)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "envs").glob("*.yaml")), ids=lambda path: path.name)
+def test_environments_pin_what_the_lock_pins(path):
+    *_, pip = yaml.safe_load(path.read_text())["dependencies"]
+    locked = locked_versions()
+    for requirement in pip["pip"]:
+        name, version = requirement.split("==")
+        assert version in locked[name], requirement
+
+
+def test_the_lock_covers_the_project():
+    text = (ROOT / "pyproject.toml").read_text()
+    named = set(re.findall(r'^    "([a-z0-9-]+)(?:>=[^"]*)?",', text, re.MULTILINE))
+    assert {"numpy", "torch", "snakemake", "pytest"} <= named
+    assert named <= set(locked_versions())
+
+
+def test_rules_were_found():
+    assert len(RULES) >= 8
+
+
+@pytest.mark.parametrize(("file", "name", "text"), RULES, ids=[name for _, name, _ in RULES])
+def test_every_rule_declares_what_it_needs(file, name, text):
+    for directive in ("log", "benchmark", "conda", "threads", "resources", "params"):
+        assert re.search(rf"^    {directive}:", text, re.MULTILINE), f"{name} in {file} has no {directive}"
+    assert "code=source_digest(" in text
+    script = re.search(r'"\.\./scripts/(\w+\.py)"', text)
+    assert (ROOT / "scripts" / script[1]).is_file()
+
+
+def test_snakefile_and_scripts_are_short():
+    assert len((ROOT / "Snakefile").read_text().splitlines()) <= 40
+    for script in (ROOT / "scripts").glob("*.py"):
+        assert len(script.read_text().splitlines()) <= 40, script.name
+        assert "snakemake.config" not in script.read_text(), script.name
+
+
+@pytest.mark.parametrize("modules", ["manifold_capacity", "manifold_capacity.geometry, manifold_capacity.compat"])
+def test_the_numerics_import_neither_torch_nor_matplotlib(modules):
+    code = (
+        f"import {modules}, sys; "
+        "print(sorted({'torch', 'torchvision', 'matplotlib', 'zarr', 'sklearn', 'cvxopt'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,26 @@
+"""Fixtures: a fresh copy of the working tree, and finished runs."""
+
+from pathlib import Path
+
+import pytest
+from workspaces import Workspace, new_workspace
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """A fresh copy of the working tree, nothing run yet."""
+    return new_workspace(tmp_path / "fresh")
+
+
+@pytest.fixture(scope="session")
+def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A finished run, shared by all tests: look, don't touch."""
+    workspace = new_workspace(tmp_path_factory.mktemp("finished") / "run")
+    workspace.snakemake()
+    return workspace
+
+
+@pytest.fixture
+def finished(finished_once: Workspace, tmp_path: Path) -> Workspace:
+    """A finished run to change and run again."""
+    return finished_once.twin(tmp_path / "finished")

@@ -1,0 +1,64 @@
+"""A run that cannot work stops before any job, with a message that says what to do; one bad layer stops nothing else."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from manifold_capacity.models import initial_state
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"geometry.margn": 1}, "geometry.margn: unknown key; nearest: margin"),
+        ({"manifolds.points_per_class": 600}, "manifolds.points_per_class: 600, but digits has only"),
+        ({"layers.names": ["conv6_1"]}, "layers.names: 'conv6_1' is not in small_cnn"),
+        ({"models": ["vgg61"]}, "'vgg61' is not a model; nearest: vgg16"),
+    ],
+)
+def test_a_configuration_that_cannot_run_stops_before_any_job(workspace, changes, message):
+    workspace.configure(changes)
+    printed = workspace.snakemake(check=False)
+    assert message in printed
+    assert "Traceback" not in printed
+    assert not workspace.results.exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_gpu_that_is_not_there_is_an_error(workspace):
+    workspace.configure({"device": "cuda"})
+    printed = workspace.snakemake("training", check=False)
+    assert "device: cuda" in printed
+    assert not list(workspace.results.rglob("metrics.csv"))
+
+
+def test_a_dead_layer_says_so_and_the_others_have_their_numbers(workspace):
+    digits = load_digits()
+    images = (digits.images / 16 * 255).astype(np.uint8)
+    data = workspace.folder / "digits.npz"
+    np.savez(data, images=images, labels=digits.target)
+    state = initial_state("small_cnn", n_classes=10, image_shape=(1, 8, 8), seed=3)
+    for key in ("features.3.weight", "features.3.bias"):
+        state[key] = torch.zeros_like(state[key])
+    weights = workspace.folder / "dead.pth"
+    torch.save(state, weights)
+    workspace.configure(
+        {
+            "dataset": {"name": "arrays", "path": str(data)},
+            "models": [{"name": "small_cnn", "weights": "pretrained", "weights_file": str(weights)}],
+            "layers": {"types": ["Conv2d"]},
+        }
+    )
+    workspace.snakemake()
+    layers = pd.read_csv(workspace.results / "summary" / "layers.csv").set_index("layer")
+    assert list(layers.index) == ["0_Input", "1_Conv2d", "4_Conv2d", "6_Conv2d"]
+    alive = layers.loc[["0_Input", "1_Conv2d"]]
+    assert (alive["status"] == "ok").all()
+    assert (alive["capacity"] > 0).all()
+    dead = layers.loc["4_Conv2d"]
+    assert dead["status"] != "ok"
+    assert np.isnan(dead["capacity"])
+    assert "4 Conv2d" in (workspace.results / "summary" / "layers.txt").read_text()
+

@@ -1,0 +1,78 @@
+"""What is run again after a change: what depends on it, and nothing else."""
+
+import json
+
+import pytest
+from workspaces import LAYERS
+
+N_JOBS = 2 * len(LAYERS)  # two checkpoints
+SUMMARY = {"summarize": 1, "draw_layers": 1}
+GEOMETRY = {"measure_geometry": N_JOBS, **SUMMARY}
+MOMENTS = {"compute_moments": N_JOBS, **GEOMETRY}
+
+
+def test_margin_reruns_geometry_and_summary(finished):
+    finished.configure({"geometry.margin": 0.5})
+    assert finished.planned() == GEOMETRY
+
+
+def test_a_comment_reruns_nothing(finished):
+    with open(finished.folder / "src/manifold_capacity/anchors.py", "a") as file:
+        file.write("\n# One more comment.\n")
+    assert finished.planned() == {}
+
+
+@pytest.mark.parametrize(
+    ("module", "plan"),
+    [
+        ("anchors", GEOMETRY),
+        ("centers", GEOMETRY),
+        ("moments", MOMENTS),
+        ("figures", {"draw_layers": 1, "draw_training": 1}),
+    ],
+)
+def test_code_reruns_what_imports_it(finished, module, plan):
+    with open(finished.folder / f"src/manifold_capacity/{module}.py", "a") as file:
+        file.write("\n_ONE_MORE = 1\n")
+    assert finished.planned() == plan
+
+
+def test_one_missing_geometry_table_is_one_job(finished):
+    (finished.results / f"geometry/small_cnn/seed-0/epoch-001/train/{LAYERS[1]}.json").unlink()
+    assert finished.planned() == {"measure_geometry": 1, **SUMMARY}
+
+
+def test_another_seed_adds_its_own_jobs(finished):
+    finished.configure({"seeds": [0, 1]})
+    plan = finished.planned()
+    assert plan["train"] == 1
+    assert plan["extract_activations"] == 2
+    assert plan["measure_geometry"] == N_JOBS
+
+
+def test_the_recipe_reruns_training_but_not_the_untrained_network(finished):
+    finished.configure({"training.learning_rate": 0.02})
+    plan = finished.planned()
+    assert plan["train"] == 1
+    assert "initial_weights" not in plan
+    assert plan["extract_activations"] == 1
+    assert plan["measure_geometry"] == len(LAYERS)
+
+
+def test_temporary_activations_and_a_new_margin(workspace):
+    workspace.configure({"activations.keep": False})
+    workspace.snakemake()
+    assert not list(workspace.results.glob("activations/**/*.zarr"))
+    before = _margins(workspace)
+    assert before == {0.0}
+    workspace.configure({"activations.keep": False, "geometry.margin": 0.25})
+    assert workspace.planned() == GEOMETRY
+    workspace.snakemake()
+    assert _margins(workspace) == {0.25}
+    assert "Nothing to be done" in workspace.snakemake()
+
+
+def _margins(workspace):
+    paths = list((workspace.results / "geometry").rglob("*.json"))
+    assert len(paths) == N_JOBS
+    return {json.loads(path.read_text())["margin"] for path in paths}

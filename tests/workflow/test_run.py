@@ -1,0 +1,125 @@
+"""One whole run, from the dataset to the figures, and what a user finds after it."""
+
+import json
+import math
+
+import pandas as pd
+import pytest
+from workspaces import CONFIG, LAYERS
+
+CHECKPOINTS = ["epoch-000", "epoch-001"]
+
+
+def test_every_layer_has_its_numbers(finished_once):
+    layers = pd.read_csv(finished_once.results / "summary" / "layers.csv")
+    assert list(layers["layer"]) == LAYERS * 2
+    assert list(layers["checkpoint"]) == [c for c in CHECKPOINTS for _ in LAYERS]
+    assert (layers["status"] == "ok").all()
+    for quantity in ("capacity", "radius", "dimension"):
+        assert (layers[quantity] > 0).all()
+        assert (layers[f"{quantity}_stderr"] > 0).all()
+    assert layers["center_correlation"].between(0, 1).all()
+    assert (layers["n_unconverged"] == 0).all()
+
+
+def test_the_input_does_not_depend_on_training(finished_once):
+    layers = pd.read_csv(finished_once.results / "summary" / "layers.csv").set_index(["checkpoint", "layer"])
+    before, after = (layers.loc[(checkpoint, "0_Input")] for checkpoint in CHECKPOINTS)
+    assert before["capacity"] == after["capacity"]
+    assert before["dimension"] == after["dimension"]
+    assert (
+        layers.loc[(CHECKPOINTS[0], "12_Linear"), "capacity"]
+        < layers.loc[(CHECKPOINTS[1], "12_Linear"), "capacity"]
+    )
+
+
+def test_every_manifold_has_its_row(finished_once):
+    manifolds = pd.read_csv(finished_once.results / "summary" / "manifolds.csv")
+    assert len(manifolds) == 2 * len(LAYERS) * CONFIG["manifolds"]["classes"]
+    layers = pd.read_csv(finished_once.results / "summary" / "layers.csv")
+    keys = ["checkpoint", "layer_index"]
+    harmonic = manifolds.groupby(keys)["capacity"].apply(lambda alpha: len(alpha) / (1 / alpha).sum())
+    assert harmonic.to_numpy() == pytest.approx(layers.sort_values(keys)["capacity"].to_numpy(), rel=1e-12)
+
+
+def test_figures_tables_logs_and_benchmarks_are_there(finished_once):
+    results = finished_once.results
+    for figure in (results / "figures").iterdir():
+        assert figure.stat().st_size > 1000
+    assert {path.suffix for path in (results / "figures").iterdir()} == {".svg", ".png"}
+    assert "capacity" in (results / "summary" / "layers.txt").read_text().lower()
+    jobs = list((results / "geometry").rglob("*.json"))
+    assert len(jobs) == 2 * len(LAYERS)
+    for suffix, folder in ((".log", "logs"), (".tsv", "benchmarks")):
+        for job in jobs:
+            run = job.relative_to(results / "geometry")
+            assert (results / folder / "measure_geometry" / run).with_suffix(suffix).is_file()
+    training = pd.read_csv(results / "summary" / "training.csv")
+    assert list(training["epoch"]) == [0, 1]
+    assert training["test_accuracy"].iloc[1] > training["test_accuracy"].iloc[0]
+
+
+def test_a_second_run_does_nothing(finished):
+    before = {path: path.stat().st_mtime_ns for path in finished.results.rglob("*")}
+    assert "Nothing to be done" in finished.snakemake()
+    assert {path: path.stat().st_mtime_ns for path in finished.results.rglob("*")} == before
+
+
+def test_looking_changes_nothing(workspace):
+    before = sorted(path for path in workspace.folder.rglob("*") if ".snakemake" not in path.parts)
+    plan = workspace.planned()
+    assert plan["find_layers"] == 1
+    after = sorted(path for path in workspace.folder.rglob("*") if ".snakemake" not in path.parts)
+    assert [path for path in after if "__pycache__" not in path.parts] == [
+        path for path in before if "__pycache__" not in path.parts
+    ]
+
+
+def test_the_report_holds_tables_and_figures(finished):
+    finished.snakemake("--report", "report.html")
+    page = (finished.folder / "report.html").read_text()
+    for name in ("layers.csv", "manifolds.csv", "layers.svg", "training.svg"):
+        assert name in page
+
+
+def test_the_dag_can_be_drawn(finished):
+    dag = finished.snakemake("--dag", "--forceall")
+    for rule in ("train", "extract_activations", "compute_moments", "measure_geometry"):
+        assert rule in dag
+
+
+@pytest.mark.parametrize(
+    ("target", "rules"),
+    [
+        ("training", {"initial_weights", "prepare_dataset", "train"}),
+        ("activations", {"initial_weights", "prepare_dataset", "train", "find_layers", "extract_activations"}),
+    ],
+)
+def test_parts_can_be_asked_for_by_name(workspace, target, rules):
+    assert set(workspace.planned(target)) == rules
+
+
+def test_geometry_and_summary_can_be_asked_for_by_name(finished):
+    (finished.results / "summary" / "layers.csv").unlink()
+    assert finished.planned("geometry") == {}
+    assert finished.planned("summary")["summarize"] == 1
+
+
+def test_cvxopt_agrees_with_the_active_set(finished):
+    ours = _capacities(finished)
+    finished.configure({"geometry.solver": "cvxopt"})
+    finished.snakemake()
+    theirs = _capacities(finished)
+    assert theirs.keys() == ours.keys()
+    for key, numbers in ours.items():
+        assert theirs[key] == pytest.approx(numbers, rel=1e-6)
+
+
+def _capacities(workspace):
+    rows = {}
+    for path in (workspace.results / "geometry").rglob("*.json"):
+        row = json.loads(path.read_text())
+        numbers = [row[quantity] for quantity in ("capacity", "radius", "dimension")]
+        assert all(map(math.isfinite, numbers))
+        rows[str(path)] = numbers
+    return rows
