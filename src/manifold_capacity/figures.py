@@ -302,7 +302,10 @@ def plot_manifolds(manifolds: pd.DataFrame) -> Figure:
         Line2D([], [], color=_GRAY, linewidth=0.5, label="one class"),
         *(
             Line2D(
-                [], [], color=color, label=f"{shorten(str(classes[index]), _LONGEST_LABEL)}: {rank}"
+                [],
+                [],
+                color=color,
+                label=f"class {shorten(str(classes[index]), _LONGEST_LABEL)}: {rank}",
             )
             for (index, color), rank in zip(
                 accents.items(), ("highest capacity", "lowest capacity"), strict=False

@@ -26,6 +26,7 @@ from manifold_capacity.figures import (
     save,
 )
 
+NAMES = ["cat", "dog", "owl", "bee", "fox"]
 QUANTITIES = {"capacity": 0.05, "radius": 1.4, "dimension": 30.0, "center_correlation": 0.3}
 SIX = ["0_Input", "1_Conv2d", "4_Conv2d", "8_Linear", "10_Linear", "12_Linear"]
 
@@ -77,7 +78,7 @@ def of_classes(layers: pd.DataFrame, classes: int) -> pd.DataFrame:
     for index in range(classes):
         part = layers[layers["status"] == "ok"].copy()
         part[["capacity", "radius", "dimension"]] *= 1 + index / 10
-        parts.append(part.assign(class_index=index, class_name=f"class {index}"))
+        parts.append(part.assign(class_index=index, class_name=NAMES[index % len(NAMES)]))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -334,7 +335,7 @@ def test_classes_are_spread_around_their_median() -> None:
     heights = corners[corners[:, 0] == 0][:, 1]
     low, high = expected.iloc[0] * 1.1 / 1.2, expected.iloc[0] * 1.3 / 1.2
     np.testing.assert_allclose([heights.min(), heights.max()], [low, high])
-    assert legend_of(figure)[-2:] == ["class 4: highest capacity", "class 0: lowest capacity"]
+    assert legend_of(figure)[-2:] == ["class fox: highest capacity", "class cat: lowest capacity"]
 
 
 def test_class_and_layer_that_are_missing_in_one_split() -> None:
