@@ -36,6 +36,7 @@ from manifold_capacity.models import (
     load_metadata,
     load_model,
     load_state,
+    load_weights,
     resolve_device,
     save_state,
 )
@@ -448,7 +449,7 @@ class _Run:
             for key in list(tensors)
             if key.startswith("momentum.")
         }
-        self.model.load_state_dict({key.removeprefix("model."): t for key, t in tensors.items()})
+        load_weights(self.model, {key.removeprefix("model."): t for key, t in tensors.items()})
         for name, parameter in self.model.named_parameters():
             if name in momentum:
                 self.optimizer.state[parameter]["momentum_buffer"] = momentum[name].to(self.device)
