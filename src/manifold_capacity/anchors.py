@@ -1,0 +1,756 @@
+"""Anchor points of one manifold: thousands of small quadratic programs, solved exactly.
+
+For a manifold with points ``s_j`` (in units of its center's norm, relative to the center), a
+margin ``kappa`` and a Gaussian vector ``t`` in ``D + 1`` dimensions, the theory asks for the vector
+``v`` nearest to ``t`` with ``(s_j, 1) . v <= -kappa`` for every point. The dual is a nonnegative
+least-squares problem in the Gram matrix of the points alone,
+
+    min_{lam >= 0}  | sum_j lam_j (s_j, 1) - (t + kappa e_center) |^2 ,
+
+and the *anchor point* of ``t`` is the weighted mean of the points, ``sum_j lam_j s_j / sum_j lam_j``.
+
+The default solver is a primal active-set method in the manner of Lawson and Hanson [3]_, run on the
+Gram matrix with the inverse over the active points updated in place. Two things make it exact where
+the textbook version is not:
+
+* The center coordinate is kept out of the Gram matrix. Adding its ``1`` to every entry would erase
+  the differences between points once the spread falls below 1e-5 of the center's norm. Instead the
+  multiplier ``u`` of the center coordinate stays in the system as one more unknown, and the spread
+  ``rho`` is scaled out::
+
+      [ -rho^2  1^T ] [u]   [ rho c ]        x = rho lam,  c = t_center + kappa,
+      [   1      G  ] [x] = [   B   ],       G = S S^T / rho^2,  B = S t_D / rho.
+
+* The residual of every point is computed afresh from the current solution at every step, and the
+  solution is refined against it, so that rounding errors in the inverse do not accumulate.
+
+Every problem's duality gap is then computed from the points themselves, not from the Gram matrix
+the solver worked on: it bounds the error of the problem's optimal value, whatever found it.
+
+References
+----------
+.. [1] S. Chung, D. D. Lee, H. Sompolinsky, "Classification and geometry of general perceptual
+   manifolds", Phys. Rev. X 8, 031003 (2018).
+.. [2] U. Cohen, S. Chung, D. D. Lee, H. Sompolinsky, "Separability and geometry of object
+   manifolds in deep neural networks", Nat. Commun. 11, 746 (2020).
+.. [3] C. L. Lawson, R. J. Hanson, "Solving Least Squares Problems" (1974), chapter 23.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import ArrayLike, NDArray
+
+SOLVERS = ("active_set", "cvxopt")
+
+GAP_TOLERANCE = 1e-9
+"""A problem whose relative duality gap is larger counts as unconverged."""
+
+_EPS = float(np.finfo(np.float64).eps)
+# A residual below this many rounding errors of the terms it is the sum of is zero.
+_RESIDUAL_TOLERANCE = 64 * _EPS
+# A point whose squared distance from the span of the active points is this small, in units of the
+# largest squared point, cannot be told from a point of that span: G itself carries errors of 1 eps.
+_DEPENDENCE_TOLERANCE = 16 * _EPS
+# Squared distances that agree to this are a tie, which rounding must not decide.
+_TIE = 1e-6
+# Steps per point before a problem is given up (its gap then says so). Lawson and Hanson take 3;
+# real problems need about 1.3 steps per point of the solution's support.
+_STEPS_PER_POINT = 10
+
+
+@dataclass(frozen=True)
+class AnchorGeometry:
+    """Capacity, radius and dimension of one manifold, as functions of its Gaussian samples.
+
+    Unpacks as ``capacity, radius, dimension``.
+
+    Attributes
+    ----------
+    capacity, radius, dimension : float
+        Eqs. 16, 28 and 29 of [1]_.
+    capacity_stderr, radius_stderr, dimension_stderr : float
+        Standard errors of the mean over Gaussian samples (delta method).
+    worst_gap : float
+        Largest relative duality gap among the quadratic programs.
+    n_unconverged : int
+        Number of quadratic programs whose relative gap exceeds ``GAP_TOLERANCE``.
+    """
+
+    capacity: float
+    radius: float
+    dimension: float
+    capacity_stderr: float
+    radius_stderr: float
+    dimension_stderr: float
+    worst_gap: float
+    n_unconverged: int
+
+    def __iter__(self) -> Iterator[float]:
+        return iter((self.capacity, self.radius, self.dimension))
+
+
+@dataclass(frozen=True)
+class AnchorSamples:
+    """What each Gaussian sample contributes to one manifold's geometry.
+
+    Attributes
+    ----------
+    inverse_capacity : (n_gaussians,) array
+        ``(t . s + kappa)_+^2 / |s|^2`` with the anchor ``s`` in ``D + 1`` dimensions.
+    squared_deviation : (n_gaussians,) array
+        ``|s_D - mean s_D|^2``, first ``D`` coordinates.
+    cosine : (n_gaussians,) array
+        Cosine between ``t_D`` and ``s_D``; 0 where ``s_D`` is 0.
+    dimension : int
+        ``D``, the number of coordinates beside the center's.
+    gap : (n_gaussians,) array
+        Duality gap of each problem: a bound on the error of its `inverse_capacity`, relative to
+        the larger of that value and the manifold's mean (a value may come as close to 0 as it
+        likes by chance, and then contributes nothing).
+    """
+
+    inverse_capacity: NDArray[np.float64]
+    squared_deviation: NDArray[np.float64]
+    cosine: NDArray[np.float64]
+    dimension: int
+    gap: NDArray[np.float64]
+
+    def geometry(self) -> AnchorGeometry:
+        """Average over the Gaussian samples, with standard errors."""
+        n = len(self.gap)
+        inverse = float(self.inverse_capacity.mean())
+        # No sample touches the manifold's cone (a few samples of a point do so by chance).
+        capacity = 1.0 / inverse if inverse > 0 else np.inf
+        variance = float(self.squared_deviation.mean())
+        cosine = float(self.cosine.mean())
+        root_n = np.sqrt(n)
+        return AnchorGeometry(
+            capacity=capacity,
+            radius=float(np.sqrt(variance)),
+            dimension=self.dimension * cosine**2,
+            # Delta method on 1 / mean(f), sqrt(mean |s - mean s|^2) and D mean(cos)^2. The mean
+            # anchor is estimated from the same samples, but does not move the radius to first order.
+            capacity_stderr=(
+                float(capacity**2 * self.inverse_capacity.std(ddof=1) / root_n)
+                if inverse > 0
+                else np.inf
+            ),
+            radius_stderr=(
+                float(self.squared_deviation.std(ddof=1) / (2 * np.sqrt(variance) * root_n))
+                if variance > 0
+                else 0.0
+            ),
+            dimension_stderr=float(
+                2 * self.dimension * abs(cosine) * self.cosine.std(ddof=1) / root_n
+            ),
+            worst_gap=float(self.gap.max()),
+            n_unconverged=int((~(self.gap <= GAP_TOLERANCE)).sum()),
+        )
+
+
+def anchor_geometry(
+    points: ArrayLike,
+    gaussians: ArrayLike,
+    margin: float = 0.0,
+    *,
+    solver: str = "active_set",
+) -> AnchorGeometry:
+    r"""Capacity, radius and dimension of one manifold from given Gaussian samples.
+
+    .. math::
+
+        1 / \alpha = \langle (t \cdot s + \kappa)_+^2 / |s|^2 \rangle_t, \quad
+        R^2 = \langle |s_D - \langle s_D \rangle|^2 \rangle_t, \quad
+        D_M = D \, \langle \cos(t_D, s_D) \rangle_t^2
+
+    with the anchor :math:`s(t)` of each sample (Eqs. 16, 17, 28, 29 of [1]_; index ``D`` marks the
+    first ``D`` coordinates).
+
+    Parameters
+    ----------
+    points : (m, D) array
+        The manifold's points relative to its center, in units of the center's norm.
+    gaussians : (n_gaussians, D + 1) array
+        Standard normal vectors, the center's coordinate last; two at least.
+    margin : float
+        The margin kappa, 0 or more.
+    solver : {"active_set", "cvxopt"}
+        The exact compiled solver, or cvxopt's interior-point method on the primal problem:
+        slower by two orders of magnitude, and independent.
+
+    Returns
+    -------
+    AnchorGeometry
+        Unpacks as capacity, radius, dimension.
+
+    Raises
+    ------
+    ValueError
+        For shapes that do not fit, values that are not finite, a negative margin, an unknown
+        solver.
+    ModuleNotFoundError
+        If ``solver="cvxopt"`` and cvxopt is not installed.
+
+    Examples
+    --------
+    A single point is Gardner's perceptron: its capacity at margin 0 is 2.
+
+    >>> import numpy as np
+    >>> gaussians = np.random.default_rng(0).standard_normal((100_000, 2))
+    >>> capacity, radius, dimension = anchor_geometry(np.zeros((1, 1)), gaussians)
+    >>> round(capacity, 2), radius, dimension
+    (2.01, 0.0, 0.0)
+
+    The two ends of a segment; 1 / alpha = 1/2 + 2 arctan(R) / pi.
+
+    >>> segment = anchor_geometry([[1.0], [-1.0]], gaussians)
+    >>> bool(abs(segment.capacity - 1.0) < 3 * segment.capacity_stderr)
+    True
+    """
+    return sample_anchors(points, gaussians, margin, solver=solver).geometry()
+
+
+def sample_anchors(
+    points: ArrayLike,
+    gaussians: ArrayLike,
+    margin: float = 0.0,
+    *,
+    solver: str = "active_set",
+    gram: NDArray[np.float64] | None = None,
+) -> AnchorSamples:
+    """Solve every Gaussian sample's quadratic program; arguments as in `anchor_geometry`.
+
+    Parameters
+    ----------
+    gram : (m, m) array, optional
+        ``points @ points.T`` where the caller already has it.
+
+    Returns
+    -------
+    AnchorSamples
+    """
+    points = np.ascontiguousarray(points, dtype=np.float64)
+    gaussians = np.ascontiguousarray(gaussians, dtype=np.float64)
+    check_solver(solver)
+    check_margin(margin)
+    if points.ndim != 2 or 0 in points.shape:
+        raise ValueError(
+            f"points has shape {points.shape}; it must be (m, D): at least one point and one "
+            "coordinate, relative to the manifold's center and in units of the center's norm"
+        )
+    dimension = points.shape[1]
+    if gaussians.ndim != 2 or gaussians.shape[1] != dimension + 1 or len(gaussians) < 2:
+        raise ValueError(
+            f"gaussians has shape {gaussians.shape}; for points of shape {points.shape} it must be "
+            f"(n_gaussians, {dimension + 1}) with n_gaussians >= 2: one coordinate more than the "
+            "points, the center's, last"
+        )
+    for name, array in (("points", points), ("gaussians", gaussians)):
+        if not np.isfinite(array).all():
+            raise ValueError(
+                f"{name} holds NaN or infinity in row {int(_first_bad_row(array))}; "
+                "every value must be finite"
+            )
+    if gram is None:
+        gram = points @ points.T
+    largest = float(np.diagonal(gram).max())
+    if largest == 0.0:
+        return _point_samples(gaussians, margin, dimension)
+    rho = np.sqrt(largest)
+    scaled = np.ascontiguousarray(points.T) / rho
+    if solver == "cvxopt":
+        weights = _solve_cvxopt(points, gaussians, margin) * rho
+    else:
+        weights = _solve_all(gram / largest, scaled, gaussians, margin, rho)
+    inverse, deviation, cosine, gap = _measure(weights, scaled, gaussians, margin, rho)
+    if solver == "active_set" and not (gap <= GAP_TOLERANCE).all():
+        # Points that differ by 1e-8 of the spread, or a spread of 1e3: the Gram matrix squares the
+        # condition number. Solve these problems again, orthogonally, on the points themselves.
+        hard = np.flatnonzero(~(gap <= GAP_TOLERANCE))
+        weights[hard] = _solve_orthogonal(scaled, gaussians[hard], margin, rho)
+        inverse, deviation, cosine, gap = _measure(weights, scaled, gaussians, margin, rho)
+    return AnchorSamples(inverse, deviation, cosine, dimension, gap)
+
+
+def points_from_gram(
+    gram: NDArray[np.float64], dimension: int, tolerance: float
+) -> NDArray[np.float64]:
+    """Points with a given Gram matrix: its Cholesky factor, pivoting on the largest point left.
+
+    The factor doesn't depend on the order of the points, up to ties: permuted points get permuted
+    rows. So the same Gaussian vectors meet the same manifold whatever the order.
+
+    Parameters
+    ----------
+    gram : (m, m) array
+        Positive semidefinite up to rounding.
+    dimension : int
+        Number of coordinates D, at least the rank of `gram`; those beyond the rank are 0.
+    tolerance : float
+        Squared distances below this are rounding.
+
+    Returns
+    -------
+    (m, D) array
+        With ``points @ points.T`` equal to `gram` up to `tolerance`.
+    """
+    return _factor(np.ascontiguousarray(gram), dimension, tolerance).T
+
+
+@njit(cache=True, nogil=True)
+def _factor(gram, dimension, tolerance):  # type: ignore[no-untyped-def]
+    """Transposed factor (D, m) of `points_from_gram`."""
+    m = gram.shape[0]
+    factor = np.zeros((dimension, m))
+    left = np.diag(gram).copy()
+    for r in range(min(dimension, m)):
+        pivot = np.argmax(left)
+        if left[pivot] <= tolerance:
+            break
+        # The last two points of a centered manifold are always equally far: take the larger one.
+        least = (1.0 - _TIE) * left[pivot]
+        for j in range(m):
+            if left[j] >= least and gram[j, j] > gram[pivot, pivot]:
+                pivot = j
+        row = factor[r]
+        row[:] = gram[pivot]
+        for q in range(r):
+            x = factor[q, pivot]
+            for j in range(m):
+                row[j] -= x * factor[q, j]
+        root = np.sqrt(left[pivot])
+        for j in range(m):
+            # Exactly 0 at earlier pivots, whose distance is used up.
+            row[j] = row[j] / root if left[j] > 0.0 else 0.0
+            left[j] -= row[j] * row[j]
+        row[pivot] = root
+        left[pivot] = 0.0
+    return factor
+
+
+def check_solver(solver: str) -> None:
+    """Raise ValueError unless `solver` is one of `SOLVERS`."""
+    if solver not in SOLVERS:
+        raise ValueError(f"solver is {solver!r}; choose one of {', '.join(map(repr, SOLVERS))}")
+
+
+def check_margin(margin: float) -> None:
+    """Raise ValueError unless `margin` is finite and nonnegative."""
+    if not (np.isfinite(margin) and margin >= 0):
+        raise ValueError(f"margin is {margin!r}; it must be a finite number, 0 or more")
+
+
+def _first_bad_row(array: NDArray[np.float64]) -> int:
+    return int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
+
+
+def _point_samples(gaussians: NDArray[np.float64], margin: float, dimension: int) -> AnchorSamples:
+    """A manifold without extent: Gardner's perceptron, in closed form."""
+    n = len(gaussians)
+    inverse = np.maximum(gaussians[:, -1] + margin, 0.0) ** 2
+    zero = np.zeros(n)
+    return AnchorSamples(inverse, zero, zero, dimension, zero)
+
+
+@njit(cache=True, nogil=True)
+def _solve_all(gram, points, gaussians, margin, rho):  # type: ignore[no-untyped-def]
+    """Solve all samples of one manifold by the active-set method.
+
+    Parameters
+    ----------
+    gram : (m, m) array, scaled so that its largest diagonal entry is 1
+    points : (D, m) array, the points over `rho`
+    gaussians : (n, D + 1) array
+    margin, rho : float
+
+    Returns
+    -------
+    (n, m) array
+        The dual solution ``x = rho lam`` of each sample. Where no constraint is active, ``-1`` at
+        the point that projects furthest on ``t_D``: its weight is 0, but it is the anchor.
+    """
+    n = gaussians.shape[0]
+    dimension, m = points.shape
+    weights = np.zeros((n, m))
+    projection = np.empty(m)
+    residual = np.empty(m)
+    # No more points than the rank of the augmented Gram matrix are ever active, plus the one that
+    # enters, plus the center's multiplier.
+    size = min(m, dimension + 2) + 1
+    inverse = np.empty((size, size))
+    solution = np.empty(size)
+    candidate = np.empty(size)
+    column = np.empty(size)
+    image = np.empty(size)
+    index = np.empty(size, dtype=np.int64)
+    state = np.empty(m, dtype=np.int8)
+    for i in range(n):
+        projection[:] = 0.0
+        for d in range(dimension):
+            t = gaussians[i, d]
+            for j in range(m):
+                projection[j] += t * points[d, j]
+        _solve_one(
+            gram,
+            projection,
+            gaussians[i, dimension] + margin,
+            rho,
+            weights[i],
+            residual,
+            inverse,
+            solution,
+            candidate,
+            column,
+            image,
+            index,
+            state,
+        )
+    return weights
+
+
+@njit(cache=True, nogil=True)
+def _start(gram, rho, index, inverse):  # type: ignore[no-untyped-def]
+    """Inverse of the bordered matrix over the multiplier and one point, ``index[1]``."""
+    g = gram[index[1], index[1]]
+    determinant = 1.0 + rho * rho * g
+    inverse[0, 0] = -g / determinant
+    inverse[0, 1] = 1.0 / determinant
+    inverse[1, 0] = 1.0 / determinant
+    inverse[1, 1] = rho * rho / determinant
+
+
+@njit(cache=True, nogil=True)
+def _distance(gram, point, k, index, inverse, column, image):  # type: ignore[no-untyped-def]
+    """Squared distance of `point` from the span of the k active ones; its image under `inverse`."""
+    row = gram[point]
+    column[0] = 1.0
+    for a in range(1, k + 1):
+        column[a] = row[index[a]]
+    distance = row[point]
+    for a in range(k + 1):
+        y = 0.0
+        for b in range(k + 1):
+            y += inverse[a, b] * column[b]
+        image[a] = y
+        distance -= y * column[a]
+    return distance
+
+
+@njit(cache=True, nogil=True)
+def _append(point, distance, k, index, inverse, image):  # type: ignore[no-untyped-def]
+    """Border `inverse` with one more active point, number k + 1."""
+    for a in range(k + 1):
+        y = image[a] / distance
+        for b in range(k + 1):
+            inverse[a, b] += y * image[b]
+        inverse[a, k + 1] = -y
+        inverse[k + 1, a] = -y
+    inverse[k + 1, k + 1] = 1.0 / distance
+    index[k + 1] = point
+
+
+@njit(cache=True, nogil=True)
+def _solve_one(  # type: ignore[no-untyped-def]
+    gram,
+    projection,
+    height,
+    rho,
+    weights,
+    residual,
+    inverse,
+    solution,
+    candidate,
+    column,
+    image,
+    index,
+    state,
+):
+    """One nonnegative least-squares problem; see the module's docstring for the system.
+
+    ``inverse`` holds the inverse of the bordered matrix over the multiplier ``u`` (position 0) and
+    the active points (positions 1..k, whose numbers are in ``index``); ``solution`` holds (u, x).
+    ``state`` of a point: 0 inactive, 1 active, 2 set aside until the solution moves.
+    """
+    m = gram.shape[0]
+    first = np.argmax(projection)
+    largest = 0.0
+    for j in range(m):
+        largest = max(largest, abs(projection[j]))
+    if rho * projection[first] + height <= 0.0:
+        weights[first] = -1.0
+        return
+    state[:] = 0
+    state[first] = 1
+    index[1] = first
+    k = 1
+    _start(gram, rho, index, inverse)
+    determinant = 1.0 + rho * rho * gram[first, first]
+    solution[0] = (projection[first] - gram[first, first] * rho * height) / determinant
+    solution[1] = rho * (height + rho * projection[first]) / determinant
+    # Whether `inverse` was built by bordering alone: taking out a point that was nearly dependent
+    # on the others leaves an error behind that grows with the inverse of their distance.
+    fresh = True
+    refined = False
+    for _ in range(_STEPS_PER_POINT * (m + 2)):
+        # Residual of every point, afresh.
+        total = 0.0
+        for j in range(m):
+            residual[j] = projection[j] - solution[0]
+        for a in range(1, k + 1):
+            x = solution[a]
+            total += x
+            row = gram[index[a]]
+            for j in range(m):
+                residual[j] -= x * row[j]
+        scale = _RESIDUAL_TOLERANCE * (largest + abs(solution[0]) + total)
+        # The active points' own residuals should vanish.
+        off = 0.0
+        for a in range(1, k + 1):
+            off = max(off, abs(residual[index[a]]))
+        rebuild = off > scale and not fresh
+        refine = off > scale and not refined
+        entering = -1
+        if not refine:
+            refined = False
+            best = scale
+            for j in range(m):
+                if state[j] == 0 and residual[j] > best:
+                    best = residual[j]
+                    entering = j
+            if entering < 0:
+                break
+            distance = _distance(gram, entering, k, index, inverse, column, image)
+            if distance <= _DEPENDENCE_TOLERANCE or k + 2 > inverse.shape[0]:
+                if fresh:
+                    # In the span of the active points to rounding: it cannot help.
+                    state[entering] = 2
+                    continue
+                rebuild = True
+        if rebuild:
+            _start(gram, rho, index, inverse)
+            n_active = k
+            k = 1
+            for a in range(2, n_active + 1):
+                point = index[a]
+                x = solution[a]
+                distance = _distance(gram, point, k, index, inverse, column, image)
+                if distance <= _DEPENDENCE_TOLERANCE:
+                    state[point] = 0
+                else:
+                    _append(point, distance, k, index, inverse, image)
+                    k += 1
+                    solution[k] = x
+            fresh = True
+            refined = False
+            continue
+        if refine:
+            # One step of iterative refinement.
+            refined = True
+            column[0] = rho * height + rho * rho * solution[0] - total
+            for a in range(1, k + 1):
+                column[a] = residual[index[a]]
+            for a in range(k + 1):
+                change = 0.0
+                for b in range(k + 1):
+                    change += inverse[a, b] * column[b]
+                candidate[a] = solution[a] + change
+        else:
+            step = best / distance
+            for a in range(k + 1):
+                candidate[a] = solution[a] - step * image[a]
+            _append(entering, distance, k, index, inverse, image)
+            k += 1
+            candidate[k] = step
+            solution[k] = 0.0
+            state[entering] = 1
+        # Move towards the candidate; drop every point whose weight reaches zero on the way.
+        moved = False
+        while True:
+            fraction = 1.0
+            leaving = 0
+            for a in range(1, k + 1):
+                if candidate[a] <= 0.0:
+                    ratio = solution[a] / (solution[a] - candidate[a])
+                    if leaving == 0 or ratio < fraction:
+                        fraction = ratio
+                        leaving = a
+            if leaving == 0:
+                for a in range(k + 1):
+                    solution[a] = candidate[a]
+                moved = True
+                break
+            moved = moved or fraction > 0.0
+            for a in range(k + 1):
+                solution[a] += fraction * (candidate[a] - solution[a])
+            # Principal pivot on the leaving point: the inverse and the candidate without it.
+            fresh = False
+            pivot = inverse[leaving, leaving]
+            amount = candidate[leaving] / pivot
+            for a in range(k + 1):
+                image[a] = inverse[leaving, a]
+            for a in range(k + 1):
+                candidate[a] -= amount * image[a]
+                y = image[a] / pivot
+                for b in range(k + 1):
+                    inverse[a, b] -= y * image[b]
+            state[index[leaving]] = 0
+            if leaving != k:
+                for a in range(k + 1):
+                    inverse[leaving, a] = inverse[k, a]
+                for a in range(k + 1):
+                    inverse[a, leaving] = inverse[a, k]
+                inverse[leaving, leaving] = inverse[k, k]
+                candidate[leaving] = candidate[k]
+                solution[leaving] = solution[k]
+                index[leaving] = index[k]
+            k -= 1
+        if entering >= 0:
+            if moved:
+                # The objective fell: points set aside may help again.
+                for j in range(m):
+                    if state[j] == 2:
+                        state[j] = 0
+            else:
+                # Rounding put the entering point out before it moved anything.
+                state[entering] = 2
+    for a in range(1, k + 1):
+        weights[index[a]] = solution[a]
+
+
+@njit(cache=True, nogil=True)
+def _measure(weights, points, gaussians, margin, rho):  # type: ignore[no-untyped-def]
+    """Contributions and duality gaps of all samples, from the points rather than their Gram matrix.
+
+    Takes what `_solve_all` takes and returns. With ``w_j = (s_j, 1) . v + kappa`` at ``v = t - sum
+    lam_j (s_j, 1)`` and ``d = max(w, 0)``, ``v - d e_center`` is feasible, and the optimal value lies
+    within ``2 (d sum(lam) - lam . w) + d^2`` above the dual value.
+    """
+    n, m = weights.shape
+    dimension = points.shape[0]
+    inverse_capacity = np.empty(n)
+    squared_deviation = np.empty(n)
+    cosine = np.empty(n)
+    gap = np.empty(n)
+    anchors = np.zeros((n, dimension))
+    slack = np.empty(m)
+    for i in range(n):
+        anchor = anchors[i]
+        height = gaussians[i, dimension] + margin
+        total = 0.0
+        vertex = -1
+        for j in range(m):
+            if weights[i, j] < 0.0:
+                vertex = j
+            else:
+                total += weights[i, j]
+        for d in range(dimension):
+            s = 0.0
+            for j in range(m):
+                s += weights[i, j] * points[d, j]
+            if vertex >= 0:
+                anchor[d] = points[d, vertex]
+            elif total > 0.0:
+                anchor[d] = s / total
+        dot = 0.0
+        square = 0.0
+        norm = 0.0
+        for d in range(dimension):
+            dot += gaussians[i, d] * anchor[d]
+            square += anchor[d] * anchor[d]
+            norm += gaussians[i, d] * gaussians[i, d]
+        cosine[i] = dot / np.sqrt(square * norm) if square > 0.0 else 0.0
+        if vertex >= 0:
+            inverse_capacity[i] = 0.0
+            gap[i] = 0.0
+            continue
+        reach = max(rho * dot + height, 0.0)
+        inverse_capacity[i] = reach * reach / (1.0 + rho * rho * square)
+        # Slacks over rho; sum(lam) = total / rho.
+        center = (height - total / rho) / rho
+        for j in range(m):
+            slack[j] = center
+        for d in range(dimension):
+            v = gaussians[i, d] - total * anchor[d]
+            for j in range(m):
+                slack[j] += v * points[d, j]
+        worst = 0.0
+        along = 0.0
+        for j in range(m):
+            worst = max(worst, slack[j])
+            along += weights[i, j] * slack[j]
+        excess = 2.0 * (worst * total - along) + (rho * worst) ** 2
+        gap[i] = max(excess, 0.0) if total > 0.0 else np.inf
+    if inverse_capacity.max() > 0.0:
+        gap /= np.maximum(inverse_capacity, inverse_capacity.mean())
+    mean = np.zeros(dimension)
+    for i in range(n):
+        for d in range(dimension):
+            mean[d] += anchors[i, d]
+    mean /= n
+    for i in range(n):
+        square = 0.0
+        for d in range(dimension):
+            difference = rho * (anchors[i, d] - mean[d])
+            square += difference * difference
+        squared_deviation[i] = square
+    return inverse_capacity, squared_deviation, cosine, gap
+
+
+def _solve_orthogonal(
+    points: NDArray[np.float64], gaussians: NDArray[np.float64], margin: float, rho: float
+) -> NDArray[np.float64]:
+    """Solve samples with an active constraint by scipy's nnls; arguments as in `_solve_all`."""
+    from scipy.optimize import nnls
+
+    n_points = points.shape[1]
+    augmented = np.vstack([points, np.full(n_points, 1.0 / rho)])
+    weights = np.zeros((len(gaussians), n_points))
+    for i, t in enumerate(gaussians):
+        target = np.append(t[:-1], t[-1] + margin)
+        # RuntimeError (out of steps) leaves no weights: a gap of infinity, counted as unconverged.
+        with contextlib.suppress(RuntimeError):
+            weights[i] = nnls(augmented, target, maxiter=_STEPS_PER_POINT * n_points)[0]
+    return weights
+
+
+def _solve_cvxopt(
+    points: NDArray[np.float64], gaussians: NDArray[np.float64], margin: float
+) -> NDArray[np.float64]:
+    """Dual solutions ``lam`` (n_gaussians, m) by cvxopt, from the reference's primal problem.
+
+    Minimise ``|v|^2 / 2 - t . v`` subject to ``(s_j, 1) . v <= -kappa``. Marks samples without an
+    active constraint as `_solve_all` does.
+    """
+    try:
+        from cvxopt import matrix, solvers
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "solver='cvxopt' needs the package cvxopt: pip install cvxopt, "
+            "or use the default solver='active_set'"
+        ) from error
+    # Far below cvxopt's defaults (1e-7, 1e-6, 1e-7), and with the slower of its factorizations that
+    # reaches them: every problem is to pass the same certificate as the default solver's.
+    options = {"show_progress": False, "abstol": 1e-13, "reltol": 1e-12, "feastol": 1e-11}
+    n_points, dimension = points.shape
+    augmented = np.column_stack([points, np.ones(n_points)])
+    quadratic = matrix(np.eye(dimension + 1))
+    constraints = matrix(augmented)
+    bounds = matrix(np.full(n_points, -margin, dtype=np.float64))
+    projection = gaussians[:, :-1] @ points.T
+    weights = np.zeros((len(gaussians), n_points))
+    for i, t in enumerate(gaussians):
+        nearest = int(projection[i].argmax())
+        if projection[i, nearest] + t[-1] + margin <= 0:
+            weights[i, nearest] = -1.0
+            continue
+        result = solvers.qp(
+            quadratic, matrix(-t), constraints, bounds, kktsolver="ldl", options=options
+        )
+        weights[i] = np.maximum(np.array(result["z"])[:, 0], 0.0)
+    return weights
