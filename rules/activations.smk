@@ -13,7 +13,7 @@ rule extract_activations:
         "<benchmarks>/extract_activations/<run>.tsv"
     conda:
         "../envs/torch.yaml"
-    threads: 2
+    threads: torch_threads
     resources:
         mem_mb=4000,
         runtime=60,

@@ -17,7 +17,7 @@ rule compute_moments:
         mem_mb=2000,
         runtime=30,
     params:
-        code=source_digest("moments"),
+        code=source_digest("moments", "store"),
     script:
         "../scripts/compute_moments.py"
 

@@ -63,7 +63,7 @@ rule train:
         "<benchmarks>/train/<network>.tsv"
     conda:
         "../envs/torch.yaml"
-    threads: 2
+    threads: torch_threads
     resources:
         mem_mb=8000,
         runtime=240,

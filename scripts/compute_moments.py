@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from manifold_capacity.activations import open_layer
 from manifold_capacity.logs import log_to
 from manifold_capacity.moments import moments_from_arrays
+from manifold_capacity.store import open_layer
 
 with log_to(snakemake.log[0]) as log:
     activations = open_layer(Path(snakemake.input[0]), snakemake.wildcards.layer)

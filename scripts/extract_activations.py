@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import torch
+
 from manifold_capacity.activations import extract
 from manifold_capacity.augment import Preprocess
 from manifold_capacity.datasets import load_split, sample_manifolds
@@ -12,6 +14,7 @@ from manifold_capacity.logs import log_to
 from manifold_capacity.models import load_model
 
 with log_to(snakemake.log[0]):
+    torch.set_num_threads(snakemake.threads)
     files, params, split = snakemake.input, snakemake.params, snakemake.wildcards.split
     dataset, weights = Path(files.dataset), Path(files.weights)
     images, labels = load_split(dataset.parent, split)

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import torch
+
 from manifold_capacity.augment import Preprocess
 from manifold_capacity.datasets import load_split
 from manifold_capacity.logs import log_to
@@ -9,6 +11,7 @@ from manifold_capacity.models import network_options
 from manifold_capacity.training import train
 
 with log_to(snakemake.log[0]):
+    torch.set_num_threads(snakemake.threads)
     params = snakemake.params
     dataset = Path(snakemake.input.dataset)
     image_shape = network_options(params.model, **params.images)["image_shape"]

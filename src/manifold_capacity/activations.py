@@ -1,8 +1,8 @@
-"""The store of activations: one zarr array per layer, axes (manifold, point, feature).
+"""Writing the store of activations: one zarr array per layer, axes (manifold, point, feature).
 
 Written in one pass by one writer, one forward pass at a time: each layer's part of a batch is a whole
-shard, written from within the forward pass, so that memory holds one batch and one such part. Read by
-blocks of features, checked: a chunk that is damaged or missing is an error, never a fill value.
+shard, written from within the forward pass, so that memory holds one batch and one such part. Reading
+is `manifold_capacity.store`, which needs no torch.
 """
 
 import errno
@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import torch
 import zarr
-from google_crc32c import value as crc32c
 from torch import Tensor, nn
 from tqdm import tqdm
 from zarr.codecs import BytesCodec, Crc32cCodec
@@ -27,11 +26,16 @@ from zarr.codecs import BytesCodec, Crc32cCodec
 from manifold_capacity.augment import Preprocess, augment_batch, seeded_generator, to_batch
 from manifold_capacity.layers import Layer
 from manifold_capacity.models import leaf_modules, resolve_device
+from manifold_capacity.store import (
+    CHECKSUM_BYTES,
+    FORMAT_VERSION,
+    INDEX_ENTRY_BYTES,
+    STORE,
+    StoreError,
+)
 
 logger = logging.getLogger(__name__)
 
-STORE = "activations.zarr"
-FORMAT_VERSION = 1
 DTYPES = ("float32", "float16")
 _SPLITS = ("train", "test")
 
@@ -43,15 +47,6 @@ _MAX_ROW_BYTES = 128 * 2**20
 _MAX_CHUNK_FEATURES = 4096
 _MIN_CHUNK_FEATURES = 256
 _MAX_BLOCK_BYTES = 80 * 2**20
-
-# A shard ends in the place and length of each inner chunk (two 8-byte numbers) and their checksum.
-_INDEX_ENTRY_BYTES = 16
-_CHECKSUM_BYTES = 4
-_NEVER_WRITTEN = 2**64 - 1
-
-
-class StoreError(ValueError):
-    """A store of activations that is missing, incomplete, damaged, or doesn't fit on the disk."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +73,8 @@ class _Grid:
 
     @property
     def shard_bytes(self) -> int:
-        chunk = math.prod(self.chunk) * self.itemsize + _CHECKSUM_BYTES
-        return self.n_chunks * (chunk + _INDEX_ENTRY_BYTES) + _CHECKSUM_BYTES
+        chunk = math.prod(self.chunk) * self.itemsize + CHECKSUM_BYTES
+        return self.n_chunks * (chunk + INDEX_ENTRY_BYTES) + CHECKSUM_BYTES
 
     @property
     def n_bytes(self) -> int:
@@ -425,138 +420,3 @@ class _Hooks:
     def __exit__(self, *_: object) -> None:
         for handle in self._handles:
             handle.remove()
-
-
-class LayerArray:
-    """One layer's activations[manifold, point, feature], read with every chunk accounted for.
-
-    Attributes
-    ----------
-    shape : tuple of int, (n_manifolds, n_points, n_features)
-    dtype : numpy dtype
-    chunks : tuple of int
-        What is read at the least, along each axis.
-    attributes : dict
-        What the store says about itself and about this layer.
-    """
-
-    ndim = 3
-
-    def __init__(self, path: Path, label: str, group: zarr.Group) -> None:
-        array = group[label]
-        assert isinstance(array, zarr.Array)
-        self._array, self._path, self.label = array, path, label
-        self.shape: tuple[int, int, int] = array.shape  # type: ignore[assignment]
-        self.dtype = np.dtype(str(array.dtype))
-        self.chunks: tuple[int, ...] = array.chunks
-        self.attributes: dict[str, Any] = {**group.attrs.asdict(), **array.attrs.asdict()}
-        shards = array.shards
-        assert shards is not None
-        self._shard: tuple[int, ...] = shards
-        self._check_shards()
-
-    def __getitem__(self, key: Any) -> np.ndarray:
-        try:
-            return np.asarray(self._array[key])
-        except (ValueError, OSError) as error:
-            raise self._explained(error) from error
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        if copy is False:
-            raise ValueError("activations are read from disk: that is a copy")
-        return np.asarray(self[...], dtype=dtype)
-
-    def _shard_path(self, manifold: int, row: int) -> Path:
-        return self._path / self.label / "c" / str(manifold) / str(row) / "0"
-
-    def _check_shards(self) -> None:
-        """Every chunk was written, and every shard is as long as it must be."""
-        for manifold in range(self.shape[0]):
-            for row in range(math.ceil(self.shape[1] / self._shard[1])):
-                problem = self._shard_problem(self._shard_path(manifold, row))
-                if problem:
-                    raise self._damage(manifold, row, problem)
-
-    def _shard_problem(self, path: Path) -> str | None:
-        n_chunks = self._shard[2] // self.chunks[2]
-        index_bytes = n_chunks * _INDEX_ENTRY_BYTES
-        try:
-            with open(path, "rb") as file:
-                size = file.seek(0, 2)
-                if size < index_bytes + _CHECKSUM_BYTES:
-                    return f"is cut short ({size} bytes)"
-                file.seek(size - index_bytes - _CHECKSUM_BYTES)
-                tail = file.read()
-        except FileNotFoundError:
-            return "was never written"
-        index, checksum = tail[:index_bytes], tail[index_bytes:]
-        if crc32c(index) != int.from_bytes(checksum, "little"):
-            return "is damaged (checksum of its index)"
-        places = np.frombuffer(index, dtype="<u8").reshape(n_chunks, 2)
-        if (places == _NEVER_WRITTEN).any():
-            return "was never written whole"
-        if (places.sum(axis=1) > size).any():
-            return "is cut short"
-        return None
-
-    def _explained(self, error: Exception) -> Exception:
-        """The error, naming the first chunk that can't be read; or as it is, if all can be."""
-        step_points, step_features = self.chunks[1], self.chunks[2]
-        for manifold in range(self.shape[0]):
-            for point in range(0, self.shape[1], step_points):
-                for feature in range(0, self.shape[2], step_features):
-                    try:
-                        self._array[
-                            manifold,
-                            point : point + step_points,
-                            feature : feature + step_features,
-                        ]
-                    except (ValueError, OSError) as found:
-                        last = min(feature + step_features, self.shape[2]) - 1
-                        problem = f"is damaged in features {feature} to {last} ({found})"
-                        return self._damage(manifold, point // step_points, problem)
-        return error
-
-    def _damage(self, manifold: int, row: int, problem: str) -> StoreError:
-        first = row * self._shard[1]
-        last = min(first + self._shard[1], self.shape[1]) - 1
-        return StoreError(
-            f"layer {self.label}: the chunk of manifold {manifold}, points {first} to {last} "
-            f"{problem}: {self._shard_path(manifold, row)}; delete {self._path.parent} and run again"
-        )
-
-
-def open_layer(folder: Path, label: str) -> LayerArray:
-    """Open one layer of a store for reading.
-
-    Parameters
-    ----------
-    folder : Path
-        What :func:`extract` was given.
-    label : str
-        ``1_Conv2d``.
-
-    Raises
-    ------
-    StoreError
-        If there is no store, it isn't complete, its format is a newer one, it has no such layer, or
-        a chunk is missing or cut short. Reading raises it for a chunk whose checksum is wrong.
-    """
-    path = folder / STORE
-    if not (path / "zarr.json").is_file():
-        raise StoreError(f"there is no store of activations at {path}; run the extraction")
-    group = zarr.open_group(path, mode="r", zarr_format=3)
-    version = group.attrs.get("format_version")
-    if version != FORMAT_VERSION:
-        raise StoreError(
-            f"{path} has format version {version}, this release reads {FORMAT_VERSION}; "
-            f"use the release that wrote it, or delete {folder} and run again"
-        )
-    if group.attrs.get("complete") is not True:
-        raise StoreError(
-            f"{path} is not complete: its extraction was interrupted; delete {folder} and run again"
-        )
-    if label not in group:
-        labels = sorted(group.array_keys(), key=lambda key: int(key.split("_")[0]))
-        raise StoreError(f"{path} has no layer {label!r}; it has {', '.join(labels)}")
-    return LayerArray(path, label, group)

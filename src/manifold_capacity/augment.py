@@ -179,4 +179,5 @@ class Preprocess:
 
 def to_batch(images: np.ndarray, device: torch.device) -> Tensor:
     """Stored images (n_images, height, width, n_channels) as a batch with channels first."""
-    return torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2)
+    # A copy: torch warns of arrays that it could write to but must not, such as a read-only map.
+    return torch.from_numpy(np.array(images)).to(device).permute(0, 3, 1, 2)
