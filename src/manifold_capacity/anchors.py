@@ -39,6 +39,7 @@ References
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -62,6 +63,11 @@ _TIE = 1e-6
 # Steps per point before a problem is given up (its gap then says so). Lawson and Hanson take 3;
 # real problems need about 1.3 steps per point of the solution's support.
 _STEPS_PER_POINT = 10
+
+
+# No Python in the loops (other threads run), and IEEE division rather than exceptions. The arrays are
+# made by the callers and the loops spelled out: array expressions would double the compile time.
+_compiled = njit(cache=True, nogil=True, error_model="numpy")
 
 
 @dataclass(frozen=True)
@@ -257,25 +263,25 @@ def sample_anchors(
                 f"{name} holds NaN or infinity in row {int(_first_bad_row(array))}; "
                 "every value must be finite"
             )
+    if not points.any():
+        return _point_samples(gaussians, margin, dimension)
     if gram is None:
         gram = points @ points.T
     largest = float(np.diagonal(gram).max())
-    if largest == 0.0:
-        return _point_samples(gaussians, margin, dimension)
     rho = np.sqrt(largest)
     scaled = np.ascontiguousarray(points.T) / rho
     if solver == "cvxopt":
         weights = _solve_cvxopt(points, gaussians, margin) * rho
     else:
-        weights = _solve_all(gram / largest, scaled, gaussians, margin, rho)
-    inverse, deviation, cosine, gap = _measure(weights, scaled, gaussians, margin, rho)
-    if solver == "active_set" and not (gap <= GAP_TOLERANCE).all():
+        weights = _solve_gram(gram / largest, scaled, gaussians, margin, rho)
+    samples = _measure(weights, scaled, gaussians, margin, rho)
+    hard = np.flatnonzero(~(samples.gap <= GAP_TOLERANCE))
+    if solver == "active_set" and len(hard):
         # Points that differ by 1e-8 of the spread, or a spread of 1e3: the Gram matrix squares the
         # condition number. Solve these problems again, orthogonally, on the points themselves.
-        hard = np.flatnonzero(~(gap <= GAP_TOLERANCE))
         weights[hard] = _solve_orthogonal(scaled, gaussians[hard], margin, rho)
-        inverse, deviation, cosine, gap = _measure(weights, scaled, gaussians, margin, rho)
-    return AnchorSamples(inverse, deviation, cosine, dimension, gap)
+        samples = _measure(weights, scaled, gaussians, margin, rho)
+    return samples
 
 
 def points_from_gram(
@@ -300,17 +306,23 @@ def points_from_gram(
     (m, D) array
         With ``points @ points.T`` equal to `gram` up to `tolerance`.
     """
-    return _factor(np.ascontiguousarray(gram), dimension, tolerance).T
+    n_points = len(gram)
+    factor = np.zeros((dimension, n_points))
+    _factor(np.ascontiguousarray(gram), tolerance, np.empty(n_points), factor)
+    return factor.T
 
 
-@njit(cache=True, nogil=True)
-def _factor(gram, dimension, tolerance):  # type: ignore[no-untyped-def]
-    """Transposed factor (D, m) of `points_from_gram`."""
+@_compiled
+def _factor(gram, tolerance, left, factor):  # type: ignore[no-untyped-def]
+    """Write the transposed factor (D, m) of `points_from_gram`; `left` (m,) is scratch."""
     m = gram.shape[0]
-    factor = np.zeros((dimension, m))
-    left = np.diag(gram).copy()
-    for r in range(min(dimension, m)):
-        pivot = np.argmax(left)
+    for j in range(m):
+        left[j] = gram[j, j]
+    for r in range(min(factor.shape[0], m)):
+        pivot = 0
+        for j in range(m):
+            if left[j] > left[pivot]:
+                pivot = j
         if left[pivot] <= tolerance:
             break
         # The last two points of a centered manifold are always equally far: take the larger one.
@@ -318,20 +330,20 @@ def _factor(gram, dimension, tolerance):  # type: ignore[no-untyped-def]
         for j in range(m):
             if left[j] >= least and gram[j, j] > gram[pivot, pivot]:
                 pivot = j
-        row = factor[r]
-        row[:] = gram[pivot]
+        for j in range(m):
+            factor[r, j] = gram[pivot, j]
         for q in range(r):
             x = factor[q, pivot]
             for j in range(m):
-                row[j] -= x * factor[q, j]
-        root = np.sqrt(left[pivot])
+                factor[r, j] -= x * factor[q, j]
+        root = math.sqrt(left[pivot])
         for j in range(m):
             # Exactly 0 at earlier pivots, whose distance is used up.
-            row[j] = row[j] / root if left[j] > 0.0 else 0.0
-            left[j] -= row[j] * row[j]
-        row[pivot] = root
+            x = factor[r, j] / root if left[j] > 0.0 else 0.0
+            factor[r, j] = x
+            left[j] -= x * x
+        factor[r, pivot] = root
         left[pivot] = 0.0
-    return factor
 
 
 def check_solver(solver: str) -> None:
@@ -358,8 +370,13 @@ def _point_samples(gaussians: NDArray[np.float64], margin: float, dimension: int
     return AnchorSamples(inverse, zero, zero, dimension, zero)
 
 
-@njit(cache=True, nogil=True)
-def _solve_all(gram, points, gaussians, margin, rho):  # type: ignore[no-untyped-def]
+def _solve_gram(
+    gram: NDArray[np.float64],
+    points: NDArray[np.float64],
+    gaussians: NDArray[np.float64],
+    margin: float,
+    rho: float,
+) -> NDArray[np.float64]:
     """Solve all samples of one manifold by the active-set method.
 
     Parameters
@@ -375,46 +392,46 @@ def _solve_all(gram, points, gaussians, margin, rho):  # type: ignore[no-untyped
         The dual solution ``x = rho lam`` of each sample. Where no constraint is active, ``-1`` at
         the point that projects furthest on ``t_D``: its weight is 0, but it is the anchor.
     """
-    n = gaussians.shape[0]
-    dimension, m = points.shape
-    weights = np.zeros((n, m))
-    projection = np.empty(m)
-    residual = np.empty(m)
+    dimension, n_points = points.shape
+    weights = np.zeros((len(gaussians), n_points))
     # No more points than the rank of the augmented Gram matrix are ever active, plus the one that
     # enters, plus the center's multiplier.
-    size = min(m, dimension + 2) + 1
-    inverse = np.empty((size, size))
-    solution = np.empty(size)
-    candidate = np.empty(size)
-    column = np.empty(size)
-    image = np.empty(size)
-    index = np.empty(size, dtype=np.int64)
-    state = np.empty(m, dtype=np.int8)
-    for i in range(n):
-        projection[:] = 0.0
+    size = min(n_points, dimension + 2) + 1
+    _solve_all(
+        gram,
+        points,
+        gaussians,
+        margin,
+        rho,
+        weights,
+        np.empty((size, size)),
+        np.empty((4, size)),
+        np.empty((2, n_points)),
+        np.empty(size, dtype=np.int64),
+        np.empty(n_points, dtype=np.int64),
+    )
+    return weights
+
+
+@_compiled
+def _solve_all(  # type: ignore[no-untyped-def]
+    gram, points, gaussians, margin, rho, weights, inverse, small, large, index, state
+):
+    """Write `weights`, as `_solve_gram` returns them; the arrays after it are scratch."""
+    dimension, m = points.shape
+    projection = large[0]
+    for i in range(gaussians.shape[0]):
+        for j in range(m):
+            projection[j] = 0.0
         for d in range(dimension):
             t = gaussians[i, d]
             for j in range(m):
                 projection[j] += t * points[d, j]
-        _solve_one(
-            gram,
-            projection,
-            gaussians[i, dimension] + margin,
-            rho,
-            weights[i],
-            residual,
-            inverse,
-            solution,
-            candidate,
-            column,
-            image,
-            index,
-            state,
-        )
-    return weights
+        height = gaussians[i, dimension] + margin
+        _solve_one(gram, projection, height, rho, weights[i], inverse, small, large, index, state)
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _start(gram, rho, index, inverse):  # type: ignore[no-untyped-def]
     """Inverse of the bordered matrix over the multiplier and one point, ``index[1]``."""
     g = gram[index[1], index[1]]
@@ -425,7 +442,7 @@ def _start(gram, rho, index, inverse):  # type: ignore[no-untyped-def]
     inverse[1, 1] = rho * rho / determinant
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _distance(gram, point, k, index, inverse, column, image):  # type: ignore[no-untyped-def]
     """Squared distance of `point` from the span of the k active ones; its image under `inverse`."""
     row = gram[point]
@@ -433,16 +450,24 @@ def _distance(gram, point, k, index, inverse, column, image):  # type: ignore[no
     for a in range(1, k + 1):
         column[a] = row[index[a]]
     distance = row[point]
+    _multiply(inverse, column, k, image)
     for a in range(k + 1):
-        y = 0.0
-        for b in range(k + 1):
-            y += inverse[a, b] * column[b]
-        image[a] = y
-        distance -= y * column[a]
+        distance -= image[a] * column[a]
     return distance
 
 
-@njit(cache=True, nogil=True)
+@_compiled
+def _multiply(inverse, column, k, image):  # type: ignore[no-untyped-def]
+    """``image = inverse @ column`` over the first k + 1 entries, by rows of the symmetric matrix."""
+    for a in range(k + 1):
+        image[a] = 0.0
+    for b in range(k + 1):
+        x = column[b]
+        for a in range(k + 1):
+            image[a] += x * inverse[b, a]
+
+
+@_compiled
 def _append(point, distance, k, index, inverse, image):  # type: ignore[no-untyped-def]
     """Border `inverse` with one more active point, number k + 1."""
     for a in range(k + 1):
@@ -455,21 +480,9 @@ def _append(point, distance, k, index, inverse, image):  # type: ignore[no-untyp
     index[k + 1] = point
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _solve_one(  # type: ignore[no-untyped-def]
-    gram,
-    projection,
-    height,
-    rho,
-    weights,
-    residual,
-    inverse,
-    solution,
-    candidate,
-    column,
-    image,
-    index,
-    state,
+    gram, projection, height, rho, weights, inverse, small, large, index, state
 ):
     """One nonnegative least-squares problem; see the module's docstring for the system.
 
@@ -478,14 +491,22 @@ def _solve_one(  # type: ignore[no-untyped-def]
     ``state`` of a point: 0 inactive, 1 active, 2 set aside until the solution moves.
     """
     m = gram.shape[0]
-    first = np.argmax(projection)
+    residual = large[1]
+    solution = small[0]
+    candidate = small[1]
+    column = small[2]
+    image = small[3]
+    first = 0
     largest = 0.0
     for j in range(m):
+        if projection[j] > projection[first]:
+            first = j
         largest = max(largest, abs(projection[j]))
     if rho * projection[first] + height <= 0.0:
         weights[first] = -1.0
         return
-    state[:] = 0
+    for j in range(m):
+        state[j] = 0
     state[first] = 1
     index[1] = first
     k = 1
@@ -555,11 +576,9 @@ def _solve_one(  # type: ignore[no-untyped-def]
             column[0] = rho * height + rho * rho * solution[0] - total
             for a in range(1, k + 1):
                 column[a] = residual[index[a]]
+            _multiply(inverse, column, k, image)
             for a in range(k + 1):
-                change = 0.0
-                for b in range(k + 1):
-                    change += inverse[a, b] * column[b]
-                candidate[a] = solution[a] + change
+                candidate[a] = solution[a] + image[a]
         else:
             step = best / distance
             for a in range(k + 1):
@@ -623,60 +642,107 @@ def _solve_one(  # type: ignore[no-untyped-def]
         weights[index[a]] = solution[a]
 
 
-@njit(cache=True, nogil=True)
-def _measure(weights, points, gaussians, margin, rho):  # type: ignore[no-untyped-def]
+def _measure(
+    weights: NDArray[np.float64],
+    points: NDArray[np.float64],
+    gaussians: NDArray[np.float64],
+    margin: float,
+    rho: float,
+) -> AnchorSamples:
     """Contributions and duality gaps of all samples, from the points rather than their Gram matrix.
 
-    Takes what `_solve_all` takes and returns. With ``w_j = (s_j, 1) . v + kappa`` at ``v = t - sum
-    lam_j (s_j, 1)`` and ``d = max(w, 0)``, ``v - d e_center`` is feasible, and the optimal value lies
-    within ``2 (d sum(lam) - lam . w) + d^2`` above the dual value.
+    Takes what `_solve_gram` takes and returns.
+    """
+    n, n_points = weights.shape
+    dimension = len(points)
+    inverse_capacity, squared_deviation, cosine, gap = np.zeros((4, n))
+    _measure_all(
+        weights,
+        points,
+        gaussians,
+        margin,
+        rho,
+        np.empty((n, dimension)),
+        np.empty(dimension),
+        np.empty(n_points),
+        np.empty(n_points, dtype=np.int64),
+        inverse_capacity,
+        squared_deviation,
+        cosine,
+        gap,
+    )
+    if inverse_capacity.any():
+        gap /= np.maximum(inverse_capacity, inverse_capacity.mean())
+    return AnchorSamples(inverse_capacity, squared_deviation, cosine, dimension, gap)
+
+
+@_compiled
+def _measure_all(  # type: ignore[no-untyped-def]
+    weights,
+    points,
+    gaussians,
+    margin,
+    rho,
+    anchors,
+    mean,
+    slack,
+    support,
+    inverse_capacity,
+    squared_deviation,
+    cosine,
+    gap,
+):
+    """Write the last four arrays (n,), the gap absolute; those between are scratch.
+
+    With ``w_j = (s_j, 1) . v + kappa`` at ``v = t - sum lam_j (s_j, 1)`` and ``d = max(w, 0)``,
+    ``v - d e_center`` is feasible, and the optimal value lies at most
+    ``2 (d sum(lam) - lam . w) + d^2`` above the dual value.
     """
     n, m = weights.shape
     dimension = points.shape[0]
-    inverse_capacity = np.empty(n)
-    squared_deviation = np.empty(n)
-    cosine = np.empty(n)
-    gap = np.empty(n)
-    anchors = np.zeros((n, dimension))
-    slack = np.empty(m)
+    for d in range(dimension):
+        mean[d] = 0.0
     for i in range(n):
-        anchor = anchors[i]
         height = gaussians[i, dimension] + margin
         total = 0.0
-        vertex = -1
+        k = 0
+        touching = True
         for j in range(m):
-            if weights[i, j] < 0.0:
-                vertex = j
-            else:
-                total += weights[i, j]
-        for d in range(dimension):
-            s = 0.0
-            for j in range(m):
-                s += weights[i, j] * points[d, j]
-            if vertex >= 0:
-                anchor[d] = points[d, vertex]
-            elif total > 0.0:
-                anchor[d] = s / total
+            x = weights[i, j]
+            if x != 0.0:
+                support[k] = j
+                k += 1
+                total += x
+                touching = x > 0.0
         dot = 0.0
         square = 0.0
         norm = 0.0
         for d in range(dimension):
-            dot += gaussians[i, d] * anchor[d]
-            square += anchor[d] * anchor[d]
-            norm += gaussians[i, d] * gaussians[i, d]
-        cosine[i] = dot / np.sqrt(square * norm) if square > 0.0 else 0.0
-        if vertex >= 0:
-            inverse_capacity[i] = 0.0
-            gap[i] = 0.0
+            s = 0.0
+            for a in range(k):
+                s += weights[i, support[a]] * points[d, support[a]]
+            s = s / total if k > 0 else 0.0
+            anchors[i, d] = s
+            mean[d] += s / n
+            t = gaussians[i, d]
+            dot += t * s
+            square += s * s
+            norm += t * t
+        cosine[i] = dot / math.sqrt(square * norm) if square > 0.0 else 0.0
+        if not touching:
             continue
         reach = max(rho * dot + height, 0.0)
         inverse_capacity[i] = reach * reach / (1.0 + rho * rho * square)
+        if k == 0:
+            # The solver gave up.
+            gap[i] = np.inf
+            continue
         # Slacks over rho; sum(lam) = total / rho.
         center = (height - total / rho) / rho
         for j in range(m):
             slack[j] = center
         for d in range(dimension):
-            v = gaussians[i, d] - total * anchor[d]
+            v = gaussians[i, d] - total * anchors[i, d]
             for j in range(m):
                 slack[j] += v * points[d, j]
         worst = 0.0
@@ -684,22 +750,11 @@ def _measure(weights, points, gaussians, margin, rho):  # type: ignore[no-untype
         for j in range(m):
             worst = max(worst, slack[j])
             along += weights[i, j] * slack[j]
-        excess = 2.0 * (worst * total - along) + (rho * worst) ** 2
-        gap[i] = max(excess, 0.0) if total > 0.0 else np.inf
-    if inverse_capacity.max() > 0.0:
-        gap /= np.maximum(inverse_capacity, inverse_capacity.mean())
-    mean = np.zeros(dimension)
+        gap[i] = max(2.0 * (worst * total - along) + (rho * worst) ** 2, 0.0)
     for i in range(n):
-        for d in range(dimension):
-            mean[d] += anchors[i, d]
-    mean /= n
-    for i in range(n):
-        square = 0.0
         for d in range(dimension):
             difference = rho * (anchors[i, d] - mean[d])
-            square += difference * difference
-        squared_deviation[i] = square
-    return inverse_capacity, squared_deviation, cosine, gap
+            squared_deviation[i] += difference * difference
 
 
 def _solve_orthogonal(

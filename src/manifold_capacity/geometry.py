@@ -415,7 +415,7 @@ def solve_manifolds(
             gram, dimension, tolerance=4 * n_points * np.finfo(np.float64).eps * largest
         )
         gaussians = draw(i, dimension)
-        return sample_anchors(points, gaussians, margin, solver=solver).geometry()
+        return sample_anchors(points, gaussians, margin, solver=solver, gram=gram).geometry()
 
     manifolds = range(moments.n_manifolds)
     if threads == 1:
