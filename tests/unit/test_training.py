@@ -297,6 +297,12 @@ def test_a_signal_saves_and_the_next_run_goes_on_with_the_same_bits(
         "recipe": {"epochs": 2, "batch_size": 8},
     }
     expected = run(tmp_path / "whole", **changes)
+    # Measured without dropout and with the running means
+    with torch.no_grad():
+        pixels = Preprocess((3, 32, 32), [0.3], [0.4])(to_batch(images[:10], torch.device("cpu")))
+        outputs = load_model(expected)[0](pixels)
+    test_loss = F.cross_entropy(outputs, torch.from_numpy(labels[:10])).item()
+    assert float(rows(tmp_path / "whole")[-1]["test_loss"]) == pytest.approx(test_loss, rel=1e-5)
     caplog.set_level(logging.INFO)
     for call in (2, 4, 1):
         message = r"SIGTERM: stopped in epoch \d after step \d of 4; .*run again to go on"
