@@ -323,6 +323,7 @@ def _receive(url: str, response: requests.Response, file: FileIO, part: Path, st
                 ) from error
             progress.update(len(chunk))
     received = file.seek(0, os.SEEK_END)
+    # urllib3 says so itself since version 2.
     if total is not None and received < total:
         raise _Interrupted(f"the connection ended after {received} of {total} bytes")
 

@@ -261,7 +261,14 @@ def test_names_that_lead_elsewhere_write_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE]
+    "kind",
+    [
+        tarfile.SYMTYPE,
+        tarfile.LNKTYPE,
+        tarfile.DIRTYPE,
+        tarfile.FIFOTYPE,
+        tarfile.GNUTYPE_SPARSE,
+    ],
 )
 def test_member_that_is_not_a_file(tmp_path: Path, kind: bytes) -> None:
     secret = tmp_path / "secret"

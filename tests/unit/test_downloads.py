@@ -16,9 +16,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import urllib3
 
 from manifold_capacity import downloads
 from manifold_capacity.downloads import DownloadError, Progress, download, require_space
@@ -52,6 +54,7 @@ class Server:
     honors_if_range: bool = True
     plan: list[Callable[[Handler], None]] = field(default_factory=list)
     log: list[Request] = field(default_factory=list)
+    accepted_encodings: set[str | None] = field(default_factory=set)
     url: str = ""
 
 
@@ -66,6 +69,7 @@ class Handler(BaseHTTPRequestHandler):
         self.state = self.server.state  # type: ignore[attr-defined]
         self.request_log = Request(self.headers["Range"], self.headers["If-Range"])
         self.state.log.append(self.request_log)
+        self.state.accepted_encodings.add(self.headers["Accept-Encoding"])
         action = self.state.plan.pop(0) if self.state.plan else serve
         action(self)
 
@@ -171,6 +175,7 @@ def test_good_file(server: Server, target: Path) -> None:
     assert target.read_bytes() == CONTENT
     assert left_behind(target) == ["images.bin"]
     assert server.log == [Request(None, None, 200, len(CONTENT))]
+    assert server.accepted_encodings == {"identity"}
 
 
 def test_upper_case_checksum_is_the_same_checksum(server: Server, target: Path) -> None:
@@ -204,6 +209,22 @@ def test_connection_cut_midway_is_resumed(server: Server, target: Path) -> None:
     rest = Request(f"bytes={HALF}-", '"v1"', 206, len(CONTENT) - HALF)
     assert server.log == [Request(None, None, 200, HALF), rest]
     assert left_behind(target) == ["images.bin"]
+
+
+def test_short_body_is_noticed_without_the_help_of_urllib3(
+    server: Server, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before version 2, urllib3 took the end of the connection for the end of the body."""
+    init = urllib3.HTTPResponse.__init__
+
+    def lenient(self: urllib3.HTTPResponse, *arguments: Any, **options: Any) -> None:
+        init(self, *arguments, **options | {"enforce_content_length": False})
+
+    monkeypatch.setattr(urllib3.HTTPResponse, "__init__", lenient)
+    server.plan = [cut(HALF)]
+    fetch(server, target)
+    assert target.read_bytes() == CONTENT
+    assert server.log[1].range == f"bytes={HALF}-"
 
 
 def test_connection_that_breaks_is_resumed(server: Server, target: Path) -> None:

@@ -152,6 +152,9 @@ def test_images_that_cannot_be_decoded(folder: Path) -> None:
 def test_other_formats_behind_a_known_ending_are_refused(folder: Path) -> None:
     # Pillow would hand it to another program, Ghostscript.
     damaged(folder, b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 5 6\n%%EndComments\nshowpage\n")
+    buffer = io.BytesIO()
+    Image.fromarray(random_pixels(6, 5, 0)).save(buffer, "GIF")
+    damaged(folder, buffer.getvalue())
 
 
 def test_sixteen_bits_are_refused(folder: Path) -> None:
