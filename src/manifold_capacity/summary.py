@@ -8,6 +8,7 @@ column holds is in ``docs/outputs.md``.
 
 from __future__ import annotations
 
+import html
 import json
 import math
 import os
@@ -105,7 +106,30 @@ _QUANTITIES = ("capacity", "radius", "dimension")
 _STDERR_DIGITS = 2  # more would be noise: from 300 samples, a standard error is itself good to 4 %
 _DECIMALS_WITHOUT_STDERR = 4
 _MOST_DECIMALS = 6
+_NOTHING = "No layers were measured."
 _LARGE = 1e6  # from here on a number is written in powers of ten, or it would burst its column
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>Capacity and geometry of every layer</title>
+<style>
+body {{ font: 14px/1.5 system-ui, sans-serif; color: #222; background: #fff; margin: 1.5rem; }}
+h2 {{ font-size: 1.05em; margin: 1.8em 0 0.4em; }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
+th, td {{ padding: 0.2em 0.9em; text-align: left; white-space: nowrap; }}
+td[colspan] {{ white-space: normal; }}
+td.number, th:nth-child(n+4) {{ text-align: right; }}
+tr {{ border-bottom: 1px solid #e6e6e6; }}
+tr:first-child {{ border-bottom: 2px solid #888; }}
+</style>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""
 
 
 def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
@@ -300,47 +324,71 @@ def format_table(layers: pd.DataFrame) -> str:
         many did not.
     """
     if layers.empty:
-        return "No layers were measured."
-    names = [layer_title(layer) for layer in layers["layer"]]
-    columns = [_value_column(layers, quantity) for quantity in _QUANTITIES]
-    columns.append(_correlation_column(layers))
-    titles = [*(quantity.capitalize() for quantity in _QUANTITIES), "Correlation"]
-    widths = [
-        max(len(title), *map(len, column)) for title, column in zip(titles, columns, strict=True)
-    ]
+        return _NOTHING
+    names, columns = [layer_title(layer) for layer in layers["layer"]], _columns(layers)
+    widths = [max(len(title), *map(len, column)) for title, column in columns.items()]
     gap = "   "
     name_width = min(
         max(len("Layer"), *map(len, names)), TABLE_WIDTH - sum(widths) - len(gap) * len(widths)
     )
-    names = [shorten(name, name_width) for name in names]
-    head = gap.join(["Layer".ljust(name_width), *map(str.ljust, titles, widths)]).rstrip()
-    rule = "-" * (name_width + sum(widths) + len(gap) * len(widths))
 
+    def line(name: str, cells: Iterable[str]) -> str:
+        padded = map(str.ljust, [shorten(name, name_width), *cells], [name_width, *widths])
+        return gap.join(padded).rstrip()
+
+    rule = "-" * (name_width + sum(widths) + len(gap) * len(widths))
     lines: list[str] = []
-    block = ""
-    for row, record in enumerate(layers.to_dict("records")):
-        title = _block_title(record)
-        if title != block:
-            lines += ["", *textwrap.wrap(title, TABLE_WIDTH), rule, head, rule]
-            block = title
-        start = names[row].ljust(name_width)
-        if record["status"] == STATUS_OK:
-            cells = (
-                column[row].ljust(width) for column, width in zip(columns, widths, strict=True)
-            )
-            lines.append(gap.join([start, *cells]).rstrip())
-        else:
-            lines += textwrap.wrap(
-                f"no geometry: {record['status']}",
-                TABLE_WIDTH,
-                initial_indent=start + gap,
-                subsequent_indent=" " * (name_width + len(gap)),
-            )
-        if _is_number(record["n_unconverged"]) and record["n_unconverged"] > 0:
-            lines.append(
-                f"{'':{name_width}}{gap}! {record['n_unconverged']} quadratic programs did not converge"
-            )
+    for title, rows in _blocks(layers):
+        lines += ["", *textwrap.wrap(title, TABLE_WIDTH), rule, line("Layer", columns), rule]
+        for row in rows:
+            status = layers["status"].iloc[row]
+            if status == STATUS_OK:
+                lines.append(line(names[row], (column[row] for column in columns.values())))
+            else:
+                lines += textwrap.wrap(
+                    f"no geometry: {status}",
+                    TABLE_WIDTH,
+                    initial_indent=line(names[row], []).ljust(name_width) + gap,
+                    subsequent_indent=" " * name_width + gap,
+                )
+            warning = _warning(layers, row)
+            lines += [f"{'':{name_width}}{gap}! {warning}"] if warning else []
     return "\n".join([*lines[1:], "", *textwrap.wrap(_table_note(layers), TABLE_WIDTH)])
+
+
+def format_html(layers: pd.DataFrame) -> str:
+    """Lay out the table of layers as an HTML page that needs nothing else.
+
+    Parameters
+    ----------
+    layers : DataFrame
+        As `collect_layers` returns it.
+
+    Returns
+    -------
+    str
+        What `format_table` shows, and each layer's module and output shape.
+    """
+    columns = _columns(layers)
+    head = "".join(f"<th>{title}</th>" for title in ("Layer", "Module", "Output", *columns))
+    parts = [] if len(layers) else [f"<p>{_NOTHING}</p>"]
+    for title, rows in _blocks(layers):
+        parts.append(f"<h2>{html.escape(title)}</h2>\n<table>\n<tr>{head}</tr>")
+        for row in rows:
+            record = layers.iloc[row]
+            names = [layer_title(record["layer"]), record["layer_name"], record["output_shape"]]
+            cells = [f"<td>{html.escape(str(name))}</td>" for name in names]
+            if record["status"] == STATUS_OK:
+                cells += [f"<td class=number>{column[row]}</td>" for column in columns.values()]
+            else:
+                reason = html.escape(f"no geometry: {record['status']}")
+                cells.append(f"<td colspan={len(columns)}>{reason}</td>")
+            parts.append(f"<tr>{''.join(cells)}</tr>")
+            if warning := _warning(layers, row):
+                parts.append(f"<tr><td colspan={len(columns) + 3}>! {warning}</td></tr>")
+        parts.append("</table>")
+    parts.append(f"<p>{html.escape(_table_note(layers))}</p>" if len(layers) else "")
+    return _PAGE.format(body="\n".join(parts))
 
 
 def _read_layer(source: str) -> dict[str, Any]:
@@ -453,9 +501,27 @@ def _correlation_column(layers: pd.DataFrame) -> list[str]:
     return [_number(value, _DECIMALS_WITHOUT_STDERR) if value == value else "" for value in values]
 
 
-def _block_title(record: Mapping[Any, Any]) -> str:
-    model = f"{record['model']}, seed {record['seed']}"
-    return f"{record['dataset']}: {model}, {checkpoint_title(record)}, {record['split']} split"
+def _columns(layers: pd.DataFrame) -> dict[str, list[str]]:
+    """Title of each column of numbers, and its cells."""
+    columns = {quantity.capitalize(): _value_column(layers, quantity) for quantity in _QUANTITIES}
+    return columns | {"Correlation": _correlation_column(layers)}
+
+
+def _blocks(layers: pd.DataFrame) -> list[tuple[str, list[int]]]:
+    """Title and rows of each model, seed, checkpoint and split."""
+    blocks: dict[str, list[int]] = {}
+    for row, record in enumerate(layers.to_dict("records")):
+        model = f"{record['model']}, seed {record['seed']}, {checkpoint_title(record)}"
+        title = f"{record['dataset']}: {model}, {record['split']} split"
+        blocks.setdefault(title, []).append(row)
+    return [*blocks.items()]
+
+
+def _warning(layers: pd.DataFrame, row: int) -> str:
+    number = layers["n_unconverged"].iloc[row]
+    if not _is_number(number) or number == 0:
+        return ""
+    return f"{number} quadratic programs did not converge"
 
 
 def checkpoint_title(record: Mapping[Any, Any]) -> str:
