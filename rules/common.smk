@@ -173,8 +173,11 @@ def store_of_activations(path):
 
 
 def own_data_files():
-    """Files of the user's own that the dataset is made of: a newer one is read again."""
+    """What a dataset of the user's own is read from: newer files are read again."""
     path = config["dataset"]["path"]
-    if config["dataset"]["name"] == "arrays":
+    if DATASET.name == "arrays":
         return [path]
+    if DATASET.name == "imagefolder":
+        # A class folder's time changes when a file comes or goes.
+        return sorted(str(folder) for folder in Path(path).glob("*/*/") if folder.is_dir())
     return []

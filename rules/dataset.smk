@@ -17,7 +17,7 @@ rule prepare_dataset:
     retries: 1
     conda:
         "../envs/dataset.yaml"
-    threads: 1
+    threads: 4
     resources:
         mem_mb=2000,
         runtime=60,

@@ -9,4 +9,5 @@ with log_to(snakemake.log[0]):
     output = Path(snakemake.output[0]).parent
     # Beside the outputs, not among them: Snakemake deletes the outputs of a job that fails, and a
     # download that was cut goes on where it stopped.
-    prepare(snakemake.params.dataset, output, downloads=output.parent / "downloads")
+    downloads = output.parent / "downloads"
+    prepare(snakemake.params.dataset, output, downloads, threads=snakemake.threads)

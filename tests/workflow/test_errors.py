@@ -13,7 +13,10 @@ from manifold_capacity.models import initial_state
     ("changes", "message"),
     [
         ({"geometry.margn": 1}, "geometry.margn: unknown key; nearest: margin"),
-        ({"manifolds.points_per_class": 600}, "manifolds.points_per_class: 600, but digits has only"),
+        (
+            {"manifolds.points_per_class": 600},
+            "manifolds.points_per_class: 600, but digits has only",
+        ),
         ({"layers.names": ["conv6_1"]}, "layers.names: 'conv6_1' is not in small_cnn"),
         ({"models": ["vgg61"]}, "'vgg61' is not a model; nearest: vgg16"),
     ],
@@ -47,7 +50,9 @@ def test_a_dead_layer_says_so_and_the_others_have_their_numbers(workspace):
     workspace.configure(
         {
             "dataset": {"name": "arrays", "path": str(data)},
-            "models": [{"name": "small_cnn", "weights": "pretrained", "weights_file": str(weights)}],
+            "models": [
+                {"name": "small_cnn", "weights": "pretrained", "weights_file": str(weights)}
+            ],
             "layers": {"types": ["Conv2d"]},
         }
     )
@@ -61,4 +66,3 @@ def test_a_dead_layer_says_so_and_the_others_have_their_numbers(workspace):
     assert dead["status"] != "ok"
     assert np.isnan(dead["capacity"])
     assert "4 Conv2d" in (workspace.results / "summary" / "layers.txt").read_text()
-

@@ -23,7 +23,9 @@ def test_every_layer_has_its_numbers(finished_once):
 
 
 def test_the_input_does_not_depend_on_training(finished_once):
-    layers = pd.read_csv(finished_once.results / "summary" / "layers.csv").set_index(["checkpoint", "layer"])
+    layers = pd.read_csv(finished_once.results / "summary" / "layers.csv").set_index(
+        ["checkpoint", "layer"]
+    )
     before, after = (layers.loc[(checkpoint, "0_Input")] for checkpoint in CHECKPOINTS)
     assert before["capacity"] == after["capacity"]
     assert before["dimension"] == after["dimension"]
@@ -38,8 +40,12 @@ def test_every_manifold_has_its_row(finished_once):
     assert len(manifolds) == 2 * len(LAYERS) * CONFIG["manifolds"]["classes"]
     layers = pd.read_csv(finished_once.results / "summary" / "layers.csv")
     keys = ["checkpoint", "layer_index"]
-    harmonic = manifolds.groupby(keys)["capacity"].apply(lambda alpha: len(alpha) / (1 / alpha).sum())
-    assert harmonic.to_numpy() == pytest.approx(layers.sort_values(keys)["capacity"].to_numpy(), rel=1e-12)
+    harmonic = manifolds.groupby(keys)["capacity"].apply(
+        lambda alpha: len(alpha) / (1 / alpha).sum()
+    )
+    assert harmonic.to_numpy() == pytest.approx(
+        layers.sort_values(keys)["capacity"].to_numpy(), rel=1e-12
+    )
 
 
 def test_figures_tables_logs_and_benchmarks_are_there(finished_once):
@@ -83,7 +89,7 @@ def test_the_report_holds_tables_and_figures(finished):
 
 
 def test_the_dag_can_be_drawn(finished):
-    dag = finished.snakemake("--dag", "--forceall")
+    dag = finished.snakemake("--dag")
     for rule in ("train", "extract_activations", "compute_moments", "measure_geometry"):
         assert rule in dag
 
@@ -92,7 +98,10 @@ def test_the_dag_can_be_drawn(finished):
     ("target", "rules"),
     [
         ("training", {"initial_weights", "prepare_dataset", "train"}),
-        ("activations", {"initial_weights", "prepare_dataset", "train", "find_layers", "extract_activations"}),
+        (
+            "activations",
+            {"initial_weights", "prepare_dataset", "train", "find_layers", "extract_activations"},
+        ),
     ],
 )
 def test_parts_can_be_asked_for_by_name(workspace, target, rules):

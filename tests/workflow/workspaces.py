@@ -85,7 +85,6 @@ class Workspace:
         return Workspace(folder)
 
 
-
 def new_workspace(folder: Path, changes: dict[str, Any] | None = None) -> Workspace:
     folder.mkdir(parents=True, exist_ok=True)
     ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
