@@ -1,0 +1,91 @@
+"""The texts of the report, filled in and laid out as Snakemake does it."""
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from docutils.core import publish_parts
+from jinja2 import Environment, StrictUndefined
+
+from manifold_capacity.config import load_schema, resolve
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = load_schema(ROOT / "schemas" / "config.schema.yaml")
+TEXTS = sorted((ROOT / "report").glob("*.rst"))
+ENVIRONMENT = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+# What every run's report has, and texts may point to.
+LINKS = "".join(
+    f"\n.. _{target}: javascript:show('{target}')\n"
+    for target in ("Figures", "Tables", "Statistics", "layers.csv", "manifolds.csv")
+)
+
+SMALL = {"dataset": {"name": "digits"}, "models": ["small_cnn"]}
+LARGE = {
+    "dataset": {"name": "cifar10"},
+    "models": ["vgg16", {"name": "resnet18", "weights": "random"}],
+    "seeds": [0, 7],
+    "checkpoints": [0, 5, "final"],
+    "manifolds": {"classes": ["cat", "dog"], "augment": True, "splits": ["train", "test"]},
+    "geometry": {"n_gaussians": "auto", "margin": 0.5},
+}
+PRETRAINED = {
+    "dataset": {"name": "cifar10"},
+    "models": [{"name": "vgg16", "weights": "pretrained"}],
+    "manifolds": {"classes": 3},
+}
+
+
+def laid_out(path: Path, config: dict[str, Any]) -> str:
+    """The text as a reader sees it; a warning of docutils is an error."""
+    links = LINKS
+    if path.stem.endswith("training"):  # these are only in the report of a run that trained
+        links += "\n.. _training.csv: javascript:show('training.csv')\n"
+    snakemake = SimpleNamespace(config=resolve(config, SCHEMA))
+    text = ENVIRONMENT.from_string(path.read_text(encoding="utf-8") + links).render(
+        snakemake=snakemake
+    )
+    settings = {"halt_level": 2, "report_level": 2, "warning_stream": False}
+    page = publish_parts(text, writer="html", settings_overrides=settings)["html_body"]
+    return " ".join(re.sub(r"<[^>]*>", " ", page).split())
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("config", [SMALL, LARGE, PRETRAINED], ids=["small", "large", "pretrained"])
+def test_text_is_sound_whatever_the_configuration(path: Path, config: dict[str, Any]) -> None:
+    assert len(laid_out(path, config)) > 100
+
+
+def test_every_text_is_shown_and_every_text_shown_is_there() -> None:
+    sources = [ROOT / "Snakefile", *(ROOT / "rules").glob("*.smk")]
+    used = {
+        name
+        for source in sources
+        for name in re.findall(r"report/(\w+\.rst)", source.read_text(encoding="utf-8"))
+    }
+    assert used == {path.name for path in TEXTS}
+
+
+def test_first_page_says_what_was_run() -> None:
+    page = ROOT / "report" / "workflow.rst"
+    small, large, pretrained = (laid_out(page, config) for config in (SMALL, LARGE, PRETRAINED))
+    assert "Models: small_cnn (trained weights) Seeds: 0 Checkpoints: after epoch 0, 20" in small
+    assert "(0: untrained) Manifolds: all classes, 50 images each, train split" in small
+    assert "margin κ = 0.0, 300 Gaussian samples per manifold, solver active_set" in small
+    assert "vgg16 (trained weights), resnet18-random (random weights) Seeds: 0, 7" in large
+    assert "after epoch 0, 5, 20 (0: untrained)" in large
+    assert "classes cat, dog, 50 augmented images each, train and test split" in large
+    assert "margin κ = 0.5, as many Gaussian samples as a relative error of 0.01" in large
+    assert (
+        "Checkpoints: none, since nothing was trained Manifolds: the first 3 classes" in pretrained
+    )
+
+
+def test_captions_say_how_seeds_and_samples_are_shown() -> None:
+    caption = ROOT / "report" / "figure_layers.rst"
+    small, large = (laid_out(caption, config) for config in (SMALL, LARGE))
+    assert "Bars are Monte-Carlo standard errors (300 Gaussian samples per manifold)" in small
+    assert "Color is the checkpoint, light to dark" in small
+    assert "Curves are the mean of 2 seeds, bands one standard deviation between them." in large
+    assert "Color is the model (or the checkpoint, where a panel has one model)" in large
