@@ -24,12 +24,12 @@ rule extract_activations:
         layers=config["layers"],
         classes=CLASSES,
         points_per_class=config["manifolds"]["points_per_class"],
-        augment=(
-            config["training"]["augment"] if config["manifolds"]["augment"] else None
-        ),
         normalize=config["dataset"]["normalize"],
-        dtype=config["activations"]["dtype"],
-        batch_size=config["activations"]["batch_size"],
+        options={
+            "dtype": config["activations"]["dtype"],
+            "batch_size": config["activations"]["batch_size"],
+            "augment": config["training"]["augment"] if config["manifolds"]["augment"] else None,
+        },
         code=source_digest("activations"),
     script:
         "../scripts/extract_activations.py"

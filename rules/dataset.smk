@@ -14,7 +14,6 @@ rule prepare_dataset:
         "<logs>/prepare_dataset.log",
     benchmark:
         "<benchmarks>/prepare_dataset.tsv"
-    retries: 1
     conda:
         "../envs/dataset.yaml"
     threads: 4

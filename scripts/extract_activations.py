@@ -20,23 +20,21 @@ with log_to(snakemake.log[0]):
     images, labels = load_split(dataset.parent, split)
     classes = list(params.classes)
     model, metadata = load_model(weights)
+    image_shape = metadata["network"]["image_shape"]
+    preprocess = Preprocess.for_dataset(image_shape, params.normalize, dataset)
     extract(
         model,
         select_layers(read_layers(Path(files.layers)), params.layers),
         images,
         sample_manifolds(labels, classes, params.points_per_class, params.seed, split),
         Path(snakemake.output[0]),
-        preprocess=Preprocess.for_dataset(
-            metadata["network"]["image_shape"], params.normalize, dataset
-        ),
+        preprocess=preprocess,
         classes=classes,
         class_names=list(params.classes.values()),
         split=split,
         seed=params.seed,
-        dtype=params.dtype,
-        batch_size=params.batch_size,
         device=snakemake.resources.device,
-        augment=params.augment,
+        **params.options,
         attributes={
             "model": params.model,
             "checkpoint": file_sha256(weights),
