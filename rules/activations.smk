@@ -22,10 +22,14 @@ rule extract_activations:
         model=model_of,
         seed=seed_of,
         layers=config["layers"],
-        classes=CLASSES,
-        points_per_class=config["manifolds"]["points_per_class"],
+        sample={
+            "class_indices": list(CLASSES),
+            "points_per_class": config["manifolds"]["points_per_class"],
+        },
         normalize=config["dataset"]["normalize"],
         options={
+            "classes": list(CLASSES),
+            "class_names": list(CLASSES.values()),
             "dtype": config["activations"]["dtype"],
             "batch_size": config["activations"]["batch_size"],
             "augment": config["training"]["augment"] if config["manifolds"]["augment"] else None,

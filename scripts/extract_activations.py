@@ -18,7 +18,6 @@ with log_to(snakemake.log[0]):
     files, params, split = snakemake.input, snakemake.params, snakemake.wildcards.split
     dataset, weights = Path(files.dataset), Path(files.weights)
     images, labels = load_split(dataset.parent, split)
-    classes = list(params.classes)
     model, metadata = load_model(weights)
     image_shape = metadata["network"]["image_shape"]
     preprocess = Preprocess.for_dataset(image_shape, params.normalize, dataset)
@@ -26,11 +25,9 @@ with log_to(snakemake.log[0]):
         model,
         select_layers(read_layers(Path(files.layers)), params.layers),
         images,
-        sample_manifolds(labels, classes, params.points_per_class, params.seed, split),
+        sample_manifolds(labels, split=split, seed=params.seed, **params.sample),
         Path(snakemake.output[0]),
         preprocess=preprocess,
-        classes=classes,
-        class_names=list(params.classes.values()),
         split=split,
         seed=params.seed,
         device=snakemake.resources.device,
