@@ -43,6 +43,6 @@ rule measure_geometry:
         run=identity_of,
         classes=CLASSES,
         geometry=config["geometry"],
-        code=source_digest("geometry"),
+        code=source_digest("geometry", "rows"),
     script:
         "../scripts/measure_geometry.py"

@@ -7,11 +7,19 @@ rule summarize:
             "<results>/summary/layers.csv",
             caption="../report/layers.rst",
             category="Tables",
+            labels={"table": "layers.csv"},
+        ),
+        page=report(
+            "<results>/summary/layers.html",
+            caption="../report/layers.rst",
+            category="Tables",
+            labels={"table": "layers, to look at"},
         ),
         manifolds=report(
             "<results>/summary/manifolds.csv",
             caption="../report/manifolds.rst",
             category="Tables",
+            labels={"table": "manifolds.csv"},
         ),
         table="<results>/summary/layers.txt",
     log:
@@ -41,6 +49,7 @@ rule summarize_training:
             "<results>/summary/training.csv",
             caption="../report/training.rst",
             category="Tables",
+            labels={"table": "training.csv"},
         ),
     log:
         "<logs>/summarize_training.log",
@@ -64,10 +73,12 @@ rule draw_layers:
         "<results>/summary/layers.csv",
     output:
         report(
-            multiext("<results>/figures/layers", ".svg", ".png"),
+            "<results>/figures/layers.svg",
             caption="../report/figure_layers.rst",
             category="Figures",
+            labels={"figure": "along the layers"},
         ),
+        "<results>/figures/layers.png",
     log:
         "<logs>/draw_layers.log",
     benchmark:
@@ -90,10 +101,12 @@ use rule draw_layers as draw_manifolds with:
         "<results>/summary/manifolds.csv",
     output:
         report(
-            multiext("<results>/figures/manifolds", ".svg", ".png"),
+            "<results>/figures/manifolds.svg",
             caption="../report/figure_manifolds.rst",
             category="Figures",
+            labels={"figure": "class by class"},
         ),
+        "<results>/figures/manifolds.png",
     log:
         "<logs>/draw_manifolds.log",
     benchmark:
@@ -106,10 +119,12 @@ use rule draw_layers as draw_manifolds with:
 use rule draw_layers as draw_dynamics with:
     output:
         report(
-            multiext("<results>/figures/dynamics", ".svg", ".png"),
+            "<results>/figures/dynamics.svg",
             caption="../report/figure_dynamics.rst",
             category="Figures",
+            labels={"figure": "over training"},
         ),
+        "<results>/figures/dynamics.png",
     log:
         "<logs>/draw_dynamics.log",
     benchmark:
@@ -124,10 +139,12 @@ use rule draw_layers as draw_training with:
         "<results>/summary/training.csv",
     output:
         report(
-            multiext("<results>/figures/training", ".svg", ".png"),
+            "<results>/figures/training.svg",
             caption="../report/figure_training.rst",
             category="Figures",
+            labels={"figure": "the training"},
         ),
+        "<results>/figures/training.png",
     log:
         "<logs>/draw_training.log",
     benchmark:

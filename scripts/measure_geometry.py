@@ -9,7 +9,7 @@ from manifold_capacity.geometry import DegenerateManifoldsError, geometry_from_m
 from manifold_capacity.layers import read_layers
 from manifold_capacity.logs import log_to
 from manifold_capacity.moments import Moments
-from manifold_capacity.summary import STATUS_OK, layer_columns, manifold_table
+from manifold_capacity.rows import STATUS_OK, layer_columns, manifold_table
 
 with log_to(snakemake.log[0]) as log:
     params = snakemake.params

@@ -32,7 +32,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from manifold_capacity.summary import STATUS_OK, checkpoint_title, layer_title, shorten
+from manifold_capacity.rows import STATUS_OK
+from manifold_capacity.summary import checkpoint_title, layer_title, shorten
 
 _LABELS = {
     "capacity": r"Capacity $\alpha_\mathrm{M}$",

@@ -19,27 +19,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from manifold_capacity.layers import Layer
+from manifold_capacity.rows import LAYER_IDENTITY, MANIFOLD_IDENTITY, STATUS_OK
 
-# What identifies a row, from the outside in.
-LAYER_IDENTITY = (
-    "dataset",
-    "model",
-    "weights",
-    "seed",
-    "checkpoint",
-    "epoch",
-    "split",
-    "layer",
-    "layer_index",
-    "layer_name",
-    "layer_type",
-    "output_shape",
-    "n_features",
-)
-MANIFOLD_IDENTITY = (*LAYER_IDENTITY, "class_index", "class_name")
-# `status` of a layer that has a geometry; of any other it says why there is none.
-STATUS_OK = "ok"
 # The numbers that every table has, measured or not; whatever else the geometry reports becomes a
 # column after these.
 LAYER_NUMBERS = (
@@ -155,38 +136,6 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
             f"{os.fspath(path)} is not a table ({error}); delete it and run again to have it remade"
         ) from error
     return _with_whole_numbers(frame)
-
-
-def layer_columns(layer: Layer) -> dict[str, int | str]:
-    """What the tables say about a layer."""
-    return {
-        "layer": layer.label,
-        "layer_index": layer.index,
-        "layer_name": layer.name,
-        "layer_type": layer.type,
-        "output_shape": "x".join(map(str, layer.output_shape)),
-        "n_features": layer.n_features,
-    }
-
-
-def manifold_table(
-    row: Mapping[str, Any], classes: Mapping[int, str], numbers: pd.DataFrame
-) -> pd.DataFrame:
-    """The table of a layer's manifolds: what identifies each, then its numbers.
-
-    Parameters
-    ----------
-    row : mapping
-        The layer's row, with at least what identifies it.
-    classes : mapping of int to str
-        Index and name of each manifold's class, in the order of the rows of `numbers`.
-    numbers : DataFrame
-        A row per manifold; none for a layer that has no geometry.
-    """
-    identity: dict[str, Any] = {name: row[name] for name in LAYER_IDENTITY}
-    identity |= {"class_index": list(classes), "class_name": list(classes.values())}
-    table = pd.DataFrame(identity, index=numbers.index, columns=[*MANIFOLD_IDENTITY])
-    return table.join(numbers)
 
 
 def collect_layers(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFrame:

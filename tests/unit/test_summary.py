@@ -12,10 +12,14 @@ import pytest
 
 from manifold_capacity import measure, summary
 from manifold_capacity.layers import Layer
-from manifold_capacity.summary import (
+from manifold_capacity.rows import (
     LAYER_IDENTITY,
-    LAYER_NUMBERS,
     MANIFOLD_IDENTITY,
+    layer_columns,
+    manifold_table,
+)
+from manifold_capacity.summary import (
+    LAYER_NUMBERS,
     MANIFOLD_NUMBERS,
     TABLE_WIDTH,
     collect_layers,
@@ -23,8 +27,6 @@ from manifold_capacity.summary import (
     collect_training,
     format_html,
     format_table,
-    layer_columns,
-    manifold_table,
     read_table,
 )
 from manifold_capacity.training import COLUMNS

@@ -18,7 +18,7 @@ from manifold_capacity.models import initial_state
             "manifolds.points_per_class: 600, but digits has only",
         ),
         ({"layers.names": ["conv6_1"]}, "layers.names: 'conv6_1' is not in small_cnn"),
-        ({"models": ["vgg61"]}, "'vgg61' is not a model; nearest: vgg16"),
+        ({"models": ["vgg_16"]}, "'vgg_16' is not a model; nearest: vgg16"),
     ],
 )
 def test_a_configuration_that_cannot_run_stops_before_any_job(workspace, changes, message):
