@@ -40,8 +40,11 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -60,14 +63,35 @@ _RESIDUAL_TOLERANCE = 64 * _EPS
 _DEPENDENCE_TOLERANCE = 16 * _EPS
 # Squared distances that agree to this are a tie, which rounding must not decide.
 _TIE = 1e-6
+# After the residuals of all points are computed, every point enters whose residual is at least this
+# fraction of the largest, and still is when its turn comes: most supports only ever grow, and
+# computing all residuals is the larger part of a step. 1 would be Lawson and Hanson's rule.
+_ENTERING_FRACTION = 0.25
 # Steps per point before a problem is given up (its gap then says so). Lawson and Hanson take 3;
 # real problems need about 1.3 steps per point of the solution's support.
 _STEPS_PER_POINT = 10
 
 
-# No Python in the loops (other threads run), and IEEE division rather than exceptions. The arrays are
-# made by the callers and the loops spelled out: array expressions would double the compile time.
-_compiled = njit(cache=True, nogil=True, error_model="numpy")
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile once per machine: numba keeps the code beside the source or in the user's cache.
+
+    No Python in the loops, so that other threads run, and IEEE division rather than exceptions. The
+    callers make the arrays, and the loops are spelled out: array expressions would double the compile
+    time.
+    """
+    options: Any = {"nogil": True, "error_model": "numpy"}
+    try:
+        return njit(cache=True, **options)(function)
+    except RuntimeError:  # numba's way to say that it found no folder it may write to
+        if function.__name__ == "_factor":  # the first one speaks for all
+            warnings.warn(
+                f"neither {Path(__file__).parent} nor the user's cache folder is writable: every process "
+                "will compile the anchors' solver again, which takes seconds; set NUMBA_CACHE_DIR to a "
+                "folder that is",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return njit(**options)(function)
 
 
 @dataclass(frozen=True)
@@ -518,34 +542,55 @@ def _solve_one(  # type: ignore[no-untyped-def]
     # on the others leaves an error behind that grows with the inverse of their distance.
     fresh = True
     refined = False
+    # Points still to look at since all residuals were computed, and how large one must be to enter.
+    cursor = m
+    threshold = 0.0
     for _ in range(_STEPS_PER_POINT * (m + 2)):
-        # Residual of every point, afresh.
-        total = 0.0
-        for j in range(m):
-            residual[j] = projection[j] - solution[0]
-        for a in range(1, k + 1):
-            x = solution[a]
-            total += x
-            row = gram[index[a]]
-            for j in range(m):
-                residual[j] -= x * row[j]
-        scale = _RESIDUAL_TOLERANCE * (largest + abs(solution[0]) + total)
-        # The active points' own residuals should vanish.
-        off = 0.0
-        for a in range(1, k + 1):
-            off = max(off, abs(residual[index[a]]))
-        rebuild = off > scale and not fresh
-        refine = off > scale and not refined
         entering = -1
-        if not refine:
-            refined = False
-            best = scale
+        best = 0.0
+        rebuild = False
+        refine = False
+        while cursor < m and entering < 0:
+            # The next point whose residual was large, if it still is.
+            if state[cursor] == 0 and residual[cursor] > threshold:
+                best = projection[cursor] - solution[0]
+                row = gram[cursor]
+                for a in range(1, k + 1):
+                    best -= solution[a] * row[index[a]]
+                if best > threshold:
+                    entering = cursor
+            cursor += 1
+        if entering < 0:
+            # Residual of every point, afresh.
+            total = 0.0
             for j in range(m):
-                if state[j] == 0 and residual[j] > best:
-                    best = residual[j]
-                    entering = j
-            if entering < 0:
-                break
+                residual[j] = projection[j] - solution[0]
+            for a in range(1, k + 1):
+                x = solution[a]
+                total += x
+                row = gram[index[a]]
+                for j in range(m):
+                    residual[j] -= x * row[j]
+            scale = _RESIDUAL_TOLERANCE * (largest + abs(solution[0]) + total)
+            # The active points' own residuals should vanish.
+            off = 0.0
+            for a in range(1, k + 1):
+                off = max(off, abs(residual[index[a]]))
+            rebuild = off > scale and not fresh
+            refine = off > scale and not refined
+            if not refine:
+                refined = False
+                best = scale
+                for j in range(m):
+                    if state[j] == 0 and residual[j] > best:
+                        best = residual[j]
+                        entering = j
+                if entering < 0:
+                    break
+                threshold = max(_ENTERING_FRACTION * best, scale)
+                cursor = 0
+        distance = 0.0
+        if entering >= 0:
             distance = _distance(gram, entering, k, index, inverse, column, image)
             if distance <= _DEPENDENCE_TOLERANCE or k + 2 > inverse.shape[0]:
                 if fresh:
@@ -569,6 +614,7 @@ def _solve_one(  # type: ignore[no-untyped-def]
                     solution[k] = x
             fresh = True
             refined = False
+            cursor = m
             continue
         if refine:
             # One step of iterative refinement.
