@@ -421,6 +421,15 @@ def test_a_chunk_cut_short_is_named(damaged: Path) -> None:
             open_layer(damaged, "2_Linear")
 
 
+def test_a_damaged_index_of_a_shard_is_named(damaged: Path) -> None:
+    path = damaged / "activations.zarr/2_Linear/c/0/1/0"
+    content = bytearray(path.read_bytes())
+    content[-4 - 3 * 16] ^= 4  # where the first chunk begins
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match=r"manifold 0, points 3 to 4 is damaged \(checksum of its"):
+        open_layer(damaged, "2_Linear")
+
+
 def test_a_chunk_missing_within_its_shard_is_named(damaged: Path) -> None:
     path = damaged / "activations.zarr/2_Linear"
     array = zarr.open_array(path, mode="r+")
