@@ -7,13 +7,29 @@ from every point. With the center deviations C_i (rows), K orthonormal direction
     F(V) = 1/2 sum_ik cos(r_i, r_k)^2,    r_i = C_i - V V^T C_i,
 
 for K = 1, 2, ...; the K with the least mean |cos(r_i, r_k)| over i != k is kept.
+
+**F alone has no minimum.** Let V swallow one center: as r_i goes to zero, its direction is free, and can
+be chosen to suit the others. F then falls toward a value it never takes, and that manifold, measured in
+units of |r_i|, grows without bound. (Factor analysis knows this as a Heywood case: a variable whose
+uniqueness goes to zero.) What is minimized here is therefore
+
+    F(V) + mu P log( mean_i q_i * mean_i 1/q_i ),    q_i = |r_i|^2 / |C_i|^2,
+
+with the logarithm of the ratio of the arithmetic to the harmonic mean of the shares q_i that are left of
+the centers. It is zero where all centers keep the same share, whatever that share (a structure may be as
+strong as it likes), and infinite where one of them vanishes. See `_BALANCE` for mu.
+
+**Rounding must not decide.** The landscape has many local minima of nearly equal F, so that a perturbation
+of 1e-15 (another order of manifolds, another BLAS) grows until another one is found, whose capacity
+may differ by a percent. Each fit starts from directions rounded to 1/256 of the residuals, which throws such
+perturbations away before they have grown.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,20 +39,38 @@ from manifold_capacity.moments import Moments
 
 FloatArray = NDArray[np.float64]
 
-# Eigenvalues of the center Gram matrix below this fraction of the largest are rounding.
+# mu. With 0.003 to 0.03 the capacity of natural images moves by less than 1 % and F by less than 0.5 %,
+# which is what separates local minima anyway; without it (0) mean radii rise by up to 11 %.
+_BALANCE = 0.01
+# Eigenvalues of the centers' correlation matrix below this fraction of the largest are rounding.
 _RANK_TOLERANCE = 1e-12
-# A center whose distance from the others' mean is below this fraction of the largest such distance has
-# no direction of its own in float64 (its square is below the rounding of the Gram matrix).
+# A center closer to the mean than this fraction of the farthest center's distance has no direction that
+# float64 could tell: the square is below the rounding of the Gram matrix.
 _CENTER_TOLERANCE = 1e-7
-# The reference looks at K up to the rank that explains this share of the centers' variance, ...
+# The reference implementation tries K up to the components that stay short of this share of the centers'
+# variance, ...
 _EXPLAINED_VARIANCE = 0.95
-# ... plus this many, ...
+# ... plus this many; it stops earlier, but not before K = 5, ...
 _EXTRA_RANKS = 10
-# ... or until the mean |correlation| has risen this many times in a row.
+_FIRST_STOP = 5
+# ... when the mean |correlation| has risen this many times in a row.
 _RISES = 3
-# A residual center shorter than this fraction of the center is the sign of the degenerate optimum.
-_DEGENERATE_RATIO = 0.02
-_N_RESTARTS = 4
+# A fit ends at `_STALLS` relative decreases in a row below its tolerance. The search over K needs less
+# precision than the K it keeps; those whose mean |correlation| is within `_NEAR_BEST` of the least are
+# refined before the choice. Monte-Carlo noise of 300 Gaussian samples corresponds to about 1e-4.
+_SEARCH_TOLERANCE = 1e-4
+_FINAL_TOLERANCE = 1e-5
+_STALLS = 3
+_NEAR_BEST = 1.01
+_MAX_ROUNDS = 25
+_ROUND_ITERATIONS = 12
+_MEMORY = 8
+# Fits start from directions rounded to this fraction of the median residual: well above what rounding
+# errors grow to within a fit (1e-10), well below what the fit changes.
+_START_GRID = 2.0**-10
+# Coordinates are turned to the residuals' principal axes, where the preconditioner is diagonal, whenever
+# K has grown by this factor: an eigendecomposition costs as much as dozens of evaluations of F.
+_REFRESH = 1.25
 
 
 class CoincidingCentersError(ValueError):
@@ -68,14 +102,14 @@ class CenterStructure:
     residual_correlation : float
         The same after projection.
     objective : float
-        F at the kept K.
+        F (without the balance term) at the kept K. At least P^2 / (2 (rank - K)).
     least_residual_ratio : float
-        Least |r_i| / |C_i| over manifolds.
+        Least |r_i| / |C_i| over manifolds. Near zero, that manifold's radius would be meaningless.
     correlations : (n,) array
         Mean |cos| at K = 0, 1, ..., n - 1, as far as the search went.
     stopped : str
-        Why the search over K ended: "variance" (the rank that explains 95 % of the variance, plus 10),
-        "rises" (three in a row), or "rank" (one less than the centers' rank).
+        Why the search over K ended: "variance" (all K tried: the components short of 95 % of the
+        variance, plus 10), "rises" (three in a row), or "rank" (K can't exceed the rank less one).
     converged : bool
         Whether the fit at the kept K reached its tolerance.
     """
@@ -117,12 +151,16 @@ class ProjectedMoments:
 def fit_centers(center_gram: ArrayLike, *, seed: int = 0) -> CenterStructure:
     """Find the low-rank structure of the centers.
 
+    The result doesn't depend on the scale, nor (up to rounding) on the order of the manifolds, and not on
+    the number of threads.
+
     Parameters
     ----------
     center_gram : (P, P) array
-        Gram matrix G of the center deviations, e.g. `Moments.center_gram`. Its scale doesn't matter.
+        Gram matrix G of the center deviations, `Moments.center_gram`, in any unit.
     seed : int
-        Seed of the random starts that are tried where the first one ends in a degenerate optimum.
+        Seed of the random directions by which a start is moved where a center lies exactly within it
+        (centers in special position, such as on coordinate axes). Otherwise it has no effect.
 
     Returns
     -------
@@ -132,19 +170,39 @@ def fit_centers(center_gram: ArrayLike, *, seed: int = 0) -> CenterStructure:
     ------
     CoincidingCentersError
         If there is one manifold only, all centers coincide, or a center lies at the mean of the centers.
+    ValueError
+        If `center_gram` isn't a finite square matrix.
+
+    Examples
+    --------
+    Ten centers with directions of their own, and one direction that all share.
+
+    >>> import numpy as np
+    >>> centers = np.eye(10, 11)
+    >>> centers[:, 10] = np.linspace(-3, 3, 10)
+    >>> deviations = centers - centers.mean(axis=0)
+    >>> structure = fit_centers(deviations @ deviations.T)
+    >>> structure.rank
+    1
+    >>> print(f"{structure.center_correlation:.2f} -> {structure.residual_correlation:.2f}")
+    0.58 -> 0.12
     """
     gram = np.asarray(center_gram, dtype=np.float64)
     if gram.ndim != 2 or gram.shape[0] != gram.shape[1] or not np.isfinite(gram).all():
-        raise ValueError(f"center_gram has shape {gram.shape}; it must be a finite (P, P) matrix")
+        raise ValueError(
+            f"center_gram must be a finite (P, P) matrix of inner products; it has shape {gram.shape}"
+            + ("" if np.isfinite(gram).all() else " and values that are not finite")
+        )
     norms = _check_centers(gram)
     with threadpool_limits(limits=1, user_api="blas"):
-        return _search(gram, float(np.mean(norms)), np.random.default_rng([seed, 0xCE27E6]))
+        return _search(gram, norms, np.random.default_rng(seed))
 
 
 def _check_centers(gram: FloatArray) -> FloatArray:
+    """Norms of the center deviations, if each has a direction."""
     if len(gram) == 1:
         raise CoincidingCentersError(
-            "there is one manifold only: its center has nothing to be far from; give at least two",
+            "there is one manifold only: its center has nothing to be told from; give at least two",
             (0,),
         )
     norms = np.sqrt(np.maximum(gram.diagonal(), 0))
@@ -154,205 +212,288 @@ def _check_centers(gram: FloatArray) -> FloatArray:
             "tell them apart by; leave the layer out",
             tuple(range(len(gram))),
         )
-    central = np.flatnonzero(norms <= _CENTER_TOLERANCE * norms.max()).tolist()
-    if central:
-        raise CoincidingCentersError(
-            f"the center of manifold {', '.join(map(str, central))} lies at the mean of the centers, so "
-            "it has no direction and its manifold no size in units of it; leave the manifold out or "
-            "sample other points",
-            tuple(central),
-        )
+    _check_off_mean(norms, "centers")
     return norms
 
 
-def _search(gram: FloatArray, unit: float, rng: np.random.Generator) -> CenterStructure:
+def _check_off_mean(norms: FloatArray, of: str) -> None:
+    central = np.flatnonzero(~(norms > _CENTER_TOLERANCE * norms.max())).tolist()
+    if central:
+        raise CoincidingCentersError(
+            f"manifold {', '.join(map(str, central))}: the center lies at the mean of all {of}, so it has "
+            "no direction, and the manifold no size in units of its distance; leave the manifold out or "
+            "sample other points",
+            tuple(central),
+        )
+
+
+def _search(gram: FloatArray, norms: FloatArray, rng: np.random.Generator) -> CenterStructure:
     """Fit K = 1, 2, ... until the reference's rules end the search; keep the best K."""
-    eigenvalues, eigenvectors = np.linalg.eigh(gram / unit**2)
-    kept = eigenvalues > _RANK_TOLERANCE * eigenvalues[-1]
-    eigenvalues = eigenvalues[kept][::-1]
-    eigenvectors = eigenvectors[:, kept][:, ::-1]
-    coordinates = eigenvectors * np.sqrt(eigenvalues)
-    problem = _Problem(coordinates)
-
-    rank = len(eigenvalues)
-    explained = np.cumsum(eigenvalues) / eigenvalues.sum()
+    problem = _Problem(gram / np.outer(norms, norms), rng)
+    variances = np.linalg.eigvalsh(gram / np.mean(norms) ** 2)[::-1]
+    explained = np.cumsum(variances) / variances.sum()
     cap = max(1, int((explained < _EXPLAINED_VARIANCE).sum())) + _EXTRA_RANKS
-    stopped = "variance" if cap <= rank - 1 else "rank"
-    cap = min(cap, rank - 1)
+    stopped = "variance" if cap <= problem.rank - 1 else "rank"
+    cap = min(cap, problem.rank - 1)
 
-    best = _Fit(problem, np.zeros((rank, 0)), converged=True)
-    fits = [best]
-    correlations = [best.correlation]
+    fits = [problem.start]
     for _ in range(cap):
-        fits.append(_fit_guarded(problem, fits[-1], rng))
-        correlations.append(fits[-1].correlation)
-        recent = correlations[-1 - _RISES :]
-        # The reference doesn't stop before K = 5.
-        if len(correlations) > 5 and all(a < b for a, b in itertools.pairwise(recent)):
+        fits.append(problem.fit_next(fits[-1]))
+        recent = [fit.correlation for fit in fits[-1 - _RISES :]]
+        if len(fits) > _FIRST_STOP and all(a < b for a, b in itertools.pairwise(recent)):
             stopped = "rises"
             break
-    best = fits[int(np.argmin(correlations))]
+    best = fits[0]
+    if cap > 0:  # like the reference, K = 0 only where there is nothing else
+        least = min(fit.correlation for fit in fits[1:])
+        near = [k for k in range(1, len(fits)) if fits[k].correlation <= _NEAR_BEST * least]
+        for k in near:
+            fits[k] = problem.fit(fits[k].directions, _FINAL_TOLERANCE)
+        best = min((fits[k] for k in near), key=lambda fit: fit.correlation)
     return CenterStructure(
-        coefficients=(eigenvectors / (unit * np.sqrt(eigenvalues))) @ best.directions,
-        center_correlation=correlations[0],
+        coefficients=problem.coefficients(best) / norms[:, None],
+        center_correlation=fits[0].correlation,
         residual_correlation=best.correlation,
         objective=best.objective,
         least_residual_ratio=float(best.ratios.min()),
-        correlations=np.array(correlations),
+        correlations=np.array([fit.correlation for fit in fits]),
         stopped=stopped,
         converged=best.converged,
     )
 
 
-class _Problem:
-    """The objective F for centers with given coordinates (P, rank)."""
-
-    def __init__(self, coordinates: FloatArray) -> None:
-        self.coordinates = coordinates
-        self.gram = coordinates @ coordinates.T
-        self.squares = np.einsum("ij,ij->i", coordinates, coordinates)
-        self._correlation = np.empty_like(self.gram)
-
-    def evaluate(self, loadings: FloatArray) -> tuple[float, FloatArray, float]:
-        """F and its gradient in the loadings (P, K), and the least squared residual norm."""
-        squares = self.squares - np.einsum("ij,ij->i", loadings, loadings)
-        least = float(squares.min())
-        if least <= 0:
-            return np.inf, loadings, least
-        inverse = 1 / np.sqrt(squares)
-        scaled = loadings * inverse[:, None]
-        correlation = self._correlation
-        np.multiply(self.gram, inverse, out=correlation)
-        correlation *= inverse[:, None]
-        correlation -= scaled @ scaled.T
-        sums = np.einsum("ij,ij->i", correlation, correlation)
-        gradient = sums[:, None] * scaled
-        gradient -= correlation @ scaled
-        gradient *= 2 * inverse[:, None]
-        return 0.5 * float(sums.sum()), gradient, least
-
-
 class _Fit:
-    """Directions (rank, K), and what they leave of the centers."""
+    """Directions of unit centers, and what they leave of them.
 
-    def __init__(self, problem: _Problem, directions: FloatArray, converged: bool) -> None:
+    Attributes
+    ----------
+    directions : (rank, K) array
+        In the problem's principal axes.
+    units : (P, rank) array
+        Unit residuals r_i / |r_i|, same axes.
+    ratios : (P,) array
+        |r_i| / |C_i|.
+    """
+
+    def __init__(self, centers: FloatArray, directions: FloatArray, converged: bool) -> None:
         self.directions = directions
         self.converged = converged
-        residuals = problem.coordinates - (problem.coordinates @ directions) @ directions.T
-        norms = np.sqrt(np.einsum("ij,ij->i", residuals, residuals))
-        self.ratios = norms / np.sqrt(problem.squares)
-        self.norms = norms
-        self.units = residuals / norms[:, None]
+        residuals = centers - (centers @ directions) @ directions.T
+        self.ratios = np.sqrt(np.einsum("ij,ij->i", residuals, residuals))
+        self.units = residuals / np.maximum(self.ratios, np.finfo(np.float64).tiny)[:, None]
         correlation = self.units @ self.units.T
-        n_centers = len(norms)
+        n_centers = len(centers)
         self.objective = 0.5 * float(np.vdot(correlation, correlation))
-        self.correlation = (float(np.abs(correlation).sum()) - n_centers) / (
-            n_centers * (n_centers - 1)
-        )
+        off_diagonal = float(np.abs(correlation).sum()) - n_centers
+        self.correlation = off_diagonal / (n_centers * (n_centers - 1))
 
 
-def _fit_guarded(problem: _Problem, previous: _Fit, rng: np.random.Generator) -> _Fit:
-    """Fit one more direction than `previous`, avoiding the degenerate optimum."""
-    _, vectors = np.linalg.eigh(previous.units.T @ previous.units)
-    fit = _fit(problem, np.column_stack([previous.directions, vectors[:, -1]]))
-    if fit.ratios.min() >= _DEGENERATE_RATIO:
-        return fit
-    fits = [fit]
-    rank, n_directions = fit.directions.shape
-    for _ in range(_N_RESTARTS):
-        start = np.column_stack([previous.directions, rng.standard_normal((rank, 1))])
-        fits.append(_fit(problem, start))
-        start = rng.standard_normal((rank, n_directions))
-        fits.append(_fit(problem, start))
-    lowest = min(f.objective for f in fits)
-    return max(
-        (f for f in fits if f.objective <= 1.005 * lowest), key=lambda f: float(f.ratios.min())
-    )
+class _Problem:
+    """The balanced objective for centers with a given correlation matrix (P, P).
 
-
-def _fit(problem: _Problem, start: FloatArray) -> _Fit:
-    """Minimize F from the span of `start` (rank, K) by preconditioned L-BFGS in a chart around it.
-
-    Spans near V0 are V0 + U H, U an orthonormal basis of the complement. U diagonalizes the residual
-    correlations (eigenvalues l_i) and V0 the scaled loadings (eigenvalues s_k): the Hessian's diagonal
-    is then about 2 |l_i s_k - l_i^2|, which is the preconditioner.
+    F and the shares q_i depend on the directions of the centers only, not on their norms, so the centers
+    are taken of unit norm.
     """
-    origin, _ = np.linalg.qr(start)
-    n_directions = origin.shape[1]
-    fit = _Fit(problem, origin, converged=False)
-    values, vectors = np.linalg.eigh(fit.units.T @ fit.units)
-    values = values[n_directions:]
-    complement = vectors[:, n_directions:]
-    complement = complement - origin @ (origin.T @ complement)
-    loadings = problem.coordinates @ origin
-    scaled = loadings / fit.norms[:, None]
+
+    def __init__(self, correlation: FloatArray, rng: np.random.Generator) -> None:
+        values, vectors = np.linalg.eigh(correlation)
+        kept = values > _RANK_TOLERANCE * values[-1]
+        values, vectors = values[kept][::-1], vectors[:, kept][:, ::-1]
+        self.rank = len(values)
+        self._rng = rng
+        self._correlation = correlation
+        self._work = np.empty_like(correlation)
+        self._dual = vectors / np.sqrt(values)
+        self._centers = vectors * np.sqrt(values)
+        # Where the fits work, coordinates are turned from the principal axes; see `_REFRESH`.
+        self._turn = np.eye(self.rank)
+        self._turned = self._centers
+        self._refreshed_at = 0
+        self.start = _Fit(self._centers, np.zeros((self.rank, 0)), converged=True)
+
+    def coefficients(self, fit: _Fit) -> FloatArray:
+        """(P, K) combinations of unit centers that give the directions."""
+        return self._dual @ fit.directions
+
+    def fit_next(self, previous: _Fit) -> _Fit:
+        """Fit one direction more than `previous` has."""
+        n_directions = previous.directions.shape[1] + 1
+        if n_directions >= _REFRESH * self._refreshed_at:
+            _, axes = np.linalg.eigh(previous.units.T @ previous.units)
+            # In the null space, which the directions span, eigh's basis is arbitrary: keep theirs.
+            axes = axes[:, ::-1][:, : self.rank - n_directions + 1]
+            self._turn = np.column_stack([axes, previous.directions])
+            self._turned = self._centers @ self._turn
+            self._refreshed_at = n_directions
+            leading = self._turn[:, 0]
+        else:
+            leading = _leading_axis(previous.units)
+        # The warm start, or the principal components where they are clearly better: with a few directions
+        # that outweigh all others, no path leads there through lower K.
+        warm = np.linalg.qr(np.column_stack([previous.directions, leading]))[0]
+        principal = np.eye(self.rank, n_directions)
+        warm_value, _ = self._evaluate(self._centers @ warm)
+        principal_value, _ = self._evaluate(self._centers @ principal)
+        start = principal if principal_value < 0.999 * warm_value else warm
+        return self.fit(start, _SEARCH_TOLERANCE)
+
+    def fit(self, directions: FloatArray, tolerance: float) -> _Fit:
+        """Minimize from the span of `directions` (rank, K), in rounds."""
+        converged = False
+        for _ in range(_MAX_ROUNDS):
+            directions, converged = self._fit_round(self._round(directions), tolerance)
+            if converged:
+                break
+        return _Fit(self._centers, directions, converged)
+
+    def _fit_round(self, start: FloatArray, tolerance: float) -> tuple[FloatArray, bool]:
+        """Preconditioned L-BFGS in a chart around a span (rank, K).
+
+        Spans near V0 are V0 + H with V0^T H = 0. In the residuals' principal axes (eigenvalues l_a of
+        their correlations) and with V0 rotated to diagonalize the scaled loadings V0^T C_i / |r_i|
+        (eigenvalues s_k) the Hessian is nearly diagonal, 2 |l_a s_k - l_a^2|: the preconditioner.
+        """
+        origin = self._turn.T @ start
+        n_directions = origin.shape[1]
+        loadings, residuals, ratios = _split(self._turned, origin)
+        rotation, strengths = _principal_loadings(loadings, ratios)
+        origin, loadings = origin @ rotation, loadings @ rotation
+        spread = np.einsum("ij,ij,i->j", residuals, residuals, 1 / ratios**2)[:, None]
+        curvature = 2 * np.abs(spread * strengths - spread**2)
+        # The floor keeps the directions that the diagonal takes for flat from running away.
+        curvature = np.maximum(curvature, 1e-3 * curvature.max())
+        residuals_t = np.ascontiguousarray(residuals.T)
+        identity = np.eye(n_directions)
+
+        def evaluate(position: FloatArray) -> tuple[float, FloatArray]:
+            # V = (V0 + H) S is orthonormal for S = L^-T, L L^T = 1 + H^T H.
+            factor = np.linalg.inv(np.linalg.cholesky(identity + position.T @ position)).T
+            current = (loadings + residuals @ position) @ factor
+            value, gradient = self._evaluate(current)
+            if not np.isfinite(value):
+                return value, position
+            slope = residuals_t @ gradient - (position @ factor) @ (current.T @ gradient)
+            return value, slope @ factor.T
+
+        def precondition(slope: FloatArray) -> FloatArray:
+            scaled = slope / curvature
+            return scaled - origin @ (origin.T @ scaled)
+
+        position, converged = _minimize(evaluate, precondition, np.zeros_like(origin), tolerance)
+        return self._turn @ np.linalg.qr(origin + position)[0], converged
+
+    def _round(self, directions: FloatArray) -> FloatArray:
+        """The span's nearest one on a coarse grid, in a basis that only depends on the span."""
+        directions = np.linalg.qr(directions)[0]
+        loadings, _, ratios = _split(self._centers, directions)
+        directions = directions @ _principal_loadings(loadings, ratios)[0]
+        largest = np.abs(directions).argmax(axis=0)
+        directions *= np.sign(directions[largest, np.arange(len(largest))])
+        grid = _START_GRID * 2.0 ** np.round(np.log2(np.median(ratios)))
+        directions = np.linalg.qr(np.round(directions / grid) * grid)[0]
+        ratios = _split(self._centers, directions)[2]
+        while not ratios.min() > 1e-3 * ratios.max():
+            # A center within the span: F is infinite there, or falls toward it. Move away.
+            directions = directions + 0.1 * self._rng.standard_normal(directions.shape)
+            directions = np.linalg.qr(directions)[0]
+            ratios = _split(self._centers, directions)[2]
+        return directions
+
+    def _evaluate(self, loadings: FloatArray) -> tuple[float, FloatArray]:
+        """Balanced objective and its gradient in the loadings (P, K) of the unit centers."""
+        n_centers = len(loadings)
+        shares = 1 - np.einsum("ij,ij->i", loadings, loadings)
+        if shares.min() <= 0:
+            return np.inf, loadings
+        inverse = 1 / np.sqrt(shares)
+        scaled = loadings * inverse[:, None]
+        # Correlations of the residuals, R_ik / sqrt(R_ii R_kk) with R = (correlations) - c c^T.
+        residual = self._work
+        np.multiply(self._correlation, inverse, out=residual)
+        residual *= inverse[:, None]
+        residual -= scaled @ scaled.T
+        sums = np.einsum("ij,ij->i", residual, residual)
+        # dF/dc = -2 A c + 2 diag(sum_k R_ik A_ik / R_ii) c, A_ik = R_ik / (R_ii R_kk).
+        gradient = residual @ scaled
+        np.subtract(sums[:, None] * scaled, gradient, out=gradient)
+        gradient *= 2 * inverse[:, None]
+        total, total_inverse = shares.sum(), (1 / shares).sum()
+        balance = np.log(total * total_inverse / n_centers**2)
+        pull = 1 / (shares**2 * total_inverse) - 1 / total
+        gradient += (2 * _BALANCE * n_centers * pull)[:, None] * loadings
+        return 0.5 * float(sums.sum()) + _BALANCE * n_centers * float(balance), gradient
+
+
+def _split(
+    centers: FloatArray, directions: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Loadings (P, K) on orthonormal directions, residuals (P, rank), and their norms (P,)."""
+    loadings = centers @ directions
+    residuals = centers - loadings @ directions.T
+    return loadings, residuals, np.sqrt(np.einsum("ij,ij->i", residuals, residuals))
+
+
+def _principal_loadings(loadings: FloatArray, ratios: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Rotation (K, K) that diagonalizes the loadings in units of the residuals; eigenvalues (K,)."""
+    # A residual may be zero at a start; no loading is over 1e6 in any useful one.
+    scaled = loadings / np.maximum(ratios, 1e-6)[:, None]
     strengths, rotation = np.linalg.eigh(scaled.T @ scaled)
-    origin = origin @ rotation
-    loadings = loadings @ rotation
-    slopes = problem.coordinates @ complement
-    curvature = 2 * np.abs(values[:, None] * strengths - values[:, None] ** 2)
-    curvature = np.maximum(curvature, 1e-3 * curvature.max())
-    identity = np.eye(n_directions)
+    return rotation, strengths
 
-    def evaluate(position: FloatArray) -> tuple[float, FloatArray]:
-        triangle = np.linalg.cholesky(identity + position.T @ position)
-        inverse = np.linalg.solve(triangle, identity).T
-        current = (loadings + slopes @ position) @ inverse
-        objective, gradient, least = problem.evaluate(current)
-        if least <= 0:
-            return np.inf, position
-        slope = slopes.T @ gradient - (position @ inverse) @ (current.T @ gradient)
-        return objective, slope @ inverse.T
 
-    position, converged = _minimize(evaluate, curvature)
-    directions, _ = np.linalg.qr(origin + complement @ position)
-    return _Fit(problem, directions, converged)
+def _leading_axis(units: FloatArray) -> FloatArray:
+    """The direction most shared by unit vectors (P, rank), roughly, by power iteration."""
+    axis = units.T @ units[:, np.einsum("ij,ij->j", units, units).argmax()]
+    for _ in range(20):
+        axis = units.T @ (units @ axis)
+        axis /= np.linalg.norm(axis)
+    return axis
 
 
 def _minimize(
-    evaluate: Any,
-    curvature: FloatArray,
-    *,
-    tolerance: float = 1e-6,
-    n_stalls: int = 3,
-    max_iterations: int = 300,
-    memory: int = 12,
+    evaluate: Callable[[FloatArray], tuple[float, FloatArray]],
+    precondition: Callable[[FloatArray], FloatArray],
+    position: FloatArray,
+    tolerance: float,
 ) -> tuple[FloatArray, bool]:
-    """L-BFGS from zero with the inverse Hessian 1 / curvature; stops at `n_stalls` small decreases."""
-    position = np.zeros_like(curvature)
-    objective, gradient = evaluate(position)
-    steps: list[tuple[FloatArray, FloatArray, float]] = []
+    """Minimize by L-BFGS (Nocedal & Wright, *Numerical Optimization*, algorithm 7.5).
+
+    Returns the position, and whether `_STALLS` relative decreases in a row were below `tolerance`.
+    """
+    value, gradient = evaluate(position)
+    pairs: list[tuple[FloatArray, FloatArray, float]] = []
     stalls = 0
-    for _ in range(max_iterations):
+    for _ in range(_ROUND_ITERATIONS):
         direction = gradient.copy()
         weights = []
-        for step, change, inner in reversed(steps):
-            weight = np.vdot(step, direction) / inner
+        for step, change, product in reversed(pairs):
+            weight = np.vdot(step, direction) / product
             direction -= weight * change
             weights.append(weight)
-        direction /= curvature
-        if steps:
-            step, change, inner = steps[-1]
-            direction *= inner / np.vdot(change, change / curvature)
-        for (step, change, inner), weight in zip(steps, reversed(weights), strict=True):
-            direction += (weight - np.vdot(change, direction) / inner) * step
+        direction = precondition(direction)
+        if pairs:
+            _, change, product = pairs[-1]
+            direction *= product / np.vdot(change, precondition(change))
+        for (step, change, product), weight in zip(pairs, reversed(weights), strict=True):
+            direction += (weight - np.vdot(change, direction) / product) * step
         slope = float(np.vdot(gradient, direction))
-        length = 1.0 if steps else min(1.0, 0.3 / (1e-300 + float(np.linalg.norm(direction))))
+        # The first step has no measured curvature behind it: keep it within the chart's neighborhood.
+        length = 1.0 if pairs else 0.3 / max(float(np.linalg.norm(direction)), 0.3)
         for _ in range(20):
             new_position = position - length * direction
-            new_objective, new_gradient = evaluate(new_position)
-            if new_objective <= objective - 1e-4 * length * slope:
+            new_value, new_gradient = evaluate(new_position)
+            if new_value <= value - 1e-4 * length * slope:
                 break
             length *= 0.4
         else:
-            return position, True  # no descent left at this precision
+            return position, True  # rounding leaves no descent
         step, change = new_position - position, new_gradient - gradient
-        inner = float(np.vdot(step, change))
-        if inner > 1e-10 * np.linalg.norm(step) * np.linalg.norm(change):
-            steps = [*steps[1 - memory :], (step, change, inner)]
-        stalls = stalls + 1 if objective - new_objective < tolerance * new_objective else 0
-        position, objective, gradient = new_position, new_objective, new_gradient
-        if stalls >= n_stalls:
+        product = float(np.vdot(step, change))
+        if product > 1e-10 * np.linalg.norm(step) * np.linalg.norm(change):
+            pairs = [*pairs[1 - _MEMORY :], (step, change, product)]
+        stalls = stalls + 1 if value - new_value < tolerance * abs(new_value) else 0
+        position, value, gradient = new_position, new_value, new_gradient
+        if stalls >= _STALLS:
             return position, True
     return position, False
 
@@ -381,18 +522,12 @@ def project(moments: Moments, structure: CenterStructure) -> ProjectedMoments:
     coefficients = structure.coefficients
     with threadpool_limits(limits=1, user_api="blas"):
         loadings = coefficients.T @ moments.center_deviation
-        from_mean = np.eye(moments.n_manifolds) - moments.mean_weights
         squares = moments.center_norm_squared
-        central = np.flatnonzero(squares <= _CENTER_TOLERANCE**2 * squares.max()).tolist()
-        if central:
-            raise CoincidingCentersError(
-                f"the center of manifold {', '.join(map(str, central))} lies at the mean of all "
-                "points, so its manifold has no size in units of it; leave the manifold out or sample "
-                "other points",
-                tuple(central),
-            )
-        center_loadings = from_mean @ (moments.center_gram @ coefficients)
+        _check_off_mean(np.sqrt(squares), "points")
+        center_loadings = moments.center_gram @ coefficients
+        center_loadings -= moments.mean_weights @ center_loadings
         projected = squares - np.einsum("ij,ij->i", center_loadings, center_loadings)
+        _check_off_mean(np.sqrt(np.maximum(projected, 0)), "points without the shared directions")
         offsets = moments.offsets
         grams = []
         for i, gram in enumerate(moments.deviation_gram):
