@@ -85,8 +85,17 @@ class Geometry:
     center_norm, projected_center_norm : (P,) array
         Distance of the center from the mean of all points, before and after the centers' low-rank
         structure is projected out; in the units of the activations.
+    spread : (P,) array
+        Root-mean-square distance of the points from their center; in the units of the activations.
+    participation_ratio : (P,) array
+        ``(sum_k l_k)^2 / sum_k l_k^2`` of the eigenvalues of the points' covariance: how many directions
+        share the manifold's variance. 0 for a point.
+    centers_participation_ratio : float
+        The same of the centers.
+    centers_dimension_90 : int
+        Fewest principal components that explain 90 % of the centers' variance.
     center_correlation, residual_correlation : float
-        Mean |cos| between centers, before and after.
+        Mean |cos| between centers, before and after projection.
     center_rank : int
         Rank K of the structure.
     centers : CenterStructure
@@ -110,6 +119,10 @@ class Geometry:
     n_points: NDArray[np.int64]
     center_norm: FloatArray
     projected_center_norm: FloatArray
+    spread: FloatArray
+    participation_ratio: FloatArray
+    centers_participation_ratio: float
+    centers_dimension_90: int
     centers: CenterStructure
     n_features: int
     margin: float
@@ -132,11 +145,18 @@ class Geometry:
         """Rank K of the structure projected out."""
         return self.centers.rank
 
+    @property
+    def signal_to_noise(self) -> FloatArray:
+        """(P,) distance of the center over the spread of the points; infinite for a point."""
+        with np.errstate(divide="ignore"):
+            return self.center_norm / self.spread
+
     def summary(self) -> dict[str, int | float | str | bool]:
         """The layer's numbers, as plain Python scalars.
 
-        Capacity is the harmonic mean over manifolds, radius and dimension are the mean. Each standard
-        error combines the manifolds', whose Gaussian samples are independent.
+        Capacity and signal-to-noise are the harmonic mean over manifolds, radius, dimension and
+        participation ratio the mean. Each standard error combines the manifolds', whose Gaussian samples
+        are independent.
         """
         n_manifolds = len(self.capacity)
         # Through 1 / alpha, whose mean over samples is what is measured.
@@ -163,6 +183,12 @@ class Geometry:
             "center_correlation": self.center_correlation,
             "residual_correlation": self.residual_correlation,
             "center_rank": self.center_rank,
+            "participation_ratio": float(self.participation_ratio.mean()),
+            "signal_to_noise": float(1.0 / (self.spread / self.center_norm).mean())
+            if self.spread.any()
+            else np.inf,
+            "centers_participation_ratio": self.centers_participation_ratio,
+            "centers_dimension_90": self.centers_dimension_90,
             "worst_gap": float(self.worst_gap.max()),
             "n_unconverged": int(self.n_unconverged.sum()),
             "centers_objective": self.centers.objective,
@@ -185,6 +211,9 @@ class Geometry:
             "dimension_stderr",
             "center_norm",
             "projected_center_norm",
+            "spread",
+            "signal_to_noise",
+            "participation_ratio",
             "worst_gap",
             "n_unconverged",
         )
@@ -445,6 +474,9 @@ def _gather(
         for result in results
     ]
 
+    traces = moments.deviation_trace
+    squares = np.array([(gram**2).sum() for gram in moments.deviation_gram])
+
     def column(name: str) -> NDArray[Any]:
         return np.array([getattr(result, name) for result in results])
 
@@ -460,6 +492,15 @@ def _gather(
         n_points=moments.n_points.copy(),
         center_norm=projected.center_norm,
         projected_center_norm=projected.projected_center_norm,
+        spread=np.sqrt(traces / moments.n_points) * moments.scale,
+        # (sum of eigenvalues)^2 over the sum of their squares, the squared Frobenius norm.
+        participation_ratio=np.divide(
+            traces**2, squares, out=np.zeros_like(traces), where=squares > 0
+        ),
+        centers_participation_ratio=float(
+            np.trace(moments.center_gram) ** 2 / (moments.center_gram**2).sum()
+        ),
+        centers_dimension_90=_dimension_at(0.9, moments.center_gram),
         centers=centers,
         n_features=moments.n_features,
         margin=float(margin),
@@ -467,6 +508,13 @@ def _gather(
         seed=seed,
         solver=solver,
     )
+
+
+def _dimension_at(share: float, gram: FloatArray) -> int:
+    """Fewest principal components that explain a share of the variance."""
+    explained = np.cumsum(np.linalg.eigvalsh(gram)[::-1])
+    # Rounding must not ask for one component more.
+    return int((explained < (share - 1e-12) * explained[-1]).sum()) + 1
 
 
 def _root_sum(values: FloatArray) -> float:
