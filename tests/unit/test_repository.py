@@ -1,8 +1,10 @@
 """Promises about the repository itself: what is pinned, what is small, what imports what."""
 
+import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -32,7 +34,9 @@ def locked_versions():
 def test_the_lock_has_hashes_and_no_addresses():
     lock = (ROOT / "requirements.lock").read_text()
     assert "://" not in lock
-    requirements = re.findall(r"^[a-z0-9-]+==.*?(?=^[a-z0-9-]+==|\Z)", lock, re.MULTILINE | re.DOTALL)
+    requirements = re.findall(
+        r"^[a-z0-9-]+==.*?(?=^[a-z0-9-]+==|\Z)", lock, re.MULTILINE | re.DOTALL
+    )
     assert len(requirements) > 50
     assert all("--hash=sha256:" in requirement for requirement in requirements)
 
@@ -53,6 +57,37 @@ def test_the_lock_covers_the_project():
     assert named <= set(locked_versions())
 
 
+def imported(folder):
+    """Top-level names of the modules that the Python files of a folder import, at the top or inside functions."""
+    names = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names.add(node.module.partition(".")[0])
+    return names - set(sys.stdlib_module_names) - {"manifold_capacity"}
+
+
+def test_every_import_is_a_declared_dependency():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {
+        re.match(r"[\w-]+", requirement)[0]
+        for requirement in [*project["dependencies"], *project["optional-dependencies"]["pipeline"]]
+    }
+    called = {
+        "PIL": "pillow",
+        "yaml": "pyyaml",
+        "sklearn": "scikit-learn",
+        "google_crc32c": "google-crc32c",
+    }
+    needed = {
+        called.get(name, name) for name in imported(ROOT / "src") | imported(ROOT / "scripts")
+    }
+    assert {"numpy", "torch"} <= needed
+    assert needed <= declared
+
+
 def test_rules_were_found():
     assert len(RULES) >= 8
 
@@ -60,7 +95,9 @@ def test_rules_were_found():
 @pytest.mark.parametrize(("file", "name", "text"), RULES, ids=[name for _, name, _ in RULES])
 def test_every_rule_declares_what_it_needs(file, name, text):
     for directive in ("log", "benchmark", "conda", "threads", "resources", "params"):
-        assert re.search(rf"^    {directive}:", text, re.MULTILINE), f"{name} in {file} has no {directive}"
+        assert re.search(rf"^    {directive}:", text, re.MULTILINE), (
+            f"{name} in {file} has no {directive}"
+        )
     assert "code=source_digest(" in text
     script = re.search(r'"\.\./scripts/(\w+\.py)"', text)
     assert (ROOT / "scripts" / script[1]).is_file()
@@ -73,7 +110,9 @@ def test_snakefile_and_scripts_are_short():
         assert "snakemake.config" not in script.read_text(), script.name
 
 
-@pytest.mark.parametrize("modules", ["manifold_capacity", "manifold_capacity.geometry, manifold_capacity.compat"])
+@pytest.mark.parametrize(
+    "modules", ["manifold_capacity", "manifold_capacity.geometry, manifold_capacity.compat"]
+)
 def test_the_numerics_import_neither_torch_nor_matplotlib(modules):
     code = (
         f"import {modules}, sys; "

@@ -6,7 +6,7 @@ import pytest
 from workspaces import LAYERS
 
 N_JOBS = 2 * len(LAYERS)  # two checkpoints
-SUMMARY = {"summarize": 1, "draw_layers": 1}
+SUMMARY = {"summarize": 1, "draw_layers": 1, "draw_manifolds": 1}
 GEOMETRY = {"measure_geometry": N_JOBS, **SUMMARY}
 MOMENTS = {"compute_moments": N_JOBS, **GEOMETRY}
 
@@ -28,7 +28,7 @@ def test_a_comment_reruns_nothing(finished):
         ("anchors", GEOMETRY),
         ("centers", GEOMETRY),
         ("moments", MOMENTS),
-        ("figures", {"draw_layers": 1, "draw_training": 1}),
+        ("figures", {"draw_layers": 1, "draw_manifolds": 1, "draw_training": 1}),
     ],
 )
 def test_code_reruns_what_imports_it(finished, module, plan):
