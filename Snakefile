@@ -28,6 +28,7 @@ rule all:
     default_target: True
     input:
         rules.summary.input,
+        rules.geometry.input,  # a missing table is made again although the summary is there
 
 
 onsuccess:

@@ -17,6 +17,7 @@ rule activations:
 rule geometry:
     input:
         lambda wildcards: for_each_layer("geometry", "json"),
+        lambda wildcards: for_each_layer("geometry", "csv"),
 
 
 rule summary:

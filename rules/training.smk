@@ -69,8 +69,6 @@ rule train:
         runtime=240,
         device=config["device"],
     params:
-        model=model_of,
-        images=images_of,
         seed=seed_of,
         recipe=config["training"],
         normalize=config["dataset"]["normalize"],

@@ -19,8 +19,7 @@ with log_to(snakemake.log[0]):
     dataset, weights = Path(files.dataset), Path(files.weights)
     images, labels = load_split(dataset.parent, split)
     model, metadata = load_model(weights)
-    image_shape = metadata["network"]["image_shape"]
-    preprocess = Preprocess.for_dataset(image_shape, params.normalize, dataset)
+    preprocess = Preprocess.for_checkpoint(metadata, params.normalize, dataset)
     extract(
         model,
         select_layers(read_layers(Path(files.layers)), params.layers),

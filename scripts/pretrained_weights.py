@@ -3,7 +3,12 @@
 from pathlib import Path
 
 from manifold_capacity.logs import log_to
-from manifold_capacity.models import network_options, pretrained_state, save_state
+from manifold_capacity.models import (
+    network_options,
+    pretrained_normalization,
+    pretrained_state,
+    save_state,
+)
 
 with log_to(snakemake.log[0]):
     params = snakemake.params
@@ -13,4 +18,6 @@ with log_to(snakemake.log[0]):
         network["name"], Path(file) if file else None, image_shape=network["image_shape"]
     )
     metadata = {"network": network, "weights": "pretrained", "epoch": None}
+    if not file:
+        metadata["normalization"] = pretrained_normalization(network["name"])
     save_state(state, Path(snakemake.output[0]), metadata)

@@ -7,22 +7,22 @@ import torch
 from manifold_capacity.augment import Preprocess
 from manifold_capacity.datasets import load_split
 from manifold_capacity.logs import log_to
-from manifold_capacity.models import network_options
+from manifold_capacity.models import load_metadata
 from manifold_capacity.training import train
 
 with log_to(snakemake.log[0]):
     torch.set_num_threads(snakemake.threads)
     params = snakemake.params
     dataset = Path(snakemake.input.dataset)
-    image_shape = network_options(params.model, **params.images)["image_shape"]
+    initial = Path(snakemake.input.initial)
     metrics = Path(snakemake.output.metrics)
     train(
-        Path(snakemake.input.initial),
+        initial,
         load_split(dataset.parent, "train"),
         load_split(dataset.parent, "test"),
         recipe=params.recipe,
         seed=params.seed,
-        preprocess=Preprocess.for_dataset(image_shape, params.normalize, dataset),
+        preprocess=Preprocess.for_checkpoint(load_metadata(initial), params.normalize, dataset),
         checkpoints=dict(
             zip(params.checkpoints, map(Path, snakemake.output.checkpoints), strict=True)
         ),

@@ -8,7 +8,6 @@ reference implementation.
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
         measure,
     )
 
-__version__ = version("manifold-capacity")
+__version__ = "0.1.0"
 
 __all__ = [
     "DegenerateManifoldsError",

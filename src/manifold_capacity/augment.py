@@ -120,7 +120,7 @@ class Preprocess:
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
     ) -> None:
-        self.image_shape = image_shape
+        self.image_shape = tuple(image_shape)
         self.mean = [0.0] if mean is None else list(mean)
         self.std = [1.0] if std is None else list(std)
         if not all(value > 0 for value in self.std):
@@ -130,25 +130,28 @@ class Preprocess:
             )
 
     @classmethod
-    def for_dataset(
-        cls, image_shape: tuple[int, int, int], normalize: str | Mapping[str, Any], dataset: Path
+    def for_checkpoint(
+        cls, metadata: Mapping[str, Any], normalize: str | Mapping[str, Any], dataset: Path
     ) -> "Preprocess":
-        """What `dataset.normalize` of a resolved config asks for.
+        """What `dataset.normalize` of a resolved config means for a network.
 
         Parameters
         ----------
-        image_shape : tuple of int
-            (channels, height, width) of what the network gets.
+        metadata : mapping
+            Of the network's checkpoint: ``network``, and for published weights ``normalization``.
         normalize : str or mapping
-            ``auto`` (mean and standard deviation of the training images), ``none``, or a mapping with
-            ``mean`` and ``std``.
+            ``auto`` (what the weights were trained with if they are published ones, else mean and
+            standard deviation of the training images), ``none``, or ``mean`` and ``std``.
         dataset : Path
             The prepared dataset's ``dataset.json``.
         """
+        image_shape = metadata["network"]["image_shape"]
         if normalize == "none":
             return cls(image_shape)
-        facts = json.loads(dataset.read_text()) if isinstance(normalize, str) else normalize
-        return cls(image_shape, facts["mean"], facts["std"])
+        if normalize == "auto":
+            normalize = metadata.get("normalization") or json.loads(dataset.read_text())
+        assert isinstance(normalize, Mapping)
+        return cls(image_shape, normalize["mean"], normalize["std"])
 
     def __call__(self, images: Tensor) -> Tensor:
         """Scale to [0, 1], resize, normalize.

@@ -298,10 +298,10 @@ def pretrained_state(
     return {key: tensor.detach() for key, tensor in model.state_dict().items()}
 
 
-def pretrained_normalization(name: str) -> tuple[list[float], list[float]]:
-    """Channel mean and standard deviation, in [0, 1], with which torchvision's weights were trained."""
+def pretrained_normalization(name: str) -> dict[str, list[float]]:
+    """Channels' ``mean`` and ``std``, in [0, 1], with which torchvision's weights were trained."""
     transforms = _default_weights(name).transforms()
-    return list(transforms.mean), list(transforms.std)
+    return {"mean": list(transforms.mean), "std": list(transforms.std)}
 
 
 def _default_weights(name: str) -> Any:

@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 import numpy as np
@@ -129,21 +128,6 @@ def test_preprocessing_repeats_gray_and_resizes() -> None:
     torch.testing.assert_close(smaller, TF.resize(images.float() / 255, [4, 4], antialias=True))
 
 
-def test_normalization_comes_from_the_config_or_from_the_dataset(tmp_path: Path) -> None:
-    dataset = tmp_path / "dataset.json"
-    dataset.write_text(json.dumps({"mean": [0.1, 0.2, 0.3], "std": [0.5, 0.25, 2.0]}))
-    given = {"mean": [0.0, 0.0, 0.0], "std": [0.5, 0.5, 0.5]}
-    images = pictures(2)
-    for normalize, mean, std in (
-        ("auto", [0.1, 0.2, 0.3], [0.5, 0.25, 2.0]),
-        (given, [0.0] * 3, [0.5] * 3),
-        ("none", None, None),
-    ):
-        expected = Preprocess((3, 9, 12), mean, std)(images)
-        result = Preprocess.for_dataset((3, 9, 12), normalize, dataset)(images)  # type: ignore[arg-type]
-        assert torch.equal(result, expected)
-
-
 def test_preprocessing_errors() -> None:
     with pytest.raises(ValueError, match=r"dataset\.normalize: .*\[0\.2, 0\.0\].*set .* to none"):
         Preprocess((2, 8, 8), [0, 0], [0.2, 0.0])
@@ -158,3 +142,21 @@ def test_stored_images_become_batches(tmp_path: Path) -> None:
     batch = to_batch(stored, torch.device("cpu"))
     assert batch.shape == (2, 3, 4, 5)
     assert int(batch[1, 2, 3, 4]) == int(stored[1, 3, 4, 2])
+
+
+@pytest.mark.parametrize(
+    ("normalize", "published", "expected"),
+    [
+        ("auto", None, 0.25),
+        ("auto", {"mean": [0.5], "std": [0.5]}, 1.0),
+        ("none", {"mean": [0.5], "std": [0.5]}, 1.0),
+        ({"mean": [0.5], "std": [2.0]}, {"mean": [0.1], "std": [1.0]}, 0.25),
+    ],
+)
+def test_normalization_of_a_checkpoint(tmp_path, normalize, published, expected):
+    dataset = tmp_path / "dataset.json"
+    dataset.write_text('{"mean": [0.75], "std": [1.0]}')
+    metadata = {"network": {"image_shape": [1, 2, 2]}, "normalization": published}
+    preprocess = Preprocess.for_checkpoint(metadata, normalize, dataset)
+    white = torch.full((1, 1, 2, 2), 255, dtype=torch.uint8)
+    assert preprocess(white)[0, 0, 0, 0].item() == expected

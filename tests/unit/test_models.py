@@ -358,7 +358,7 @@ def test_there_are_no_published_weights_of_the_small_network() -> None:
 
 
 def test_published_normalization_is_known_without_weights() -> None:
-    mean, std = pretrained_normalization("vgg16")
+    mean, std = pretrained_normalization("vgg16").values()
     assert mean == [0.485, 0.456, 0.406]
     assert std == [0.229, 0.224, 0.225]
 
