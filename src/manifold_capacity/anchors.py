@@ -297,7 +297,7 @@ def sample_anchors(
     if solver == "cvxopt":
         weights = _solve_cvxopt(points, gaussians, margin) * rho
     else:
-        weights = _solve_gram(gram / largest, scaled, gaussians, margin, rho)
+        weights = solve_gram(gram / largest, scaled, gaussians, margin, rho)
     samples = _measure(weights, scaled, gaussians, margin, rho)
     hard = np.flatnonzero(~(samples.gap <= GAP_TOLERANCE))
     if solver == "active_set" and len(hard):
@@ -394,7 +394,7 @@ def _point_samples(gaussians: NDArray[np.float64], margin: float, dimension: int
     return AnchorSamples(inverse, zero, zero, dimension, zero)
 
 
-def _solve_gram(
+def solve_gram(
     gram: NDArray[np.float64],
     points: NDArray[np.float64],
     gaussians: NDArray[np.float64],
@@ -441,7 +441,7 @@ def _solve_gram(
 def _solve_all(  # type: ignore[no-untyped-def]
     gram, points, gaussians, margin, rho, weights, inverse, small, large, index, state
 ):
-    """Write `weights`, as `_solve_gram` returns them; the arrays after it are scratch."""
+    """Write `weights`, as `solve_gram` returns them; the arrays after it are scratch."""
     dimension, m = points.shape
     projection = large[0]
     for i in range(gaussians.shape[0]):
@@ -697,7 +697,7 @@ def _measure(
 ) -> AnchorSamples:
     """Contributions and duality gaps of all samples, from the points rather than their Gram matrix.
 
-    Takes what `_solve_gram` takes and returns.
+    Takes what `solve_gram` takes and returns.
     """
     n, n_points = weights.shape
     dimension = len(points)

@@ -253,7 +253,7 @@ def test_certificate_sees_a_wrong_solution():
     points, margin = cloud(20, 8), 0.2
     gaussians = gaussians_for(8, n=50)
     arguments = (points.T, gaussians, margin, 1.0)
-    weights = anchors._solve_gram(points @ points.T, *arguments)
+    weights = anchors.solve_gram(points @ points.T, *arguments)
     samples = anchors._measure(weights, *arguments)
     exact = samples.inverse_capacity
     assert samples.gap.max() < 1e-12
@@ -271,7 +271,7 @@ def test_certificate_sees_a_wrong_solution():
 
 def test_unsolved_problems_are_counted(monkeypatch):
     """Whatever both solvers leave undone shows as a gap, and in the count."""
-    monkeypatch.setattr(anchors, "_solve_gram", lambda *a: np.full((20, 6), 0.3))
+    monkeypatch.setattr(anchors, "solve_gram", lambda *a: np.full((20, 6), 0.3))
     monkeypatch.setattr(anchors, "_solve_orthogonal", lambda *a: np.zeros((20, 6)))
     geometry = anchor_geometry(cloud(6, 3), gaussians_for(3, n=20))
     assert geometry.n_unconverged == 20
@@ -286,7 +286,7 @@ def test_hard_problems_are_solved_orthogonally(monkeypatch):
     active = (gaussians[:, :-1] @ points.T).max(1) + gaussians[:, -1] > 0
     wrong = np.where(active[:, None], 0.3, 0.0) + np.zeros((30, 25))
     wrong[~active, (gaussians[:, :-1] @ points.T).argmax(1)[~active]] = -1
-    monkeypatch.setattr(anchors, "_solve_gram", lambda *a: wrong)
+    monkeypatch.setattr(anchors, "solve_gram", lambda *a: wrong)
     found = anchor_geometry(points, gaussians)
     np.testing.assert_allclose(list(found), expected, rtol=1e-10)
     assert found.n_unconverged == 0
