@@ -21,8 +21,8 @@ strong as it likes), and infinite where one of them vanishes. See `_BALANCE` for
 
 **Rounding must not decide.** The landscape has many local minima of nearly equal F, so that a perturbation
 of 1e-15 (another order of manifolds, another BLAS) grows until another one is found, whose capacity
-may differ by a percent. Each fit starts from directions rounded to 1/256 of the residuals, which throws such
-perturbations away before they have grown.
+may differ by a percent. A fit therefore stops every dozen steps, and goes on from directions rounded to
+a thousandth of the residuals, which throws such perturbations away before they have grown.
 """
 
 from __future__ import annotations
@@ -55,18 +55,19 @@ _EXTRA_RANKS = 10
 _FIRST_STOP = 5
 # ... when the mean |correlation| has risen this many times in a row.
 _RISES = 3
-# A fit ends at `_STALLS` relative decreases in a row below its tolerance. The search over K needs less
-# precision than the K it keeps; those whose mean |correlation| is within `_NEAR_BEST` of the least are
-# refined before the choice. Monte-Carlo noise of 300 Gaussian samples corresponds to about 1e-4.
-_SEARCH_TOLERANCE = 1e-4
-_FINAL_TOLERANCE = 1e-5
-_STALLS = 3
-_NEAR_BEST = 1.01
-_MAX_ROUNDS = 25
+# A fit runs in rounds of `_ROUND_ITERATIONS`, and ends at `_STALLS` relative decreases in a row below its
+# tolerance. The search over K is coarse, since each K goes on from the one before; then the K whose mean
+# |correlation| is within `_NEAR_BEST` of the least are fitted well, and the choice is among these. The
+# Monte-Carlo noise of 300 Gaussian samples is that of a tolerance of about 1e-4.
 _ROUND_ITERATIONS = 12
+_MAX_ROUNDS = 25
+_STALLS = 3
+_SEARCH_TOLERANCE = 1e-3
+_FINAL_TOLERANCE = 1e-5
+_NEAR_BEST = 1.01
 _MEMORY = 8
-# Fits start from directions rounded to this fraction of the median residual: well above what rounding
-# errors grow to within a fit (1e-10), well below what the fit changes.
+# Rounds start from directions rounded to this fraction of the median residual: well above what rounding
+# errors grow to within a round (1e-10), well below what a round changes.
 _START_GRID = 2.0**-10
 # Coordinates are turned to the residuals' principal axes, where the preconditioner is diagonal, whenever
 # K has grown by this factor: an eigendecomposition costs as much as dozens of evaluations of F.
@@ -343,8 +344,7 @@ class _Problem:
         return self.fit(start, _SEARCH_TOLERANCE)
 
     def fit(self, directions: FloatArray, tolerance: float) -> _Fit:
-        """Minimize from the span of `directions` (rank, K), in rounds."""
-        converged = False
+        """Minimize from the span of orthonormal `directions` (rank, K), in rounds."""
         for _ in range(_MAX_ROUNDS):
             directions, converged = self._fit_round(self._round(directions), tolerance)
             if converged:
@@ -355,13 +355,12 @@ class _Problem:
         """Preconditioned L-BFGS in a chart around a span (rank, K).
 
         Spans near V0 are V0 + H with V0^T H = 0. In the residuals' principal axes (eigenvalues l_a of
-        their correlations) and with V0 rotated to diagonalize the scaled loadings V0^T C_i / |r_i|
-        (eigenvalues s_k) the Hessian is nearly diagonal, 2 |l_a s_k - l_a^2|: the preconditioner.
+        their correlations), and with a V0 that diagonalizes the scaled loadings V0^T C_i / |r_i|
+        (eigenvalues s_k), the Hessian is nearly diagonal, 2 |l_a s_k - l_a^2|: the preconditioner.
         """
         origin = self._turn.T @ start
         loadings, ratios = _load(self._turned, origin)
-        rotation, strengths = _principal_loadings(loadings, ratios)
-        origin, loadings = origin @ rotation, loadings @ rotation
+        strengths = (1 / ratios**2) @ loadings**2
         residuals = self._turned - loadings @ origin.T
         spread = ((1 / ratios**2) @ residuals**2)[:, None]
         curvature = 2 * np.abs(spread * strengths - spread**2)
@@ -389,9 +388,10 @@ class _Problem:
 
     def _round(self, directions: FloatArray) -> FloatArray:
         """The span's nearest one on a coarse grid, in a basis that only depends on the span."""
-        directions = np.linalg.qr(directions)[0]
         loadings, ratios = _load(self._centers, directions)
-        directions = directions @ _principal_loadings(loadings, ratios)[0]
+        # A residual may be zero at a start; no loading is over 1e6 in any useful one.
+        scaled = loadings / np.maximum(ratios, 1e-6)[:, None]
+        directions = directions @ np.linalg.eigh(scaled.T @ scaled)[1]
         largest = np.abs(directions).argmax(axis=0)
         directions *= np.sign(directions[largest, np.arange(len(largest))])
         grid = _START_GRID * 2.0 ** np.round(np.log2(np.median(ratios)))
@@ -438,14 +438,6 @@ def _load(centers: FloatArray, directions: FloatArray) -> tuple[FloatArray, Floa
     """Loadings (P, K) of unit centers on orthonormal directions; norms (P,) of what they leave."""
     loadings = centers @ directions
     return loadings, np.sqrt(np.maximum(1 - np.einsum("ij,ij->i", loadings, loadings), 0))
-
-
-def _principal_loadings(loadings: FloatArray, ratios: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Rotation (K, K) that diagonalizes the loadings in units of the residuals; eigenvalues (K,)."""
-    # A residual may be zero at a start; no loading is over 1e6 in any useful one.
-    scaled = loadings / np.maximum(ratios, 1e-6)[:, None]
-    strengths, rotation = np.linalg.eigh(scaled.T @ scaled)
-    return rotation, strengths
 
 
 def _leading_axis(units: FloatArray) -> FloatArray:

@@ -106,13 +106,13 @@ def test_a_direction_that_centers_share_unequally_is_removed():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_no_better_structure_is_found_by_brute_force(seed):
-    """General-purpose minimization of F from many starts, where no center vanishes."""
+def test_brute_force_finds_no_better_structure(seed):
+    """General-purpose minimization of F from many starts, as far as no center vanishes."""
     deviations = falling_centers(9, 20, 0.7, seed)
     deviations -= deviations.mean(axis=0)
     structure = fit_centers(deviations @ deviations.T)
-    coordinates = np.linalg.svd(deviations, full_matrices=False)
-    coordinates = (coordinates[0] * coordinates[1])[:, :8]
+    left, sizes, _ = np.linalg.svd(deviations, full_matrices=False)
+    coordinates = (left * sizes)[:, :8]
     norms = np.linalg.norm(coordinates, axis=1)
 
     def residuals(flat):
@@ -121,18 +121,18 @@ def test_no_better_structure_is_found_by_brute_force(seed):
 
     def objective(flat):
         left = residuals(flat)
+        ratios = np.linalg.norm(left, axis=1) / norms
         units = left / np.linalg.norm(left, axis=1, keepdims=True)
-        return ((units @ units.T) ** 2).sum() / 2
+        # A wall that keeps every center at what the structure leaves of the least of them.
+        wall = np.maximum(structure.least_residual_ratio / ratios - 1, 0).sum()
+        return ((units @ units.T) ** 2).sum() / 2 + 100 * wall
 
     rng = np.random.default_rng(seed)
-    best = np.inf
-    for _ in range(6):
-        found = minimize(objective, rng.standard_normal(8 * structure.rank), options={"gtol": 1e-4})
-        ratios = np.linalg.norm(residuals(found.x), axis=1) / norms
-        if ratios.min() > 0.5 * structure.least_residual_ratio:
-            best = min(best, found.fun)
-    assert structure.objective < 1.01 * best
-    assert best < np.inf
+    best = min(
+        minimize(objective, rng.standard_normal(8 * structure.rank), options={"gtol": 1e-3}).fun
+        for _ in range(6)
+    )
+    assert structure.objective < 1.005 * best
 
 
 # The optimum that swallows a center.
@@ -160,8 +160,8 @@ def test_no_center_is_swallowed(centers, monkeypatch):
     monkeypatch.setattr(centers_module, "_MAX_ROUNDS", 100)
     swallowing = fit_centers(gram)
     assert swallowing.least_residual_ratio < 0.03
-    assert swallowing.rank - 1 <= structure.rank <= swallowing.rank
-    assert structure.objective < 1.02 * swallowing.objective
+    assert abs(structure.rank - swallowing.rank) <= 1
+    assert structure.objective < 1.04 * swallowing.objective
 
 
 # The reference implementation's inputs and numbers.
