@@ -6,7 +6,6 @@ from manifold_capacity.logs import log_to
 from manifold_capacity.moments import moments_from_arrays
 from manifold_capacity.store import open_layer
 
-with log_to(snakemake.log[0]) as log:
+with log_to(snakemake.log[0]):
     activations = open_layer(Path(snakemake.input[0]), snakemake.wildcards.layer)
-    log.info("activations[manifold, point, feature] of shape %s", activations.shape)
     moments_from_arrays(activations).save(Path(snakemake.output[0]))

@@ -14,7 +14,8 @@ from manifold_capacity.rows import STATUS_OK, layer_columns, manifold_table
 with log_to(snakemake.log[0]) as log:
     params = snakemake.params
     layers = {layer.label: layer for layer in read_layers(Path(snakemake.input.layers))}
-    row = params.run | layer_columns(layers[snakemake.wildcards.layer])
+    layer = layers[snakemake.wildcards.layer]
+    row = params.run | layer_columns(layer)
     moments = Moments.load(Path(snakemake.input.moments))
     try:
         geometry = geometry_from_moments(
@@ -23,7 +24,7 @@ with log_to(snakemake.log[0]) as log:
         row |= {"status": STATUS_OK} | geometry.summary()
         manifolds = manifold_table(row, params.classes, geometry.to_frame())
     except DegenerateManifoldsError as error:
-        log.warning("no geometry: %s", error)
+        log.warning("%s has no geometry: %s", layer.label, error)
         row |= {"status": str(error), "n_manifolds": moments.n_manifolds}
         manifolds = manifold_table(row, {}, pd.DataFrame())
     Path(snakemake.output.layer).write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")

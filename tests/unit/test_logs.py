@@ -8,7 +8,7 @@ import pytest
 from manifold_capacity.logs import log_to
 
 
-def test_messages_and_warnings_go_to_the_file(tmp_path):
+def test_messages_and_warnings_go_to_the_file(tmp_path, capsys):
     path = tmp_path / "job.log"
     with log_to(path) as log, warnings.catch_warnings():
         warnings.simplefilter("always")
@@ -18,12 +18,14 @@ def test_messages_and_warnings_go_to_the_file(tmp_path):
     text = path.read_text()
     for message in ("hello", "from a module", "watch out"):
         assert message in text
+    assert capsys.readouterr().err.splitlines() == ["hello", "from a module"]
     logging.getLogger("manifold_capacity").info("too late")
     assert "too late" not in path.read_text()
 
 
-def test_an_error_stands_in_the_log_and_goes_on(tmp_path):
+def test_an_error_stands_in_the_log_and_goes_on(tmp_path, capsys):
     path = tmp_path / "job.log"
     with pytest.raises(ValueError, match="broken"), log_to(path):
         raise ValueError("broken")
     assert "ValueError: broken" in path.read_text()
+    assert capsys.readouterr().err == ""  # Python prints it when the job ends
