@@ -39,8 +39,9 @@ from manifold_capacity.moments import Moments
 
 FloatArray = NDArray[np.float64]
 
-# mu. With 0.003 to 0.03 the capacity of natural images moves by less than 1 % and F by less than 0.5 %,
-# which is what separates local minima anyway; without it (0) mean radii rise by up to 11 %.
+# mu. From 0.003 to 0.03 the capacity of natural images at a given K moves by less than 1 %, and F by less
+# than 0.5 %, which is what separates local minima anyway. With 0, converged fits swallow a center on a
+# quarter of random inputs (benchmarks/centers.py --swallowing), and mean radii rise by 10 % and more.
 _BALANCE = 0.01
 # Eigenvalues of the centers' correlation matrix below this fraction of the largest are rounding.
 _RANK_TOLERANCE = 1e-12
