@@ -260,7 +260,7 @@ def _search(gram: FloatArray, norms: FloatArray, rng: np.random.Generator) -> Ce
         center_correlation=fits[0].correlation,
         residual_correlation=best.correlation,
         objective=best.objective,
-        least_residual_ratio=float(best.ratios.min()),
+        least_residual_ratio=best.least_ratio,
         correlations=np.array([fit.correlation for fit in fits]),
         stopped=stopped,
         converged=best.converged,
@@ -268,25 +268,14 @@ def _search(gram: FloatArray, norms: FloatArray, rng: np.random.Generator) -> Ce
 
 
 class _Fit:
-    """Directions of unit centers, and what they leave of them.
-
-    Attributes
-    ----------
-    directions : (rank, K) array
-        In the problem's principal axes.
-    units : (P, rank) array
-        Unit residuals r_i / |r_i|, same axes.
-    ratios : (P,) array
-        |r_i| / |C_i|.
-    """
+    """Directions (rank, K) in the problem's principal axes, and what they leave of the centers."""
 
     def __init__(self, centers: FloatArray, directions: FloatArray, converged: bool) -> None:
         self.directions = directions
         self.converged = converged
-        residuals = centers - (centers @ directions) @ directions.T
-        self.ratios = np.sqrt(np.einsum("ij,ij->i", residuals, residuals))
-        self.units = residuals / np.maximum(self.ratios, np.finfo(np.float64).tiny)[:, None]
-        correlation = self.units @ self.units.T
+        units, ratios = _residual_units(centers, directions)
+        self.least_ratio = float(ratios.min())
+        correlation = units @ units.T
         n_centers = len(centers)
         self.objective = 0.5 * float(np.vdot(correlation, correlation))
         off_diagonal = float(np.abs(correlation).sum()) - n_centers
@@ -324,8 +313,9 @@ class _Problem:
     def fit_next(self, previous: _Fit) -> _Fit:
         """Fit one direction more than `previous` has."""
         n_directions = previous.directions.shape[1] + 1
+        units = _residual_units(self._centers, previous.directions)[0]
         if n_directions >= _REFRESH * self._refreshed_at:
-            _, axes = np.linalg.eigh(previous.units.T @ previous.units)
+            _, axes = np.linalg.eigh(units.T @ units)
             # In the null space, which the directions span, eigh's basis is arbitrary: keep theirs.
             axes = axes[:, ::-1][:, : self.rank - n_directions + 1]
             basis = np.linalg.qr(np.column_stack([previous.directions, axes]))[0]
@@ -334,7 +324,7 @@ class _Problem:
             self._refreshed_at = n_directions
             leading = self._turn[:, 0]
         else:
-            leading = _leading_axis(previous.units)
+            leading = _leading_axis(units)
         # The warm start, or the principal components where they are clearly better: with a few directions
         # that outweigh all others, no path leads there through lower K.
         warm = np.linalg.qr(np.column_stack([previous.directions, leading]))[0]
@@ -439,6 +429,14 @@ def _load(centers: FloatArray, directions: FloatArray) -> tuple[FloatArray, Floa
     """Loadings (P, K) of unit centers on orthonormal directions; norms (P,) of what they leave."""
     loadings = centers @ directions
     return loadings, np.sqrt(np.maximum(1 - np.einsum("ij,ij->i", loadings, loadings), 0))
+
+
+def _residual_units(centers: FloatArray, directions: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Unit residuals (P, rank), and the norms (P,) they had."""
+    residuals = centers - (centers @ directions) @ directions.T
+    norms = np.sqrt(np.einsum("ij,ij->i", residuals, residuals))
+    residuals /= np.maximum(norms, np.finfo(np.float64).tiny)[:, None]
+    return residuals, norms
 
 
 def _leading_axis(units: FloatArray) -> FloatArray:
