@@ -87,7 +87,8 @@ class Workspace:
 
 def new_workspace(folder: Path, changes: dict[str, Any] | None = None) -> Workspace:
     folder.mkdir(parents=True, exist_ok=True)
-    ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    # Compiled code comes along: it is found by the time of its source, which the copy keeps.
+    ignore = shutil.ignore_patterns("*.egg-info")
     for name in WORKING_TREE:
         source = ROOT / name
         if source.is_dir():
