@@ -394,6 +394,35 @@ def _point_samples(gaussians: NDArray[np.float64], margin: float, dimension: int
     return AnchorSamples(inverse, zero, zero, dimension, zero)
 
 
+@_compiled
+def _add_rows(matrix, rows, weights, start, stop, width, out):  # type: ignore[no-untyped-def]
+    """``out += sum_a weights[a] matrix[rows[a]]``, a from start to stop, over `width` entries.
+
+    Four rows at a time: the rows are short, and passing over `out` is half of the work.
+    """
+    a = start
+    while a + 3 < stop:
+        w0 = weights[a]
+        w1 = weights[a + 1]
+        w2 = weights[a + 2]
+        w3 = weights[a + 3]
+        i0 = rows[a]
+        i1 = rows[a + 1]
+        i2 = rows[a + 2]
+        i3 = rows[a + 3]
+        for j in range(width):
+            out[j] += (
+                w0 * matrix[i0, j] + w1 * matrix[i1, j] + w2 * matrix[i2, j] + w3 * matrix[i3, j]
+            )
+        a += 4
+    while a < stop:
+        w0 = weights[a]
+        i0 = rows[a]
+        for j in range(width):
+            out[j] += w0 * matrix[i0, j]
+        a += 1
+
+
 def solve_gram(
     gram: NDArray[np.float64],
     points: NDArray[np.float64],
@@ -428,91 +457,185 @@ def solve_gram(
         margin,
         rho,
         weights,
-        np.empty((size, size)),
+        np.zeros((size, size)),
         np.empty((4, size)),
         np.empty((2, n_points)),
         np.empty(size, dtype=np.int64),
         np.empty(n_points, dtype=np.int64),
+        np.arange(dimension),
     )
     return weights
 
 
 @_compiled
 def _solve_all(  # type: ignore[no-untyped-def]
-    gram, points, gaussians, margin, rho, weights, inverse, small, large, index, state
+    gram, points, gaussians, margin, rho, weights, factor, small, large, index, state, order
 ):
-    """Write `weights`, as `solve_gram` returns them; the arrays after it are scratch."""
+    """Write `weights`, as `solve_gram` returns them. `order` counts up; the others are scratch."""
     dimension, m = points.shape
     projection = large[0]
     for i in range(gaussians.shape[0]):
         for j in range(m):
             projection[j] = 0.0
-        for d in range(dimension):
-            t = gaussians[i, d]
-            for j in range(m):
-                projection[j] += t * points[d, j]
+        _add_rows(points, order, gaussians[i], 0, dimension, m, projection)
         height = gaussians[i, dimension] + margin
-        _solve_one(gram, projection, height, rho, weights[i], inverse, small, large, index, state)
+        _solve_one(gram, projection, height, rho, weights[i], factor, small, large, index, state)
 
 
 @_compiled
-def _start(gram, rho, index, inverse):  # type: ignore[no-untyped-def]
-    """Inverse of the bordered matrix over the multiplier and one point, ``index[1]``."""
-    g = gram[index[1], index[1]]
+def _start(gram, rho, point, index, factor):  # type: ignore[no-untyped-def]
+    """Begin with one active point: the inverse over it and the multiplier."""
+    g = gram[point, point]
     determinant = 1.0 + rho * rho * g
-    inverse[0, 0] = -g / determinant
-    inverse[0, 1] = 1.0 / determinant
-    inverse[1, 0] = 1.0 / determinant
-    inverse[1, 1] = rho * rho / determinant
+    factor[0, 0] = -g / determinant
+    factor[0, 1] = 1.0 / determinant
+    factor[1, 0] = 1.0 / determinant
+    factor[1, 1] = rho * rho / determinant
+    index[1] = point
 
 
 @_compiled
-def _distance(gram, point, k, index, inverse, column, image):  # type: ignore[no-untyped-def]
-    """Squared distance of `point` from the span of the k active ones; its image under `inverse`."""
-    row = gram[point]
+def _multiply(factor, column, k, image):  # type: ignore[no-untyped-def]
+    """``image = inverse @ column`` over k active points; returns ``column @ inverse @ column``.
+
+    The inverse is that over the first point and the multiplier, plus ``row^T row`` of every further
+    row of `factor`. Four rows at a time, which are 0 right of the diagonal: the rows are short.
+    """
+    image[0] = factor[0, 0] * column[0] + factor[0, 1] * column[1]
+    image[1] = factor[1, 0] * column[0] + factor[1, 1] * column[1]
+    square = image[0] * column[0] + image[1] * column[1]
+    for b in range(2, k + 1):
+        image[b] = 0.0
+    a = 2
+    while a + 3 <= k:
+        s0 = 0.0
+        s1 = 0.0
+        s2 = 0.0
+        s3 = 0.0
+        for b in range(a + 4):
+            x = column[b]
+            s0 += factor[a, b] * x
+            s1 += factor[a + 1, b] * x
+            s2 += factor[a + 2, b] * x
+            s3 += factor[a + 3, b] * x
+        square += s0 * s0 + s1 * s1 + s2 * s2 + s3 * s3
+        for b in range(a + 4):
+            image[b] += (
+                s0 * factor[a, b]
+                + s1 * factor[a + 1, b]
+                + s2 * factor[a + 2, b]
+                + s3 * factor[a + 3, b]
+            )
+        a += 4
+    while a <= k:
+        s0 = 0.0
+        for b in range(a + 1):
+            s0 += factor[a, b] * column[b]
+        square += s0 * s0
+        for b in range(a + 1):
+            image[b] += s0 * factor[a, b]
+        a += 1
+    return square
+
+
+@_compiled
+def _gather(gram, point, k, index, column):  # type: ignore[no-untyped-def]
+    """Column of `point` in the bordered matrix, over k active points."""
     column[0] = 1.0
     for a in range(1, k + 1):
-        column[a] = row[index[a]]
-    distance = row[point]
-    _multiply(inverse, column, k, image)
-    for a in range(k + 1):
-        distance -= image[a] * column[a]
-    return distance
+        column[a] = gram[point, index[a]]
 
 
 @_compiled
-def _multiply(inverse, column, k, image):  # type: ignore[no-untyped-def]
-    """``image = inverse @ column`` over the first k + 1 entries, by rows of the symmetric matrix."""
-    for a in range(k + 1):
-        image[a] = 0.0
+def _dot(x, y, k):  # type: ignore[no-untyped-def]
+    """Inner product of the first k + 1 entries, in four sums, since one would wait for itself."""
+    s0 = 0.0
+    s1 = 0.0
+    s2 = 0.0
+    s3 = 0.0
+    a = 0
+    while a + 3 <= k:
+        s0 += x[a] * y[a]
+        s1 += x[a + 1] * y[a + 1]
+        s2 += x[a + 2] * y[a + 2]
+        s3 += x[a + 3] * y[a + 3]
+        a += 4
+    while a <= k:
+        s0 += x[a] * y[a]
+        a += 1
+    return (s0 + s1) + (s2 + s3)
+
+
+@_compiled
+def _append(point, distance, k, index, factor, image):  # type: ignore[no-untyped-def]
+    """Make `point` active, as number k + 1."""
+    scale = 1.0 / math.sqrt(distance)
     for b in range(k + 1):
-        x = column[b]
-        for a in range(k + 1):
-            image[a] += x * inverse[b, a]
-
-
-@_compiled
-def _append(point, distance, k, index, inverse, image):  # type: ignore[no-untyped-def]
-    """Border `inverse` with one more active point, number k + 1."""
-    for a in range(k + 1):
-        y = image[a] / distance
-        for b in range(k + 1):
-            inverse[a, b] += y * image[b]
-        inverse[a, k + 1] = -y
-        inverse[k + 1, a] = -y
-    inverse[k + 1, k + 1] = 1.0 / distance
+        factor[k + 1, b] = -image[b] * scale
+    factor[k + 1, k + 1] = scale
     index[k + 1] = point
 
 
 @_compiled
+def _rebuild(gram, rho, k, index, factor, solution, column, image, state):  # type: ignore[no-untyped-def]
+    """Factor afresh over the k active points; those that prove dependent go. Returns how many stay."""
+    _start(gram, rho, index[1], index, factor)
+    stay = 1
+    for a in range(2, k + 1):
+        point = index[a]
+        x = solution[a]
+        _gather(gram, point, stay, index, column)
+        distance = gram[point, point] - _multiply(factor, column, stay, image)
+        if distance <= _DEPENDENCE_TOLERANCE:
+            state[point] = 0
+        else:
+            _append(point, distance, stay, index, factor, image)
+            stay += 1
+            solution[stay] = x
+    return stay
+
+
+@_compiled
+def _take_out(leaving, k, index, factor, solution, candidate):  # type: ignore[no-untyped-def]
+    """Take out active point number `leaving`, not the first; adapt `candidate` to its absence."""
+    # Rotate what the rows below hold of it into its own row.
+    for a in range(leaving + 1, k + 1):
+        x = factor[leaving, leaving]
+        y = factor[a, leaving]
+        length = math.sqrt(x * x + y * y)
+        c = x / length
+        s = y / length
+        for b in range(a + 1):
+            x = factor[leaving, b]
+            y = factor[a, b]
+            factor[leaving, b] = c * x + s * y
+            factor[a, b] = c * y - s * x
+    # That row is now the inverse's column over the root of its diagonal entry.
+    amount = candidate[leaving] / factor[leaving, leaving]
+    for b in range(k + 1):
+        candidate[b] -= amount * factor[leaving, b]
+    for a in range(leaving, k):
+        index[a] = index[a + 1]
+        solution[a] = solution[a + 1]
+        candidate[a] = candidate[a + 1]
+        for b in range(leaving):
+            factor[a, b] = factor[a + 1, b]
+        for b in range(leaving, a + 1):
+            factor[a, b] = factor[a + 1, b + 1]
+        factor[a, a + 1] = 0.0
+    for b in range(leaving + 1, k + 1):
+        factor[leaving, b] = 0.0
+
+
+@_compiled
 def _solve_one(  # type: ignore[no-untyped-def]
-    gram, projection, height, rho, weights, inverse, small, large, index, state
+    gram, projection, height, rho, weights, factor, small, large, index, state
 ):
     """One nonnegative least-squares problem; see the module's docstring for the system.
 
-    ``inverse`` holds the inverse of the bordered matrix over the multiplier ``u`` (position 0) and
-    the active points (positions 1..k, whose numbers are in ``index``); ``solution`` holds (u, x).
-    ``state`` of a point: 0 inactive, 1 active, 2 set aside until the solution moves.
+    Position 0 is the multiplier ``u``; positions 1..k are the active points, whose numbers are in
+    ``index``. ``solution`` holds (u, x), ``factor`` the inverse of the bordered matrix as `_multiply`
+    says. ``state`` of a point: 0 inactive, 1 active, 2 set aside until the solution moves.
     """
     m = gram.shape[0]
     residual = large[1]
@@ -532,16 +655,16 @@ def _solve_one(  # type: ignore[no-untyped-def]
     for j in range(m):
         state[j] = 0
     state[first] = 1
-    index[1] = first
     k = 1
-    _start(gram, rho, index, inverse)
+    _start(gram, rho, first, index, factor)
     determinant = 1.0 + rho * rho * gram[first, first]
     solution[0] = (projection[first] - gram[first, first] * rho * height) / determinant
     solution[1] = rho * (height + rho * projection[first]) / determinant
-    # Whether `inverse` was built by bordering alone: taking out a point that was nearly dependent
-    # on the others leaves an error behind that grows with the inverse of their distance.
+    # Whether no point was taken out since the factor was built: taking out one that was nearly
+    # dependent on the others leaves an error behind that grows with the inverse of their distance.
     fresh = True
     refined = False
+    aside = False
     # Points still to look at since all residuals were computed, and how large one must be to enter.
     cursor = m
     threshold = 0.0
@@ -553,10 +676,8 @@ def _solve_one(  # type: ignore[no-untyped-def]
         while cursor < m and entering < 0:
             # The next point whose residual was large, if it still is.
             if state[cursor] == 0 and residual[cursor] > threshold:
-                best = projection[cursor] - solution[0]
-                row = gram[cursor]
-                for a in range(1, k + 1):
-                    best -= solution[a] * row[index[a]]
+                _gather(gram, cursor, k, index, column)
+                best = projection[cursor] - _dot(solution, column, k)
                 if best > threshold:
                     entering = cursor
             cursor += 1
@@ -566,11 +687,9 @@ def _solve_one(  # type: ignore[no-untyped-def]
             for j in range(m):
                 residual[j] = projection[j] - solution[0]
             for a in range(1, k + 1):
-                x = solution[a]
-                total += x
-                row = gram[index[a]]
-                for j in range(m):
-                    residual[j] -= x * row[j]
+                total += solution[a]
+                column[a] = -solution[a]
+            _add_rows(gram, index, column, 1, k + 1, m, residual)
             scale = _RESIDUAL_TOLERANCE * (largest + abs(solution[0]) + total)
             # The active points' own residuals should vanish.
             off = 0.0
@@ -589,29 +708,20 @@ def _solve_one(  # type: ignore[no-untyped-def]
                     break
                 threshold = max(_ENTERING_FRACTION * best, scale)
                 cursor = 0
+                _gather(gram, entering, k, index, column)
         distance = 0.0
         if entering >= 0:
-            distance = _distance(gram, entering, k, index, inverse, column, image)
-            if distance <= _DEPENDENCE_TOLERANCE or k + 2 > inverse.shape[0]:
+            # Squared distance of the point from the span of the active ones.
+            distance = gram[entering, entering] - _multiply(factor, column, k, image)
+            if distance <= _DEPENDENCE_TOLERANCE or k + 2 > factor.shape[0]:
                 if fresh:
                     # In the span of the active points to rounding: it cannot help.
                     state[entering] = 2
+                    aside = True
                     continue
                 rebuild = True
         if rebuild:
-            _start(gram, rho, index, inverse)
-            n_active = k
-            k = 1
-            for a in range(2, n_active + 1):
-                point = index[a]
-                x = solution[a]
-                distance = _distance(gram, point, k, index, inverse, column, image)
-                if distance <= _DEPENDENCE_TOLERANCE:
-                    state[point] = 0
-                else:
-                    _append(point, distance, k, index, inverse, image)
-                    k += 1
-                    solution[k] = x
+            k = _rebuild(gram, rho, k, index, factor, solution, column, image, state)
             fresh = True
             refined = False
             cursor = m
@@ -622,14 +732,14 @@ def _solve_one(  # type: ignore[no-untyped-def]
             column[0] = rho * height + rho * rho * solution[0] - total
             for a in range(1, k + 1):
                 column[a] = residual[index[a]]
-            _multiply(inverse, column, k, image)
+            _multiply(factor, column, k, image)
             for a in range(k + 1):
                 candidate[a] = solution[a] + image[a]
         else:
             step = best / distance
             for a in range(k + 1):
                 candidate[a] = solution[a] - step * image[a]
-            _append(entering, distance, k, index, inverse, image)
+            _append(entering, distance, k, index, factor, image)
             k += 1
             candidate[k] = step
             solution[k] = 0.0
@@ -650,40 +760,39 @@ def _solve_one(  # type: ignore[no-untyped-def]
                     solution[a] = candidate[a]
                 moved = True
                 break
+            if k == 1:
+                # One point alone has a positive weight, whatever rounding says.
+                break
             moved = moved or fraction > 0.0
             for a in range(k + 1):
                 solution[a] += fraction * (candidate[a] - solution[a])
-            # Principal pivot on the leaving point: the inverse and the candidate without it.
             fresh = False
-            pivot = inverse[leaving, leaving]
-            amount = candidate[leaving] / pivot
-            for a in range(k + 1):
-                image[a] = inverse[leaving, a]
-            for a in range(k + 1):
-                candidate[a] -= amount * image[a]
-                y = image[a] / pivot
-                for b in range(k + 1):
-                    inverse[a, b] -= y * image[b]
             state[index[leaving]] = 0
-            if leaving != k:
-                for a in range(k + 1):
-                    inverse[leaving, a] = inverse[k, a]
-                for a in range(k + 1):
-                    inverse[a, leaving] = inverse[a, k]
-                inverse[leaving, leaving] = inverse[k, k]
-                candidate[leaving] = candidate[k]
-                solution[leaving] = solution[k]
-                index[leaving] = index[k]
-            k -= 1
+            if leaving > 1:
+                _take_out(leaving, k, index, factor, solution, candidate)
+                k -= 1
+            else:
+                # The first point leaves: begin with another.
+                for a in range(1, k):
+                    index[a] = index[a + 1]
+                    solution[a] = solution[a + 1]
+                k = _rebuild(gram, rho, k - 1, index, factor, solution, column, image, state)
+                column[0] = rho * height
+                for a in range(1, k + 1):
+                    column[a] = projection[index[a]]
+                _multiply(factor, column, k, candidate)
+                fresh = True
         if entering >= 0:
-            if moved:
+            if not moved:
+                # Rounding put the entering point out before it moved anything.
+                state[entering] = 2
+                aside = True
+            elif aside:
                 # The objective fell: points set aside may help again.
                 for j in range(m):
                     if state[j] == 2:
                         state[j] = 0
-            else:
-                # Rounding put the entering point out before it moved anything.
-                state[entering] = 2
+                aside = False
     for a in range(1, k + 1):
         weights[index[a]] = solution[a]
 
@@ -705,13 +814,17 @@ def _measure(
     _measure_all(
         weights,
         points,
+        np.ascontiguousarray(points.T),
         gaussians,
         margin,
         rho,
-        np.empty((n, dimension)),
+        np.zeros((n, dimension)),
+        np.empty(dimension),
+        np.empty(n_points),
         np.empty(dimension),
         np.empty(n_points),
         np.empty(n_points, dtype=np.int64),
+        np.arange(dimension),
         inverse_capacity,
         squared_deviation,
         cosine,
@@ -726,20 +839,25 @@ def _measure(
 def _measure_all(  # type: ignore[no-untyped-def]
     weights,
     points,
+    rows,
     gaussians,
     margin,
     rho,
     anchors,
     mean,
     slack,
+    rest,
+    shares,
     support,
+    order,
     inverse_capacity,
     squared_deviation,
     cosine,
     gap,
 ):
-    """Write the last four arrays (n,), the gap absolute; those between are scratch.
+    """Write the last four arrays (n,), the gap absolute.
 
+    `rows` is `points` transposed, `order` counts up, `anchors` is 0; the others are scratch.
     With ``w_j = (s_j, 1) . v + kappa`` at ``v = t - sum lam_j (s_j, 1)`` and ``d = max(w, 0)``,
     ``v - d e_center`` is feasible, and the optimal value lies at most
     ``2 (d sum(lam) - lam . w) + d^2`` above the dual value.
@@ -760,15 +878,14 @@ def _measure_all(  # type: ignore[no-untyped-def]
                 k += 1
                 total += x
                 touching = x > 0.0
+        for a in range(k):
+            shares[a] = weights[i, support[a]] / total
+        _add_rows(rows, support, shares, 0, k, dimension, anchors[i])
         dot = 0.0
         square = 0.0
         norm = 0.0
         for d in range(dimension):
-            s = 0.0
-            for a in range(k):
-                s += weights[i, support[a]] * points[d, support[a]]
-            s = s / total if k > 0 else 0.0
-            anchors[i, d] = s
+            s = anchors[i, d]
             mean[d] += s / n
             t = gaussians[i, d]
             dot += t * s
@@ -788,9 +905,8 @@ def _measure_all(  # type: ignore[no-untyped-def]
         for j in range(m):
             slack[j] = center
         for d in range(dimension):
-            v = gaussians[i, d] - total * anchors[i, d]
-            for j in range(m):
-                slack[j] += v * points[d, j]
+            rest[d] = gaussians[i, d] - total * anchors[i, d]
+        _add_rows(points, order, rest, 0, dimension, m, slack)
         worst = 0.0
         along = 0.0
         for j in range(m):

@@ -1,0 +1,452 @@
+"""Time and memory of the geometry, on real images, beside cvxopt and scipy on the same problems.
+
+    python benchmarks/geometry.py                          # bundled digits, a minute
+    python benchmarks/geometry.py --images train.npz       # arrays X (n, ...) and y (n,)
+    python benchmarks/geometry.py --images cifar100/train  # a folder of class folders of images
+
+Prints its tables and writes them to --output: geometry.csv (speed), growth.csv and growth.svg (how the
+times grow with points, manifolds, features and Gaussian samples). A number is the least of the
+repetitions; the largest is beside it, since other work on the machine only ever adds time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import nnls
+
+from manifold_capacity.anchors import points_from_gram, sample_anchors
+from manifold_capacity.centers import fit_centers
+from manifold_capacity.geometry import find_centers, gaussian_samples, solve_manifolds
+from manifold_capacity.moments import Moments, moments_from_arrays
+
+N_GAUSSIANS = 300
+# Problems given to the slow solvers: a sample of those that the fast one gets.
+N_CVXOPT = 200
+N_NNLS = 1000
+# One layer of VGG16 on 32 x 32 images, the largest of the usual runs: 64 channels.
+WIDE_FEATURES = 65_536
+
+
+class Table:
+    """Rows of measurements, printed as they come."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+
+    def add(self, what: str, setting: str, values: list[float], unit: str, note: str = "") -> float:
+        least = min(values)
+        row = {
+            "what": what,
+            "setting": setting,
+            "value": least,
+            "largest": max(values),
+            "repetitions": len(values),
+            "unit": unit,
+            "note": note,
+        }
+        self.rows.append(row)
+        print(
+            f"{what:44s} {setting:34s} {least:10.4g} {unit:10s} ({max(values):.4g}) {note}",
+            flush=True,
+        )
+        return least
+
+    def write(self, path: Path) -> None:
+        pd.DataFrame(self.rows).to_csv(path, index=False)
+
+
+def machine() -> str:
+    """What the numbers depend on."""
+    model = platform.processor()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), model)
+    packages = ", ".join(f"{p} {version(p)}" for p in ("numpy", "scipy", "numba", "cvxopt"))
+    return (
+        f"{model}, {len(os.sched_getaffinity(0))} CPUs; Python {platform.python_version()}, {packages}; "
+        f"load {os.getloadavg()[0]:.1f}"
+    )
+
+
+def load_images(path: str | None) -> tuple[np.ndarray, np.ndarray]:
+    """Images (n, ...) in [0, 1] as float32, and labels (n,)."""
+    if path is None:
+        from sklearn.datasets import load_digits
+
+        images, labels = load_digits(return_X_y=True)
+        return (images / 16).astype(np.float32).reshape(-1, 8, 8), labels
+    if Path(path).is_dir():
+        from PIL import Image
+
+        files = sorted(f for f in Path(path).glob("*/*") if f.is_file())
+        images = np.stack([np.asarray(Image.open(f)) for f in files])
+        _, labels = np.unique([f.parent.name for f in files], return_inverse=True)
+    else:
+        data = np.load(path)
+        images, labels = data["X"], data["y"]
+    return (images / np.float32(255)).astype(np.float32), labels
+
+
+class Images:
+    """Manifolds of any number and size from the images: classes, or parts of classes."""
+
+    def __init__(self, path: str | None) -> None:
+        images, labels = load_images(path)
+        self.name = "digits" if path is None else Path(path).name
+        self.classes = [images[labels == c] for c in np.unique(labels)]
+        self.shape = images.shape[1:]
+
+    @property
+    def most_points(self) -> int:
+        return min(map(len, self.classes))
+
+    def manifolds(self, n_manifolds: int, n_points: int) -> np.ndarray | None:
+        """(n_manifolds, n_points, n_features), or None where the images do not suffice."""
+        parts = [
+            images[start : start + n_points]
+            for start in range(0, self.most_points - n_points + 1, n_points)
+            for images in self.classes
+        ]
+        if len(parts) < n_manifolds:
+            return None
+        return np.stack(parts[:n_manifolds]).reshape(n_manifolds, n_points, -1)
+
+    def wide(self, n_manifolds: int, n_points: int) -> np.ndarray:
+        """The manifolds behind a convolution with random 3 x 3 kernels and a ReLU, cut to size."""
+        points = self.manifolds(n_manifolds, n_points)
+        assert points is not None
+        channels = self.shape[2] if len(self.shape) == 3 else 1
+        flat = points.reshape(-1, *self.shape[:2], channels)
+        padded = np.pad(flat, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        n_kernels = -(-WIDE_FEATURES // (self.shape[0] * self.shape[1]))
+        kernels = np.random.default_rng(0).standard_normal((9 * channels, n_kernels))
+        kernels = kernels.astype(np.float32) / 3
+        result = np.empty((len(flat), WIDE_FEATURES), dtype=np.float32)
+        height, width = self.shape[:2]
+        for i in range(len(flat)):
+            patches = np.concatenate(
+                [padded[i, a : a + height, b : b + width] for a in range(3) for b in range(3)],
+                axis=2,
+            )
+            out = np.maximum(patches @ kernels, 0).transpose(2, 0, 1)
+            result[i] = out.reshape(-1)[:WIDE_FEATURES]
+        return result.reshape(n_manifolds, n_points, WIDE_FEATURES)
+
+
+def timed(function: Callable[[], Any], repeats: int) -> tuple[list[float], list[float], Any]:
+    """Wall and CPU seconds of each repetition, and the last result."""
+    wall, cpu = [], []
+    for _ in range(repeats):
+        start, cpu_start = time.perf_counter(), time.process_time()
+        result = function()
+        wall.append(time.perf_counter() - start)
+        cpu.append(time.process_time() - cpu_start)
+    return wall, cpu, result
+
+
+def process(
+    code: str, *arguments: str, environment: dict[str, str] | None = None
+) -> dict[str, float]:
+    """Run code in a process of its own: what it prints as JSON, and its wall time from the outside."""
+    start = time.perf_counter()
+    output = subprocess.check_output(
+        [sys.executable, "-c", code, *arguments], text=True, env=os.environ | (environment or {})
+    )
+    wall = time.perf_counter() - start
+    return {"wall": wall} | (json.loads(output) if output.strip() else {})
+
+
+def cvxopt_as_the_reference(points: np.ndarray, gaussians: np.ndarray) -> np.ndarray:
+    """1 / alpha of each sample by cvxopt on the primal problem, at its default tolerances."""
+    from cvxopt import matrix, solvers
+
+    augmented = np.column_stack([points, np.ones(len(points))])
+    values = np.zeros(len(gaussians))
+    for i, t in enumerate(gaussians):
+        if (augmented @ t).max() <= 0:
+            continue
+        result = solvers.qp(
+            matrix(np.eye(len(t))),
+            matrix(-t),
+            matrix(augmented),
+            matrix(np.zeros(len(points))),
+            options={"show_progress": False},
+        )
+        values[i] = ((np.array(result["x"])[:, 0] - t) ** 2).sum()
+    return values
+
+
+def nnls_by_scipy(points: np.ndarray, gaussians: np.ndarray) -> np.ndarray:
+    augmented = np.column_stack([points, np.ones(len(points))]).T
+    return np.array([((augmented @ nnls(augmented, t)[0]) ** 2).sum() for t in gaussians])
+
+
+# Peak memory of a process since `reset`, without what it inherited from this one.
+MEMORY = """
+import json, sys, time
+import numpy as np
+def reset():
+    open("/proc/self/clear_refs", "w").write("5")
+    return status("VmRSS")
+def status(name):
+    lines = open("/proc/self/status").read().splitlines()
+    return int(next(x for x in lines if x.startswith(name)).split()[1]) / 1024
+"""
+CENTERS = (
+    MEMORY
+    + """
+from manifold_capacity.centers import fit_centers
+gram = np.load(sys.argv[1])
+before, wall, cpu = reset(), time.perf_counter(), time.process_time()
+fit = fit_centers(gram)
+wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+print(json.dumps({"s": wall, "cpu": cpu, "mib": status("VmHWM") - before, "rank": fit.rank,
+                  "tried": len(fit.correlations) - 1, "converged": fit.converged}))
+"""
+)
+MOMENTS = (
+    MEMORY
+    + """
+from manifold_capacity.moments import moments_from_arrays
+points = np.load(sys.argv[1])
+before, wall, cpu = reset(), time.perf_counter(), time.process_time()
+moments_from_arrays(points)
+wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+print(json.dumps({"s": wall, "cpu": cpu, "mib": status("VmHWM") - before}))
+"""
+)
+JOB = """
+import json, sys
+from manifold_capacity.geometry import geometry_from_moments
+from manifold_capacity.moments import Moments
+geometry = geometry_from_moments(Moments.load(sys.argv[1]))
+geometry.to_frame().to_csv(sys.argv[2])
+open(sys.argv[3], "w").write(json.dumps(geometry.summary()))
+"""
+
+
+def bench_anchors(
+    table: Table, images: Images, settings: list[tuple[int, int]], repeats: int
+) -> None:
+    for n_manifolds, n_points in settings:
+        manifolds = images.manifolds(n_manifolds, n_points)
+        if manifolds is None:
+            print(
+                f"skipped: {n_manifolds} manifolds of {n_points} points are more than the images give"
+            )
+            continue
+        setting = f"P = {n_manifolds}, m = {n_points}, n = {N_GAUSSIANS}"
+        moments = moments_from_arrays(manifolds)
+        _, projected = find_centers(moments, seed=0)
+        draw = gaussian_samples(0, N_GAUSSIANS)
+        n_problems = n_manifolds * N_GAUSSIANS
+        for threads in (2, 1):
+            solve = partial(solve_manifolds, moments, projected, draw, 0.0, "active_set", threads)
+            solve()  # compiles
+            wall, _, _ = timed(solve, repeats)
+            table.add(f"anchors, {threads} thread(s), wall", setting, wall, "s")
+        one_thread = [1e6 * x / n_problems for x in wall]
+        ours_us = table.add("anchors, one problem", setting, one_thread, "us")
+        # The other solvers, on a sample of the same problems; one problem in m from each manifold.
+        sample = np.linspace(0, n_manifolds - 1, min(10, n_manifolds)).astype(int)
+        problems = []
+        for i in sample:
+            dimension = min(moments.n_features, n_points)
+            gram = projected.deviation_gram[i]
+            points = points_from_gram(gram, dimension, 1e-13 * gram.diagonal().max())
+            problems.append((points, draw(i, dimension)))
+        for name, solver, n_solved in (
+            ("scipy.optimize.nnls", nnls_by_scipy, N_NNLS if n_points < 300 else 20),
+            (
+                "cvxopt, as the reference",
+                cvxopt_as_the_reference,
+                N_CVXOPT if n_points < 300 else 10,
+            ),
+        ):
+            each = max(1, n_solved // len(problems))
+            start = time.perf_counter()
+            values = [solver(points, gaussians[:each]) for points, gaussians in problems]
+            seconds = time.perf_counter() - start
+            exact = [
+                sample_anchors(points, gaussians).inverse_capacity[:each]
+                for points, gaussians in problems
+            ]
+            error = np.abs(np.array(values) - exact).max() / np.mean(exact)
+            each_us = table.add(
+                f"{name}, one problem",
+                setting,
+                [1e6 * seconds / (each * len(problems))],
+                "us",
+                f"{each * len(problems)} problems, values differ by {error:.0e} at most",
+            )
+            table.add(f"{name} / ours", setting, [each_us / ours_us], "times")
+
+
+def bench_centers(table: Table, images: Images, counts: list[int], repeats: int) -> None:
+    for n_manifolds in counts:
+        manifolds = images.manifolds(n_manifolds, min(50, images.most_points))
+        if manifolds is None:
+            print(f"skipped: {n_manifolds} manifolds are more than the images give")
+            continue
+        gram = moments_from_arrays(manifolds).center_gram
+        with tempfile.NamedTemporaryFile(suffix=".npy") as file:
+            np.save(file.name, gram)
+            runs = [process(CENTERS, file.name) for _ in range(repeats if n_manifolds < 500 else 2)]
+        setting = f"P = {n_manifolds}"
+        note = f"K = {runs[0]['rank']:.0f} of {runs[0]['tried']:.0f} tried"
+        table.add("centers, wall", setting, [r["s"] for r in runs], "s", note)
+        table.add("centers, CPU", setting, [r["cpu"] for r in runs], "s")
+        table.add("centers, memory beyond the input", setting, [r["mib"] for r in runs], "MiB")
+
+
+def bench_moments(
+    table: Table, images: Images, n_manifolds: int, n_points: int, repeats: int
+) -> None:
+    narrow = images.manifolds(n_manifolds, n_points)
+    assert narrow is not None
+    wall, cpu, _ = timed(lambda: moments_from_arrays(narrow), repeats)
+    setting = f"P = {n_manifolds}, m = {n_points}, N = {narrow.shape[2]}"
+    table.add("moments, wall", setting, wall, "s")
+    table.add("moments, CPU", setting, cpu, "s")
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder, "wide.npy"))
+        np.save(path, images.wide(n_manifolds, n_points))
+        runs = [process(MOMENTS, path) for _ in range(repeats)]
+    setting = f"P = {n_manifolds}, m = {n_points}, N = {WIDE_FEATURES}, float32"
+    table.add("moments, wall", setting, [r["s"] for r in runs], "s")
+    table.add("moments, CPU", setting, [r["cpu"] for r in runs], "s")
+    table.add("moments, memory beyond the input", setting, [r["mib"] for r in runs], "MiB")
+
+
+def bench_job(table: Table, images: Images, n_manifolds: int, n_points: int, repeats: int) -> None:
+    manifolds = images.manifolds(n_manifolds, n_points)
+    assert manifolds is not None
+    setting = f"P = {n_manifolds}, m = {n_points}, N = {manifolds.shape[2]}"
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [str(Path(folder, name)) for name in ("moments.npz", "manifolds.csv", "layer.json")]
+        moments_from_arrays(manifolds).save(paths[0])
+        cache = {"NUMBA_CACHE_DIR": str(Path(folder, "cache"))}
+        first = process(JOB, *paths, environment=cache)["wall"]
+        table.add("geometry job, first process ever", setting, [first], "s", "compiles")
+        runs = [process(JOB, *paths, environment=cache)["wall"] for _ in range(repeats)]
+        table.add("geometry job, process start to tables", setting, runs, "s")
+    from manifold_capacity import measure
+
+    wall, cpu, _ = timed(lambda: measure(manifolds), repeats)
+    table.add("measure(): moments, centers and anchors, wall", setting, wall, "s")
+    table.add("measure(): moments, centers and anchors, CPU", setting, cpu, "s")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    table.add("peak memory of this process so far", setting, [peak], "MiB")
+
+
+def bench_growth(table: Table, images: Images, repeats: int) -> None:
+    """Seconds of each step as one size grows, the others as in the default setting."""
+    most = len(images.classes)
+    base_points = min(50, images.most_points)
+
+    def anchors(moments: Moments, n_gaussians: int) -> list[float]:
+        _, projected = find_centers(moments, seed=0)
+        draw = gaussian_samples(0, n_gaussians)
+        wall, _, _ = timed(
+            lambda: solve_manifolds(moments, projected, draw, 0.0, "active_set", 1), repeats
+        )
+        return wall
+
+    for n_points in (5, 10, 20, 50, 100, 200, 500):
+        manifolds = images.manifolds(min(10, most), n_points)
+        if manifolds is not None:
+            wall = anchors(moments_from_arrays(manifolds), N_GAUSSIANS)
+            per_problem = [1e6 * x / len(manifolds) / N_GAUSSIANS for x in wall]
+            table.add("anchors against points", str(n_points), per_problem, "us")
+    for n_manifolds in (5, 10, 20, 50, 100, 200, 500, 1000):
+        manifolds = images.manifolds(n_manifolds, base_points)
+        if manifolds is not None:
+            gram = moments_from_arrays(manifolds).center_gram
+            wall, _, _ = timed(partial(fit_centers, gram), repeats if n_manifolds < 500 else 1)
+            table.add("centers against manifolds", str(n_manifolds), wall, "s")
+    wide = images.wide(most, base_points)
+    for n_features in (256, 1024, 4096, 16_384, 65_536):
+        part = wide[:, :, :n_features]
+        wall, _, _ = timed(partial(moments_from_arrays, part), repeats)
+        table.add("moments against features", str(n_features), wall, "s")
+    moments = moments_from_arrays(wide[:, :, :4096])
+    for n_gaussians in (30, 100, 300, 1000, 3000):
+        table.add("anchors against samples", str(n_gaussians), anchors(moments, n_gaussians), "s")
+
+
+def plot_growth(table: Table, path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("svg")
+    import matplotlib.pyplot as plt
+
+    frame = pd.DataFrame(table.rows)
+    panels = (
+        ("anchors against points", "points per manifold m", "anchors: µs per problem"),
+        ("centers against manifolds", "manifolds P", "centers: s"),
+        ("moments against features", "features N", "moments: s"),
+        ("anchors against samples", "Gaussian samples per manifold", "anchors: s"),
+    )
+    figure, axes = plt.subplots(1, 4, figsize=(12, 2.9), layout="constrained")
+    for axis, (what, xlabel, ylabel) in zip(axes, panels, strict=True):
+        rows = frame[frame["what"] == what]
+        x = rows["setting"].astype(float)
+        axis.fill_between(x, rows["value"], rows["largest"], alpha=0.25, linewidth=0)
+        axis.plot(x, rows["value"], "o-", markersize=3.5)
+        axis.set(xscale="log", yscale="log", xlabel=xlabel, ylabel=ylabel)
+        axis.grid(alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, metadata={"Date": None})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--images", help=".npz with X and y, or a folder of class folders")
+    parser.add_argument("--output", type=Path, default=Path("build/benchmarks"))
+    parser.add_argument("--repeats", type=int, default=3)
+    parts = ("anchors", "centers", "moments", "job", "growth")
+    parser.add_argument("--parts", nargs="+", choices=parts, default=parts)
+    arguments = parser.parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    images = Images(arguments.images)
+    n_manifolds, n_points = len(images.classes), min(50, images.most_points)
+    print(machine())
+    print(f"images: {images.name}, {n_manifolds} classes, {images.shape}")
+    repeats = arguments.repeats
+    table = Table()
+    if "anchors" in arguments.parts:
+        bench_anchors(table, images, [(n_manifolds, n_points), (4, 500)], repeats)
+    if "centers" in arguments.parts:
+        bench_centers(table, images, [n_manifolds, 200, 500, 1000], repeats)
+    if "moments" in arguments.parts:
+        bench_moments(table, images, n_manifolds, n_points, repeats)
+    if "job" in arguments.parts:
+        bench_job(table, images, n_manifolds, n_points, repeats)
+    if table.rows:
+        table.write(arguments.output / "geometry.csv")
+    if "growth" in arguments.parts:
+        growth = Table()
+        bench_growth(growth, images, repeats)
+        growth.write(arguments.output / "growth.csv")
+        plot_growth(growth, arguments.output / "growth.svg")
+    (arguments.output / "machine.txt").write_text(machine() + "\n")
+
+
+if __name__ == "__main__":
+    main()
