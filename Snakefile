@@ -32,4 +32,4 @@ rule all:
 
 
 onsuccess:
-    shell("cat {config[results]}/summary/layers.txt || true")
+    shell("cat {config[results]}/summary/layers.txt 2>/dev/null || true")
