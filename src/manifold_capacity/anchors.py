@@ -395,13 +395,13 @@ def _point_samples(gaussians: NDArray[np.float64], margin: float, dimension: int
 
 
 @_compiled
-def _add_rows(matrix, rows, weights, start, stop, width, out):  # type: ignore[no-untyped-def]
-    """``out += sum_a weights[a] matrix[rows[a]]``, a from start to stop, over `width` entries.
+def _add_rows(matrix, rows, weights, n, width, out):  # type: ignore[no-untyped-def]
+    """``out += sum_a weights[a] matrix[rows[a]]`` over n rows and their first `width` entries.
 
     Four rows at a time: the rows are short, and passing over `out` is half of the work.
     """
-    a = start
-    while a + 3 < stop:
+    a = 0
+    while a + 3 < n:
         w0 = weights[a]
         w1 = weights[a + 1]
         w2 = weights[a + 2]
@@ -415,7 +415,7 @@ def _add_rows(matrix, rows, weights, start, stop, width, out):  # type: ignore[n
                 w0 * matrix[i0, j] + w1 * matrix[i1, j] + w2 * matrix[i2, j] + w3 * matrix[i3, j]
             )
         a += 4
-    while a < stop:
+    while a < n:
         w0 = weights[a]
         i0 = rows[a]
         for j in range(width):
@@ -477,7 +477,7 @@ def _solve_all(  # type: ignore[no-untyped-def]
     for i in range(gaussians.shape[0]):
         for j in range(m):
             projection[j] = 0.0
-        _add_rows(points, order, gaussians[i], 0, dimension, m, projection)
+        _add_rows(points, order, gaussians[i], dimension, m, projection)
         height = gaussians[i, dimension] + margin
         _solve_one(gram, projection, height, rho, weights[i], factor, small, large, index, state)
 
@@ -491,6 +491,7 @@ def _start(gram, rho, point, index, factor):  # type: ignore[no-untyped-def]
     factor[0, 1] = 1.0 / determinant
     factor[1, 0] = 1.0 / determinant
     factor[1, 1] = rho * rho / determinant
+    index[0] = point  # to be in range; no point is there
     index[1] = point
 
 
@@ -580,7 +581,7 @@ def _append(point, distance, k, index, factor, image):  # type: ignore[no-untype
 def _rebuild(gram, rho, k, index, factor, solution, column, image, state):  # type: ignore[no-untyped-def]
     """Factor afresh over the k active points; those that prove dependent go. Returns how many stay."""
     _start(gram, rho, index[1], index, factor)
-    stay = 1
+    stay = np.int64(1)
     for a in range(2, k + 1):
         point = index[a]
         x = solution[a]
@@ -643,7 +644,7 @@ def _solve_one(  # type: ignore[no-untyped-def]
     candidate = small[1]
     column = small[2]
     image = small[3]
-    first = 0
+    first = np.int64(0)
     largest = 0.0
     for j in range(m):
         if projection[j] > projection[first]:
@@ -655,7 +656,8 @@ def _solve_one(  # type: ignore[no-untyped-def]
     for j in range(m):
         state[j] = 0
     state[first] = 1
-    k = 1
+    # A plain 1 is a type of its own to numba, for which it would compile every function once more.
+    k = np.int64(1)
     _start(gram, rho, first, index, factor)
     determinant = 1.0 + rho * rho * gram[first, first]
     solution[0] = (projection[first] - gram[first, first] * rho * height) / determinant
@@ -689,7 +691,8 @@ def _solve_one(  # type: ignore[no-untyped-def]
             for a in range(1, k + 1):
                 total += solution[a]
                 column[a] = -solution[a]
-            _add_rows(gram, index, column, 1, k + 1, m, residual)
+            column[0] = 0.0  # the multiplier's position has no point
+            _add_rows(gram, index, column, k + 1, m, residual)
             scale = _RESIDUAL_TOLERANCE * (largest + abs(solution[0]) + total)
             # The active points' own residuals should vanish.
             off = 0.0
@@ -748,7 +751,7 @@ def _solve_one(  # type: ignore[no-untyped-def]
         moved = False
         while True:
             fraction = 1.0
-            leaving = 0
+            leaving = np.int64(0)
             for a in range(1, k + 1):
                 if candidate[a] <= 0.0:
                     ratio = solution[a] / (solution[a] - candidate[a])
@@ -869,7 +872,7 @@ def _measure_all(  # type: ignore[no-untyped-def]
     for i in range(n):
         height = gaussians[i, dimension] + margin
         total = 0.0
-        k = 0
+        k = np.int64(0)
         touching = True
         for j in range(m):
             x = weights[i, j]
@@ -880,7 +883,7 @@ def _measure_all(  # type: ignore[no-untyped-def]
                 touching = x > 0.0
         for a in range(k):
             shares[a] = weights[i, support[a]] / total
-        _add_rows(rows, support, shares, 0, k, dimension, anchors[i])
+        _add_rows(rows, support, shares, k, dimension, anchors[i])
         dot = 0.0
         square = 0.0
         norm = 0.0
@@ -906,7 +909,7 @@ def _measure_all(  # type: ignore[no-untyped-def]
             slack[j] = center
         for d in range(dimension):
             rest[d] = gaussians[i, d] - total * anchors[i, d]
-        _add_rows(points, order, rest, 0, dimension, m, slack)
+        _add_rows(points, order, rest, dimension, m, slack)
         worst = 0.0
         along = 0.0
         for j in range(m):
