@@ -1,15 +1,15 @@
 """Time, memory and outcome of the centers' fit, as the number of manifolds grows.
 
 Real images, their classes split at random into as many manifolds as asked for, before and after a
-random layer of rectified units. By default scikit-learn's handwritten digits; --data takes an .npz of
-images X (n, ...) and labels y (n,), such as CIFAR-100's training images. Each size is measured in a
-process of its own: fit_mb is its peak beyond the Gram matrix it is given.
+random layer of rectified units. By default scikit-learn's handwritten digits; --data takes an .npz
+of images X (n, ...) and labels y (n,), such as CIFAR-100's training images. Each size is measured
+in a process of its own: fit_mb is its peak beyond the Gram matrix it is given.
 
     python benchmarks/centers.py [--data FILE.npz] [--manifolds 100 500 1000] [--csv FILE.csv]
     python benchmarks/centers.py --swallowing
 
-With --swallowing, instead: how often the least of F alone leaves next to nothing of a center, and what
-the balance term leaves, on random centers with falling spectra and on sparse histograms.
+With --swallowing, instead: how often the least of F alone leaves next to nothing of a center, and
+what the balance term leaves, on random centers with falling spectra and on sparse histograms.
 """
 
 from __future__ import annotations

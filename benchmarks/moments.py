@@ -1,13 +1,14 @@
 """Time and memory of the moments, as features and points grow.
 
 A layer-like array (manifold, point, feature) in float32, made from real images by a random layer of
-rectified units; by default of scikit-learn's handwritten digits, or of the images X in an .npz given by
---data. Each size is measured in a process of its own; memory is the peak beyond the input.
+rectified units; by default of scikit-learn's handwritten digits, or of the images X in an .npz
+given by --data. Each size is measured in a process of its own; memory is the peak beyond the input.
 
-    python benchmarks/moments.py [--data FILE.npz] [--features 4096 65536] [--points 50 200] [--csv FILE.csv]
+    python benchmarks/moments.py [--data FILE.npz] [--features 4096 65536] [--points 50 200] [--csv
+    FILE.csv]
 
-Beside it, on a slice of the features and scaled up: the random projection to 5,000 dimensions that is
-the usual shortcut, and is only approximate.
+Beside it, on a slice of the features and scaled up: the random projection to 5,000 dimensions that
+is the usual shortcut, and is only approximate.
 """
 
 from __future__ import annotations

@@ -1,28 +1,31 @@
 """The low-rank structure of the centers, and the manifolds with it projected out.
 
-Mean-field theory treats the manifolds' centers as uncorrelated. Real centers share a few directions;
-following Cohen, Chung, Lee & Sompolinsky, *Nat. Commun.* 11, 746 (2020), these are found and removed
-from every point. With the center deviations C_i (rows), K orthonormal directions V minimize
+Mean-field theory treats the manifolds' centers as uncorrelated. Real centers share a few
+directions; following Cohen, Chung, Lee & Sompolinsky, *Nat. Commun.* 11, 746 (2020), these are
+found and removed from every point. With the center deviations C_i (rows), K orthonormal directions
+V minimize
 
     F(V) = 1/2 sum_ik cos(r_i, r_k)^2,    r_i = C_i - V V^T C_i,
 
 for K = 1, 2, ...; the K with the least mean |cos(r_i, r_k)| over i != k is kept.
 
-**F alone has no minimum.** Let V swallow one center: as r_i goes to zero, its direction is free, and can
-be chosen to suit the others. F then falls toward a value it never takes, and that manifold, measured in
-units of |r_i|, grows without bound. (Factor analysis knows this as a Heywood case: a variable whose
-uniqueness goes to zero.) What is minimized here is therefore
+**F alone has no minimum.** Let V swallow one center: as r_i goes to zero, its direction is free,
+and can be chosen to suit the others. F then falls toward a value it never takes, and that manifold,
+measured in units of |r_i|, grows without bound. (Factor analysis knows this as a Heywood case: a
+variable whose uniqueness goes to zero.) What is minimized here is therefore
 
     F(V) + mu P log( mean_i q_i * mean_i 1/q_i ),    q_i = |r_i|^2 / |C_i|^2,
 
-with the logarithm of the ratio of the arithmetic to the harmonic mean of the shares q_i that are left of
-the centers. It is zero where all centers keep the same share, whatever that share (a structure may be as
-strong as it likes), and infinite where one of them vanishes. See `_BALANCE` for mu.
+with the logarithm of the ratio of the arithmetic to the harmonic mean of the shares q_i that are
+left of the centers. It is zero where all centers keep the same share, whatever that share (a
+structure may be as strong as it likes), and infinite where one of them vanishes. See `_BALANCE` for
+mu.
 
-**Rounding must not decide.** The landscape has many local minima of nearly equal F, so that a perturbation
-of 1e-15 (another order of manifolds, another BLAS) grows until another one is found, whose capacity
-may differ by a percent. A fit therefore stops every dozen steps, and goes on from directions rounded to
-a thousandth of the residuals, which throws such perturbations away before they have grown.
+**Rounding must not decide.** The landscape has many local minima of nearly equal F, so that a
+perturbation of 1e-15 (another order of manifolds, another BLAS) grows until another one is found,
+whose capacity may differ by a percent. A fit therefore stops every dozen steps, and goes on from
+directions rounded to a thousandth of the residuals, which throws such perturbations away before
+they have grown.
 """
 
 from __future__ import annotations
@@ -39,27 +42,31 @@ from manifold_capacity.moments import Moments
 
 FloatArray = NDArray[np.float64]
 
-# mu. From 0.003 to 0.03 the capacity of natural images at a given K moves by less than 1 %, and F by less
-# than 0.5 %, which is what separates local minima anyway. With 0, converged fits swallow a center on a
-# quarter of random inputs (benchmarks/centers.py --swallowing), and mean radii rise by 10 % and more.
+# mu. From 0.003 to 0.03 the capacity of natural images at a given K moves by less than 1 %, and F
+# by less than 0.5 %, which is what separates local minima anyway. With 0, converged fits swallow a
+# center on a quarter of random inputs (benchmarks/centers.py --swallowing), and mean radii rise by
+# 10 % and more.
 _BALANCE = 0.01
-# Eigenvalues of the centers' correlation matrix below this fraction of the largest are rounding.
-_RANK_TOLERANCE = 1e-12
-# A center closer to the mean than this fraction of the farthest center's distance has no direction that
-# float64 could tell: the square is below the rounding of the Gram matrix.
+_EPS = float(np.finfo(np.float64).eps)
+# Eigenvalues of the centers' correlation matrix below this fraction of the largest are left out:
+# what such directions hold of a center (3e-6 of it) drowns in the rounding of the rest.
+_RANK_TOLERANCE = 1e-11
+# A center closer to the mean than this fraction of the farthest center's distance has no direction
+# that float64 could tell: the square is below the rounding of the Gram matrix.
 _CENTER_TOLERANCE = 1e-7
-# The reference implementation tries K up to the components that stay short of this share of the centers'
-# variance, ...
+# The reference implementation tries K up to the components that stay short of this share of the
+# centers' variance, ...
 _EXPLAINED_VARIANCE = 0.95
 # ... plus this many; it stops earlier, but not before K = 5, ...
 _EXTRA_RANKS = 10
 _FIRST_STOP = 5
 # ... when the mean |correlation| has risen this many times in a row.
 _RISES = 3
-# A fit runs in rounds of `_ROUND_ITERATIONS`, and ends at `_STALLS` relative decreases in a row below its
-# tolerance. The search over K is coarse, since each K goes on from the one before; then the K whose mean
-# |correlation| is within `_NEAR_BEST` of the least are fitted well, and the choice is among these. The
-# Monte-Carlo noise of 300 Gaussian samples is that of a tolerance of about 1e-4.
+# A fit runs in rounds of `_ROUND_ITERATIONS`, and ends at `_STALLS` relative decreases in a row
+# below its tolerance. The search over K is coarse, since each K goes on from the one before; then
+# the K whose mean |correlation| is within `_NEAR_BEST` of the least are fitted well, and the choice
+# is among these. The Monte-Carlo noise of 300 Gaussian samples is that of a tolerance of about
+# 1e-4.
 _ROUND_ITERATIONS = 12
 _MAX_ROUNDS = 25
 _STALLS = 3
@@ -67,14 +74,15 @@ _SEARCH_TOLERANCE = 1e-3
 _FINAL_TOLERANCE = 1e-5
 _NEAR_BEST = 1.01
 _MEMORY = 8
-# Rounds start from directions rounded to this fraction of the median residual: well above what rounding
-# errors grow to within a round (1e-10), well below what a round changes.
+# Rounds start from directions rounded to this fraction of the median residual: well above what
+# rounding errors grow to within a round (1e-10), well below what a round changes.
 _START_GRID = 2.0**-10
-# Coordinates are turned to the residuals' principal axes, where the preconditioner is diagonal, whenever
-# K has grown by this factor: an eigendecomposition costs as much as dozens of evaluations of F.
+# Coordinates are turned to the residuals' principal axes, where the preconditioner is diagonal,
+# whenever K has grown by this factor: an eigendecomposition costs as much as dozens of evaluations
+# of F.
 _REFRESH = 1.25
-# Rows of the residual correlations at a time: with more, they fall out of the cache (P = 1000: 6 against
-# 9 ms an evaluation).
+# Rows of the residual correlations at a time: with more, they fall out of the cache (P = 1000: 6
+# against 9 ms an evaluation).
 _TILE_ROWS = 256
 
 
@@ -100,8 +108,8 @@ class CenterStructure:
     ----------
     coefficients : (P, K) array
         The K directions as combinations of center deviations: the orthonormal directions in feature
-        space are C^T coefficients, so coefficients^T G coefficients = 1, and a vector x has the loadings
-        coefficients^T C x.
+        space are C^T coefficients, so coefficients^T G coefficients = 1, and a vector x has the
+        loadings coefficients^T C x.
     center_correlation : float
         Mean |cos| between different center deviations.
     residual_correlation : float
@@ -114,7 +122,7 @@ class CenterStructure:
         Mean |cos| at K = 0, 1, ..., n - 1, as far as the search went.
     stopped : str
         Why the search over K ended: "variance" (all K tried: the components short of 95 % of the
-        variance, plus 10), "rises" (three in a row), or "rank" (K can't exceed the rank less one).
+        variance, plus 10), "rises" (three in a row), or "rank" (two dimensions must be left).
     converged : bool
         Whether the fit at the kept K reached its tolerance.
     """
@@ -156,16 +164,16 @@ class ProjectedMoments:
 def fit_centers(center_gram: ArrayLike, *, seed: int = 0) -> CenterStructure:
     """Find the low-rank structure of the centers.
 
-    The result doesn't depend on the scale, nor (up to rounding) on the order of the manifolds, and not on
-    the number of threads.
+    The result doesn't depend on the scale, nor (up to rounding) on the order of the manifolds, and
+    not on the number of threads.
 
     Parameters
     ----------
     center_gram : (P, P) array
         Gram matrix G of the center deviations, `Moments.center_gram`, in any unit.
     seed : int
-        Seed of the random directions by which a start is moved where a center lies exactly within it
-        (centers in special position, such as on coordinate axes). Otherwise it has no effect.
+        Seed of the random directions by which a start is moved where a center lies exactly within
+        it (centers in special position, such as on coordinate axes). Otherwise it has no effect.
 
     Returns
     -------
@@ -174,7 +182,8 @@ def fit_centers(center_gram: ArrayLike, *, seed: int = 0) -> CenterStructure:
     Raises
     ------
     CoincidingCentersError
-        If there is one manifold only, all centers coincide, or a center lies at the mean of the centers.
+        If there is one manifold only, all centers coincide, or a center lies at the mean of the
+        centers.
     ValueError
         If `center_gram` isn't a finite square matrix.
 
@@ -234,12 +243,16 @@ def _check_off_mean(norms: FloatArray, of: str) -> None:
 
 def _search(gram: FloatArray, norms: FloatArray, rng: np.random.Generator) -> CenterStructure:
     """Fit K = 1, 2, ... until the reference's rules end the search; keep the best K."""
-    problem = _Problem(gram / np.outer(norms, norms), rng)
+    # Rounding of the largest centers, seen beside the smallest.
+    noise = 8 * _EPS * len(gram) * norms.max() / norms.min()
+    problem = _Problem(gram / np.outer(norms, norms), max(noise, _RANK_TOLERANCE), rng)
     variances = np.linalg.eigvalsh(gram / np.mean(norms) ** 2)[::-1]
     explained = np.cumsum(variances) / variances.sum()
     cap = max(1, int((explained < _EXPLAINED_VARIANCE).sum())) + _EXTRA_RANKS
-    stopped = "variance" if cap <= problem.rank - 1 else "rank"
-    cap = min(cap, problem.rank - 1)
+    # In the last dimension all correlations are 1, so that one more than it must be left.
+    most = max(0, problem.rank - 2)
+    stopped = "variance" if cap <= most else "rank"
+    cap = min(cap, most)
 
     fits = [problem.start]
     for _ in range(cap):
@@ -285,13 +298,15 @@ class _Fit:
 class _Problem:
     """The balanced objective for centers with a given correlation matrix (P, P).
 
-    F and the shares q_i depend on the directions of the centers only, not on their norms, so the centers
-    are taken of unit norm.
+    F and the shares q_i depend on the directions of the centers only, not on their norms, so the
+    centers are taken of unit norm.
     """
 
-    def __init__(self, correlation: FloatArray, rng: np.random.Generator) -> None:
+    def __init__(
+        self, correlation: FloatArray, rank_tolerance: float, rng: np.random.Generator
+    ) -> None:
         values, vectors = np.linalg.eigh(correlation)
-        kept = values > _RANK_TOLERANCE * values[-1]
+        kept = values > rank_tolerance * values[-1]
         values, vectors = values[kept][::-1], vectors[:, kept][:, ::-1]
         self.rank = len(values)
         self._rng = rng
@@ -325,14 +340,15 @@ class _Problem:
             leading = self._turn[:, 0]
         else:
             leading = _leading_axis(units)
-        # The warm start, or the principal components where they are clearly better: with a few directions
-        # that outweigh all others, no path leads there through lower K.
+        # The warm start, or the principal components where they are clearly better: with a few
+        # directions that outweigh all others, no path leads there through lower K.
         warm = np.linalg.qr(np.column_stack([previous.directions, leading]))[0]
         principal = np.eye(self.rank, n_directions)
         warm_value, _ = self._evaluate(self._centers @ warm)
         principal_value, _ = self._evaluate(self._centers @ principal)
         start = principal if principal_value < 0.999 * warm_value else warm
-        return self.fit(start, _SEARCH_TOLERANCE)
+        # With a center all but within its span, F is so steep there that no fit gets away.
+        return self.fit(self._move_off(start, 1e-3), _SEARCH_TOLERANCE)
 
     def fit(self, directions: FloatArray, tolerance: float) -> _Fit:
         """Minimize from the span of orthonormal `directions` (rank, K), in rounds."""
@@ -345,8 +361,8 @@ class _Problem:
     def _fit_round(self, start: FloatArray, tolerance: float) -> tuple[FloatArray, bool]:
         """Preconditioned L-BFGS in a chart around a span (rank, K).
 
-        Spans near V0 are V0 + H with V0^T H = 0. In the residuals' principal axes (eigenvalues l_a of
-        their correlations), and with a V0 that diagonalizes the scaled loadings V0^T C_i / |r_i|
+        Spans near V0 are V0 + H with V0^T H = 0. In the residuals' principal axes (eigenvalues l_a
+        of their correlations), and with a V0 that diagonalizes the scaled loadings V0^T C_i / |r_i|
         (eigenvalues s_k), the Hessian is nearly diagonal, 2 |l_a s_k - l_a^2|: the preconditioner.
         """
         origin = self._turn.T @ start
@@ -380,20 +396,22 @@ class _Problem:
     def _round(self, directions: FloatArray) -> FloatArray:
         """The span's nearest one on a coarse grid, in a basis that only depends on the span."""
         loadings, ratios = _load(self._centers, directions)
-        # A residual may be zero at a start; no loading is over 1e6 in any useful one.
-        scaled = loadings / np.maximum(ratios, 1e-6)[:, None]
+        scaled = loadings / ratios[:, None]
         directions = directions @ np.linalg.eigh(scaled.T @ scaled)[1]
         largest = np.abs(directions).argmax(axis=0)
         directions *= np.sign(directions[largest, np.arange(len(largest))])
         grid = _START_GRID * 2.0 ** np.round(np.log2(np.median(ratios)))
         directions = np.linalg.qr(np.round(directions / grid) * grid)[0]
-        ratios = _load(self._centers, directions)[1]
-        while not ratios.min() > 1e-3 * ratios.max():
-            # A center within the span: F is infinite there, or falls toward it. Move away.
+        return self._move_off(directions, 0.0)
+
+    def _move_off(self, directions: FloatArray, least: float) -> FloatArray:
+        """Directions that leave every center more than `least` of the most, at random if need be."""
+        while True:
+            ratios = _load(self._centers, directions)[1]
+            if ratios.min() > max(4 * np.sqrt(_EPS), least * ratios.max()):
+                return directions
             directions = directions + 0.1 * self._rng.standard_normal(directions.shape)
             directions = np.linalg.qr(directions)[0]
-            ratios = _load(self._centers, directions)[1]
-        return directions
 
     def _evaluate(self, loadings: FloatArray) -> tuple[float, FloatArray]:
         """Balanced objective and its gradient in the loadings (P, K) of the unit centers."""
@@ -428,7 +446,7 @@ class _Problem:
 def _load(centers: FloatArray, directions: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Loadings (P, K) of unit centers on orthonormal directions; norms (P,) of what they leave."""
     loadings = centers @ directions
-    return loadings, np.sqrt(np.maximum(1 - np.einsum("ij,ij->i", loadings, loadings), 0))
+    return loadings, np.sqrt(np.maximum(1 - np.einsum("ij,ij->i", loadings, loadings), _EPS))
 
 
 def _residual_units(centers: FloatArray, directions: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -475,7 +493,8 @@ def _minimize(
         for (step, change, product), weight in zip(pairs, reversed(weights), strict=True):
             direction += (weight - np.vdot(change, direction) / product) * step
         slope = float(np.vdot(gradient, direction))
-        # The first step has no measured curvature behind it: keep it within the chart's neighborhood.
+        # The first step has no measured curvature behind it: keep it within the chart's
+        # neighborhood.
         length = 1.0 if pairs else 0.3 / max(float(np.linalg.norm(direction)), 0.3)
         for _ in range(20):
             new_position = position - length * direction

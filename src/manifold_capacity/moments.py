@@ -1,15 +1,15 @@
 """Second moments of a layer: everything the geometry needs to know about the activations.
 
-Manifold i has points x_ij (j = 1..m_i) in R^N. With the centers c_i = mean_j x_ij, their mean b, the
-center deviations C_i = c_i - b and the point deviations E_ij = x_ij - c_i, the moments are
+Manifold i has points x_ij (j = 1..m_i) in R^N. With the centers c_i = mean_j x_ij, their mean b,
+the center deviations C_i = c_i - b and the point deviations E_ij = x_ij - c_i, the moments are
 
     G = C C^T      (P, P)       center Gram matrix
     Z = C E^T      (P, M)       centers against deviations, M = sum_i m_i, columns in manifold order
     W_i = E_i E_i^T (m_i, m_i)  deviation Gram matrix of each manifold
 
-They hold the geometry of Chung, Lee & Sompolinsky, *Phys. Rev. X* 8, 031003 (2018) and of Cohen et al.,
-*Nat. Commun.* 11, 746 (2020) exactly, because both depend on the points only through inner products
-within a manifold and with the centers. A layer of 65,536 features becomes a few megabytes.
+They hold the geometry of Chung, Lee & Sompolinsky, *Phys. Rev. X* 8, 031003 (2018) and of Cohen et
+al., *Nat. Commun.* 11, 746 (2020) exactly, because both depend on the points only through inner
+products within a manifold and with the centers. A layer of 65,536 features becomes a few megabytes.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ FloatArray = NDArray[np.float64]
 FORMAT_VERSION = 1
 """Version of the file `Moments.save` writes."""
 
-# Buffer of deviations: big enough that a block's matrix products dwarf the calls that start them, small
-# enough that a hundred thousand points still take little memory beside their own moments.
+# Buffer of deviations: big enough that a block's matrix products dwarf the calls that start them,
+# small enough that a hundred thousand points still take little memory beside their own moments.
 _BUFFER_BYTES = 48 * 2**20
 # More features per block than this gains nothing.
 _MAX_BLOCK_FEATURES = 1024
@@ -42,8 +42,8 @@ _MAX_BLOCK_FEATURES = 1024
 _MAX_READ_BYTES = 96 * 2**20
 # Columns of Z updated at a time, which bounds the temporary to (P, _Z_COLUMNS).
 _Z_COLUMNS = 512
-# Squares and fourth powers of magnitudes within 2**±200 (1e±60) are far from overflow and underflow;
-# beyond, the moments are kept in units of a power of two (`Moments.scale`).
+# Squares and fourth powers of magnitudes within 2**±200 (1e±60) are far from overflow and
+# underflow; beyond, the moments are kept in units of a power of two (`Moments.scale`).
 _SAFE_EXPONENT = 200
 
 
@@ -64,8 +64,8 @@ class Moments:
     n_features : int
         Number of features N.
     scale : float
-        1 unless the activations are so large or small (beyond 2**±200) that their squares could overflow
-        or vanish; then a power of two near their size. The geometry doesn't depend on it.
+        1 unless the activations are so large or small (beyond 2**±200) that their squares could
+        overflow or vanish; then a power of two near their size. The geometry doesn't depend on it.
     """
 
     center_gram: FloatArray
@@ -92,7 +92,7 @@ class Moments:
 
     @property
     def center_norm_squared(self) -> FloatArray:
-        """(P,) squared norms |d_i|^2 of d_i = c_i - o, o the mean of all points, in ``scale**2``."""
+        """(P,) |d_i|^2 with d_i = c_i - o, o the mean of all points, in ``scale**2``."""
         weights = self.mean_weights
         cross = self.center_gram @ weights
         return np.maximum(self.center_gram.diagonal() - 2 * cross + weights @ cross, 0)
@@ -202,17 +202,19 @@ def moments_from_arrays(manifolds: Any, *, block_features: int | None = None) ->
     """Second moments of manifolds, in one streaming pass over blocks of features.
 
     Sums are in float64 whatever the input's type, and of deviations within each manifold, so that a
-    spread tiny beside its center keeps its digits. The cost is N * sum_i m_i (P + m_i) multiply-adds; memory
-    beside the result is bounded whatever the number of features.
+    spread tiny beside its center keeps its digits. The cost is N * sum_i m_i (P + m_i)
+    multiply-adds; memory beside the result is bounded whatever the number of features.
 
     Parameters
     ----------
     manifolds : sequence of P arrays (m_i, N), or one array (P, m, N)
-        Points of each manifold. Real, integer or boolean numbers of any width, in any memory layout:
-        NumPy arrays, or anything with a shape that can be sliced (zarr and HDF5 arrays, memory maps) or
-        turned into an array. An array on disk is read a block of features at a time, aligned to its chunks.
+        Points of each manifold. Real, integer or boolean numbers of any width, in any memory
+        layout: NumPy arrays, or anything with a shape that can be sliced (zarr and HDF5 arrays,
+        memory maps) or turned into an array. An array on disk is read a block of features at a
+        time, aligned to its chunks.
     block_features : int, optional
-        Features held in memory at a time. By default as many as fit a buffer of 48 MiB, at most 1024.
+        Features held in memory at a time. By default as many as fit a buffer of 48 MiB, at most
+        1024.
 
     Returns
     -------
@@ -221,9 +223,9 @@ def moments_from_arrays(manifolds: Any, *, block_features: int | None = None) ->
     Raises
     ------
     ValueError
-        If there is no manifold, a manifold is empty or has another number of features than the first,
-        an array has the wrong number of axes or isn't real, or a value is NaN or infinite. The message
-        names the manifold, and the point and feature of the value.
+        If there is no manifold, a manifold is empty or has another number of features than the
+        first, an array has the wrong number of axes or isn't real, or a value is NaN or infinite.
+        The message names the manifold, and the point and feature of the value.
 
     Examples
     --------
@@ -245,8 +247,8 @@ def moments_from_arrays(manifolds: Any, *, block_features: int | None = None) ->
         raise ValueError(f"block_features is {block_features}; it must be at least 1")
     block_features = min(block_features, source.n_features)
 
-    # One BLAS thread: the products are small, so more of them only wait for each other, and the sums
-    # would depend on how many there are.
+    # One BLAS thread: the products are small, so more of them only wait for each other, and the
+    # sums would depend on how many there are.
     with threadpool_limits(limits=1, user_api="blas"):
         return _safe_moments(source, block_features)
 
@@ -272,7 +274,7 @@ def _safe_moments(source: _Source, block_features: int) -> Moments:
 
 
 def _is_safe(moments: Moments) -> bool:
-    """Whether the moments' largest entry is of a size whose square is far from over- and underflow."""
+    """Whether the square of the largest entry is far from overflow and underflow."""
     largest = max(moments.center_gram.diagonal().max(), moments.deviation_trace.max())
     return bool(2.0 ** (-2 * _SAFE_EXPONENT) <= largest <= 2.0 ** (2 * _SAFE_EXPONENT))
 
@@ -297,8 +299,8 @@ def _accumulate(source: _Source, block_features: int, scale: float) -> Moments |
             width = block[0].shape[1]
             deviations = deviation_buffer[: total * width].reshape(total, width)
             centers = center_buffer[: n_manifolds * width].reshape(n_manifolds, width)
-            # Deviations are taken from each manifold's first point, which is as good as its center until
-            # the means are removed below, and saves two passes over the block.
+            # Deviations are taken from each manifold's first point, which is as good as its center
+            # until the means are removed below, and saves two passes over the block.
             firsts = np.array([points[0] for points in block], dtype=np.float64)
             if scale != 1.0:
                 firsts /= scale
@@ -316,7 +318,8 @@ def _accumulate(source: _Source, block_features: int, scale: float) -> Moments |
             if not np.isfinite(centers).all():
                 _check_finite(block, first_feature)
                 return None
-            # A common shift doesn't matter; without it, a large one would cost the centers their digits.
+            # A common shift doesn't matter; without it, a large one would cost the centers their
+            # digits.
             centers += firsts - firsts[0]
             centers -= centers.mean(axis=0)
             center_gram += centers @ centers.T
@@ -327,8 +330,9 @@ def _accumulate(source: _Source, block_features: int, scale: float) -> Moments |
                 np.matmul(centers, deviations[start:stop].T, out=product)
                 center_deviation[:, start:stop] += product
 
-        # From deviations from a first point to deviations from the center: both are of the manifold's own
-        # size, so this costs no digits, and it also removes what rounding left of the means.
+        # From deviations from a first point to deviations from the center: both are of the
+        # manifold's own size, so this costs no digits, and it also removes what rounding left of
+        # the means.
         _remove_mean(center_gram, axis=0)
         _remove_mean(center_gram, axis=1)
         _remove_mean(center_deviation, axis=0)
@@ -359,7 +363,7 @@ def _as_float64(values: NDArray[Any]) -> FloatArray:
 def _check_finite(block: Sequence[NDArray[Any]], first_feature: int) -> None:
     """Raise for the first value that is not finite, naming where it is."""
     for i, points in enumerate(block):
-        bad = np.argwhere(~np.isfinite(points))
+        bad = np.argwhere(~np.isfinite(_as_float64(points)))
         if len(bad):
             point, feature = bad[0].tolist()
             raise ValueError(
@@ -435,7 +439,7 @@ class _Source:
         for array in self._arrays:
             chunks = getattr(array, "chunks", None)
             if chunks and isinstance(chunks[-1], int):
-                chunk = max(chunk, chunks[-1])
+                chunk = max(chunk, min(chunks[-1], self.n_features))
         itemsize = max(np.dtype(_numpy_dtype(array)).itemsize for array in self._arrays)
         if chunk == 1 or chunk * self.n_total * itemsize > _MAX_READ_BYTES:
             return block_features
@@ -460,7 +464,7 @@ class _Source:
 
 
 def _numpy_dtype(array: Any) -> Any:
-    """The NumPy type of an array's values, read from one value where the array has its own types."""
+    """The NumPy type of the values, read from one of them where the array has types of its own."""
     if isinstance(array.dtype, np.dtype):
         return array.dtype
     return np.asarray(array[(slice(0, 1),) * len(array.shape)]).dtype
