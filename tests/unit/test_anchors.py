@@ -252,7 +252,7 @@ def test_certificate_sees_a_wrong_solution():
     """The gap bounds the error of any dual solution, and is zero to rounding at the right one."""
     points, margin = cloud(20, 8), 0.2
     gaussians = gaussians_for(8, n=50)
-    arguments = (points.T, gaussians, margin, 1.0)
+    arguments = (np.ascontiguousarray(points.T), gaussians, margin, 1.0)
     weights = anchors.solve_gram(points @ points.T, *arguments)
     samples = anchors._measure(weights, *arguments)
     exact = samples.inverse_capacity
