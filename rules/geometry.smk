@@ -26,6 +26,11 @@ rule measure_geometry:
     input:
         moments="<results>/moments/<run>/{layer}.npz",
         layers="<results>/layers/{model}.csv",
+        simulated=(
+            ["<results>/simulated/<run>/{layer}.json"]
+            if config["geometry"]["simulated"]
+            else []
+        ),
     output:
         layer="<results>/geometry/<run>/{layer}.json",
         manifolds="<results>/geometry/<run>/{layer}.csv",
@@ -42,7 +47,31 @@ rule measure_geometry:
     params:
         run=identity_of,
         classes=CLASSES,
-        geometry=config["geometry"],
+        geometry={
+            key: value for key, value in config["geometry"].items() if key != "simulated"
+        },
         code=source_digest("geometry", "rows"),
     script:
         "../scripts/measure_geometry.py"
+
+
+rule simulate_capacity:
+    input:
+        "<results>/activations/<run>",
+    output:
+        "<results>/simulated/<run>/{layer}.json",
+    log:
+        "<logs>/simulate_capacity/<run>/{layer}.log",
+    benchmark:
+        "<benchmarks>/simulate_capacity/<run>/{layer}.tsv"
+    conda:
+        "../envs/geometry.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=600,
+    params:
+        seed=seed_of,
+        code=source_digest("simulated", "store"),
+    script:
+        "../scripts/simulate_capacity.py"

@@ -22,6 +22,8 @@ with log_to(snakemake.log[0]) as log:
             moments, seed=params.run["seed"], threads=snakemake.threads, **params.geometry
         )
         row |= {"status": STATUS_OK} | geometry.summary()
+        for file in snakemake.input.simulated:
+            row |= json.loads(Path(file).read_text(encoding="utf-8"))
         manifolds = manifold_table(row, params.classes, geometry.to_frame())
     except DegenerateManifoldsError as error:
         log.warning("%s has no geometry: %s", layer.label, error)

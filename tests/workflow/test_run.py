@@ -114,14 +114,20 @@ def test_geometry_and_summary_can_be_asked_for_by_name(finished):
     assert finished.planned("summary")["summarize"] == 1
 
 
-def test_cvxopt_agrees_with_the_active_set(finished):
+def test_cvxopt_agrees_with_the_active_set_and_capacity_can_be_simulated(finished):
     ours = _capacities(finished)
-    finished.configure({"geometry.solver": "cvxopt"})
+    finished.configure({"geometry.solver": "cvxopt", "geometry.simulated": True})
     finished.snakemake()
     theirs = _capacities(finished)
     assert theirs.keys() == ours.keys()
     for key, numbers in ours.items():
         assert theirs[key] == pytest.approx(numbers, rel=1e-6)
+
+    # Four classes in few dimensions: labels that are all the same can't be separated, and the columns
+    # are empty. What they hold otherwise, the unit tests say.
+    assert len(list((finished.results / "simulated").rglob("*.json"))) == 2 * len(LAYERS)
+    layers = pd.read_csv(finished.results / "summary" / "layers.csv")
+    assert {"simulated_capacity", "simulated_capacity_stderr"} <= set(layers.columns)
 
 
 def _capacities(workspace):

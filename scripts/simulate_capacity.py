@@ -1,0 +1,25 @@
+"""Capacity of one layer measured by separating its manifolds, as a check of the theory."""
+
+import json
+from pathlib import Path
+
+from manifold_capacity.geometry import DegenerateManifoldsError
+from manifold_capacity.logs import log_to
+from manifold_capacity.simulated import simulated_capacity
+from manifold_capacity.store import open_layer
+
+with log_to(snakemake.log[0]) as log:
+    layer = snakemake.wildcards.layer
+    activations = open_layer(Path(snakemake.input[0]), layer)
+    try:
+        found = simulated_capacity(
+            activations, seed=snakemake.params.seed, threads=snakemake.threads
+        )
+        row = {
+            "simulated_capacity": found.capacity,
+            "simulated_capacity_stderr": found.capacity_stderr,
+        }
+    except DegenerateManifoldsError as error:
+        log.warning("%s has no simulated capacity: %s", layer, error)
+        row = {}
+    Path(snakemake.output[0]).write_text(json.dumps(row) + "\n", encoding="utf-8")
