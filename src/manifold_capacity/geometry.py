@@ -500,7 +500,7 @@ def _gather(
         centers_participation_ratio=float(
             np.trace(moments.center_gram) ** 2 / (moments.center_gram**2).sum()
         ),
-        centers_dimension_90=_dimension_at(0.9, moments.center_gram),
+        centers_dimension_90=dimension_at(0.9, moments.center_gram),
         centers=centers,
         n_features=moments.n_features,
         margin=float(margin),
@@ -510,7 +510,7 @@ def _gather(
     )
 
 
-def _dimension_at(share: float, gram: FloatArray) -> int:
+def dimension_at(share: float, gram: FloatArray) -> int:
     """Fewest principal components that explain a share of the variance."""
     explained = np.cumsum(np.linalg.eigvalsh(gram)[::-1])
     # Rounding must not ask for one component more.

@@ -249,9 +249,9 @@ def test_variance_of_manifolds_and_centers():
 
 
 @pytest.mark.parametrize(("equal", "dimension"), [(10, 9), (20, 18)])
-def test_dimension_at_90_percent_of_equal_variances(equal, dimension):
+def testdimension_at_90_percent_of_equal_variances(equal, dimension):
     """Exactly 90 %: rounding must not ask for one component more."""
-    assert geometry._dimension_at(0.9, np.eye(equal) / 3) == dimension
+    assert geometry.dimension_at(0.9, np.eye(equal) / 3) == dimension
 
 
 def test_to_frame():
