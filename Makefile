@@ -15,6 +15,7 @@ help: ## Say what can be made
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -c 'import numpy, manifold_capacity as m; m.measure(numpy.eye(12).reshape(3, 4, 12))' # compiles, once
 	@touch $@
 
 demo: .venv/installed ## Run config.yaml (handwritten digits, about a minute) and show the result
