@@ -32,7 +32,11 @@ rule extract_activations:
             "class_names": list(CLASSES.values()),
             "dtype": config["activations"]["dtype"],
             "batch_size": config["activations"]["batch_size"],
-            "augment": config["training"]["augment"] if config["manifolds"]["augment"] else None,
+            "augment": (
+                config["training"]["augment"]
+                if config["manifolds"]["augment"]
+                else None
+            ),
         },
         code=source_digest("activations"),
     script:

@@ -179,5 +179,7 @@ def own_data_files():
         return [path]
     if DATASET.name == "imagefolder":
         # A class folder's time changes when a file comes or goes.
-        return sorted(str(folder) for folder in Path(path).glob("*/*/") if folder.is_dir())
+        return sorted(
+            str(folder) for folder in Path(path).glob("*/*/") if folder.is_dir()
+        )
     return []

@@ -48,7 +48,9 @@ rule measure_geometry:
         run=identity_of,
         classes=CLASSES,
         geometry={
-            key: value for key, value in config["geometry"].items() if key != "simulated"
+            key: value
+            for key, value in config["geometry"].items()
+            if key != "simulated"
         },
         code=source_digest("geometry", "rows"),
     script:
