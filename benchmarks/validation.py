@@ -3,9 +3,9 @@
     python benchmarks/validation.py golden FOLDER         # pixels.npz, clouds.npz, degenerate.npz
     python benchmarks/validation.py draws train.npz       # CIFAR-100: X (n, 32, 32, 3), y (n,)
     python benchmarks/validation.py coverage [train.npz]  # any images; the bundled digits by default
-    python benchmarks/validation.py simulated LAYERS.csv  # of a run with geometry.simulated: true
+    python benchmarks/validation.py simulated LAYERS.csv ...  # of runs with geometry.simulated: true
 
-Each prints a table in Markdown; the last also draws docs/images/validation-simulated.svg.
+Each prints a table in Markdown.
 """
 
 from __future__ import annotations
@@ -180,14 +180,17 @@ class Repetition:
         return bool(abs(value - truth.layer(name)[0]) < 1.96 * error)
 
 
-def simulated(path: Path, output: Path) -> None:
-    """Mean-field capacity of a run's layers beside the simulated one."""
-    frame = pd.read_csv(path)
+def simulated(paths: list[Path]) -> None:
+    """Mean-field capacity of runs' layers beside the simulated one."""
+    frame = pd.concat(map(pd.read_csv, paths))
+    # The input is the same at every epoch.
+    frame = frame[(frame["layer_index"] > 0) | (frame["epoch"] == 0)]
     rows = []
     for row in frame.itertuples():
         found = row.simulated_capacity
         rows.append(
             (
+                f"{row.n_manifolds} x {row.n_points // row.n_manifolds}",
                 row.epoch,
                 f"{row.layer_index} {row.layer_type}",
                 row.n_features,
@@ -196,51 +199,34 @@ def simulated(path: Path, output: Path) -> None:
                 f"{found / row.capacity - 1:+.1%}" if np.isfinite(found) else "",
             )
         )
-    print_table(("epoch", "layer", "features", "mean-field", "simulated", "difference"), rows)
-    import matplotlib
-
-    matplotlib.use("svg")
-    import matplotlib.pyplot as plt
-
-    plt.rcParams["svg.hashsalt"] = "manifold-capacity"
-    figure, axis = plt.subplots(figsize=(4.2, 4.0), layout="constrained")
-    for epoch, part in frame.groupby("epoch"):
-        axis.errorbar(
-            part["capacity"],
-            part["simulated_capacity"],
-            xerr=part["capacity_stderr"],
-            yerr=part["simulated_capacity_stderr"],
-            fmt="o",
-            markersize=4,
-            label="untrained" if epoch == 0 else f"after {epoch} epochs",
-        )
-    both = frame[["capacity", "simulated_capacity"]].to_numpy()
-    limits = 0.85 * np.nanmin(both), 1.15 * np.nanmax(both)
-    axis.plot(limits, limits, color="#888888", lw=0.8)
-    axis.set(xlabel="mean-field capacity", ylabel="simulated capacity", xlim=limits, ylim=limits)
-    axis.set(xscale="log", yscale="log", aspect="equal")
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(frameon=False)
-    figure.savefig(output, metadata={"Date": None})
+    header = (
+        "manifolds x points",
+        "epoch",
+        "layer",
+        "features",
+        "mean-field",
+        "simulated",
+        "difference",
+    )
+    print_table(header, rows)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("part", choices=("golden", "draws", "coverage", "simulated"))
-    parser.add_argument("path", type=Path, nargs="?")
-    figure = Path(__file__).parents[1] / "docs" / "images" / "validation-simulated.svg"
-    parser.add_argument("--figure", type=Path, default=figure)
+    parser.add_argument("paths", type=Path, nargs="*")
     arguments = parser.parse_args()
-    if arguments.part != "coverage" and arguments.path is None:
+    paths = arguments.paths
+    if arguments.part != "coverage" and not paths:
         parser.error(f"{arguments.part} needs a path")
     if arguments.part == "golden":
-        golden(arguments.path)
+        golden(paths[0])
     elif arguments.part == "draws":
-        draws(arguments.path)
+        draws(paths[0])
     elif arguments.part == "coverage":
-        coverage(arguments.path)
+        coverage(paths[0] if paths else None)
     else:
-        simulated(arguments.path, arguments.figure)
+        simulated(paths)
 
 
 if __name__ == "__main__":
