@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -31,7 +32,7 @@ import pandas as pd
 from scipy.optimize import nnls
 
 from manifold_capacity.anchors import points_from_gram, sample_anchors
-from manifold_capacity.centers import fit_centers
+from manifold_capacity.centers import ProjectedMoments, fit_centers
 from manifold_capacity.geometry import find_centers, gaussian_samples, solve_manifolds
 from manifold_capacity.moments import Moments, moments_from_arrays
 
@@ -211,7 +212,7 @@ def status(name):
 CENTERS = (
     MEMORY
     + """
-from manifold_capacity.centers import fit_centers
+from manifold_capacity.centers import ProjectedMoments, fit_centers
 gram = np.load(sys.argv[1])
 before, wall, cpu = reset(), time.perf_counter(), time.process_time()
 fit = fit_centers(gram)
@@ -241,19 +242,38 @@ open(sys.argv[3], "w").write(json.dumps(geometry.summary()))
 """
 
 
+def first(
+    moments: Moments, projected: ProjectedMoments, n_manifolds: int
+) -> tuple[Moments, ProjectedMoments]:
+    """The first manifolds, as all of them together were projected."""
+    some = slice(0, n_manifolds)
+    return (
+        replace(
+            moments,
+            n_points=moments.n_points[some],
+            deviation_gram=moments.deviation_gram[some],
+        ),
+        replace(
+            projected,
+            deviation_gram=projected.deviation_gram[some],
+            center_norm=projected.center_norm[some],
+            projected_center_norm=projected.projected_center_norm[some],
+        ),
+    )
+
+
 def bench_anchors(
     table: Table, images: Images, settings: list[tuple[int, int]], repeats: int
 ) -> None:
-    for n_manifolds, n_points in settings:
-        manifolds = images.manifolds(n_manifolds, n_points)
+    for n_points, n_manifolds in settings:
+        manifolds = images.manifolds(len(images.classes), n_points)
         if manifolds is None:
-            print(
-                f"skipped: {n_manifolds} manifolds of {n_points} points are more than the images give"
-            )
+            print(f"skipped: m = {n_points} is more than the images give")
             continue
-        setting = f"P = {n_manifolds}, m = {n_points}, n = {N_GAUSSIANS}"
+        setting = f"{n_manifolds} manifolds, m = {n_points}, n = {N_GAUSSIANS}"
         moments = moments_from_arrays(manifolds)
         _, projected = find_centers(moments, seed=0)
+        moments, projected = first(moments, projected, n_manifolds)
         draw = gaussian_samples(0, N_GAUSSIANS)
         n_problems = n_manifolds * N_GAUSSIANS
         for threads in (2, 1):
@@ -372,8 +392,9 @@ def bench_growth(table: Table, images: Images, repeats: int) -> None:
     most = len(images.classes)
     base_points = min(50, images.most_points)
 
-    def anchors(moments: Moments, n_gaussians: int) -> list[float]:
+    def anchors(moments: Moments, n_gaussians: int, n_manifolds: int) -> list[float]:
         _, projected = find_centers(moments, seed=0)
+        moments, projected = first(moments, projected, n_manifolds)
         draw = gaussian_samples(0, n_gaussians)
         wall, _, _ = timed(
             lambda: solve_manifolds(moments, projected, draw, 0.0, "active_set", 1), repeats
@@ -381,10 +402,11 @@ def bench_growth(table: Table, images: Images, repeats: int) -> None:
         return wall
 
     for n_points in (5, 10, 20, 50, 100, 200, 500):
-        manifolds = images.manifolds(min(10, most), n_points)
+        manifolds = images.manifolds(most, n_points)
         if manifolds is not None:
-            wall = anchors(moments_from_arrays(manifolds), N_GAUSSIANS)
-            per_problem = [1e6 * x / len(manifolds) / N_GAUSSIANS for x in wall]
+            n_solved = min(most, 10 if n_points < 200 else 3)
+            wall = anchors(moments_from_arrays(manifolds), N_GAUSSIANS, n_solved)
+            per_problem = [1e6 * x / n_solved / N_GAUSSIANS for x in wall]
             table.add("anchors against points", str(n_points), per_problem, "us")
     for n_manifolds in (5, 10, 20, 50, 100, 200, 500, 1000):
         manifolds = images.manifolds(n_manifolds, base_points)
@@ -399,7 +421,9 @@ def bench_growth(table: Table, images: Images, repeats: int) -> None:
         table.add("moments against features", str(n_features), wall, "s")
     moments = moments_from_arrays(wide[:, :, :4096])
     for n_gaussians in (30, 100, 300, 1000, 3000):
-        table.add("anchors against samples", str(n_gaussians), anchors(moments, n_gaussians), "s")
+        table.add(
+            "anchors against samples", str(n_gaussians), anchors(moments, n_gaussians, most), "s"
+        )
 
 
 def plot_growth(table: Table, path: Path) -> None:
@@ -443,7 +467,7 @@ def main() -> None:
     repeats = arguments.repeats
     table = Table()
     if "anchors" in arguments.parts:
-        bench_anchors(table, images, [(n_manifolds, n_points), (4, 500)], repeats)
+        bench_anchors(table, images, [(n_points, n_manifolds), (500, 5)], repeats)
     if "centers" in arguments.parts:
         bench_centers(table, images, [n_manifolds, 200, 500, 1000], repeats)
     if "moments" in arguments.parts:
