@@ -4,8 +4,8 @@
     python benchmarks/geometry.py --images train.npz       # arrays X (n, ...) and y (n,)
     python benchmarks/geometry.py --images cifar100/train  # a folder of class folders of images
 
-Prints its tables and writes them to --output: geometry.csv (speed), growth.csv and growth.svg (how the
-times grow with points, manifolds, features and Gaussian samples). A number is the least of the
+Prints its tables and writes them to --output: geometry.csv (speed), growth.csv and growth.svg (how
+the times grow with points, manifolds, features and Gaussian samples). A number is the least of the
 repetitions; the largest is beside it, since other work on the machine only ever adds time.
 """
 
@@ -80,8 +80,8 @@ def machine() -> str:
         model = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), model)
     packages = ", ".join(f"{p} {version(p)}" for p in ("numpy", "scipy", "numba", "cvxopt"))
     return (
-        f"{model}, {len(os.sched_getaffinity(0))} CPUs; Python {platform.python_version()}, {packages}; "
-        f"load {os.getloadavg()[0]:.1f}"
+        f"{model}, {len(os.sched_getaffinity(0))} CPUs; Python {platform.python_version()}, "
+        f"{packages}; load {os.getloadavg()[0]:.1f}"
     )
 
 
@@ -164,7 +164,7 @@ def timed(function: Callable[[], Any], repeats: int) -> tuple[list[float], list[
 def process(
     code: str, *arguments: str, environment: dict[str, str] | None = None
 ) -> dict[str, float]:
-    """Run code in a process of its own: what it prints as JSON, and its wall time from the outside."""
+    """Run code in a process of its own: what it prints as JSON, and its wall time."""
     start = time.perf_counter()
     output = subprocess.check_output(
         [sys.executable, "-c", code, *arguments], text=True, env=os.environ | (environment or {})

@@ -2,8 +2,8 @@
 
     python benchmarks/validation.py golden FOLDER         # pixels.npz, clouds.npz, degenerate.npz
     python benchmarks/validation.py draws train.npz       # CIFAR-100: X (n, 32, 32, 3), y (n,)
-    python benchmarks/validation.py coverage [train.npz]  # any images; the bundled digits by default
-    python benchmarks/validation.py simulated LAYERS.csv ...  # of runs with geometry.simulated: true
+    python benchmarks/validation.py coverage [train.npz]  # any images; the digits by default
+    python benchmarks/validation.py simulated LAYERS.csv ...  # runs with geometry.simulated
 
 Each prints a table in Markdown.
 """
@@ -18,8 +18,9 @@ import numpy as np
 import pandas as pd
 
 from manifold_capacity import measure
+from manifold_capacity.centers import ProjectedMoments
 from manifold_capacity.geometry import Geometry, find_centers, gaussian_samples, solve_manifolds
-from manifold_capacity.moments import moments_from_arrays
+from manifold_capacity.moments import Moments, moments_from_arrays
 
 QUANTITIES = ("capacity", "radius", "dimension")
 # Order of the columns of the files' `reference` rows.
@@ -155,7 +156,14 @@ def coverage(path: Path | None) -> None:
 class Repetition:
     """One draw of Gaussian samples for every manifold, as `measure` evaluates it."""
 
-    def __init__(self, moments, projected, seed: int, n_gaussians: int, margin: float) -> None:  # type: ignore[no-untyped-def]
+    def __init__(
+        self,
+        moments: Moments,
+        projected: ProjectedMoments,
+        seed: int,
+        n_gaussians: int,
+        margin: float,
+    ) -> None:
         results = solve_manifolds(
             moments, projected, gaussian_samples(seed, n_gaussians), margin, "active_set", 1
         )

@@ -1,8 +1,8 @@
 """Manifold capacity and geometry of every layer of a deep network.
 
-``measure`` takes the manifolds' points and returns their ``Geometry``; ``geometry_from_moments`` does so
-from second moments. ``anchors`` holds the geometry of a single manifold, ``compat`` the call of the
-reference implementation.
+``measure`` takes the manifolds' points and returns their ``Geometry``; ``geometry_from_moments``
+does so from second moments. ``anchors`` holds the geometry of a single manifold, ``compat`` the
+call of the reference implementation.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded when asked for: the pipeline's other steps import this package without its compiled code.
+    # Loaded when asked for: the pipeline's other steps have no use for the compiled code.
     if name in ("anchors", "compat"):
         return importlib.import_module(f"manifold_capacity.{name}")
     if name in __all__:

@@ -7,7 +7,7 @@ least-squares problem in the Gram matrix of the points alone,
 
     min_{lam >= 0}  | sum_j lam_j (s_j, 1) - (t + kappa e_center) |^2 ,
 
-and the *anchor point* of ``t`` is the weighted mean of the points, ``sum_j lam_j s_j / sum_j lam_j``.
+and the *anchor point* of ``t`` is their weighted mean, ``sum_j lam_j s_j / sum_j lam_j``.
 
 The default solver is a primal active-set method in the manner of Lawson and Hanson [3]_, run on the
 Gram matrix with the inverse over the active points updated in place. Two things make it exact where
@@ -76,8 +76,8 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile once per machine: numba keeps the code beside the source or in the user's cache.
 
     No Python in the loops, so that other threads run, and IEEE division rather than exceptions. The
-    callers make the arrays, and the loops are spelled out: array expressions would double the compile
-    time.
+    callers make the arrays, and the loops are spelled out: array expressions would double the
+    compile time.
     """
     options: Any = {"nogil": True, "error_model": "numpy"}
     try:
@@ -85,9 +85,9 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     except RuntimeError:  # numba's way to say that it found no folder it may write to
         if function.__name__ == "_factor":  # the first one speaks for all
             warnings.warn(
-                f"neither {Path(__file__).parent} nor the user's cache folder is writable: every process "
-                "will compile the anchors' solver again, which takes seconds; set NUMBA_CACHE_DIR to a "
-                "folder that is",
+                f"neither {Path(__file__).parent} nor the user's cache folder is writable: every "
+                "process will compile the anchors' solver again, which takes seconds; set "
+                "NUMBA_CACHE_DIR to a folder that is",
                 RuntimeWarning,
                 stacklevel=2,
             )
@@ -165,7 +165,7 @@ class AnchorSamples:
             radius=float(np.sqrt(variance)),
             dimension=self.dimension * cosine**2,
             # Delta method on 1 / mean(f), sqrt(mean |s - mean s|^2) and D mean(cos)^2. The mean
-            # anchor is estimated from the same samples, but does not move the radius to first order.
+            # anchor comes from the same samples, but does not move the radius to first order.
             capacity_stderr=(
                 float(capacity**2 * self.inverse_capacity.std(ddof=1) / root_n)
                 if inverse > 0
@@ -579,7 +579,7 @@ def _append(point, distance, k, index, factor, image):  # type: ignore[no-untype
 
 @_compiled
 def _rebuild(gram, rho, k, index, factor, solution, column, image, state):  # type: ignore[no-untyped-def]
-    """Factor afresh over the k active points; those that prove dependent go. Returns how many stay."""
+    """Factor afresh over the k active points. Returns how many stay: dependent ones go."""
     _start(gram, rho, index[1], index, factor)
     stay = np.int64(1)
     for a in range(2, k + 1):
@@ -635,8 +635,9 @@ def _solve_one(  # type: ignore[no-untyped-def]
     """One nonnegative least-squares problem; see the module's docstring for the system.
 
     Position 0 is the multiplier ``u``; positions 1..k are the active points, whose numbers are in
-    ``index``. ``solution`` holds (u, x), ``factor`` the inverse of the bordered matrix as `_multiply`
-    says. ``state`` of a point: 0 inactive, 1 active, 2 set aside until the solution moves.
+    ``index``. ``solution`` holds (u, x), ``factor`` the inverse of the bordered matrix as
+    `_multiply` says. ``state`` of a point: 0 inactive, 1 active, 2 set aside until the solution
+    moves.
     """
     m = gram.shape[0]
     residual = large[1]

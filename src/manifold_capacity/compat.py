@@ -35,8 +35,8 @@ def manifold_analysis_corr(
 
     Deliberate differences from the reference:
 
-    * Second moments stand in for projecting the points, exactly; no random projection of large layers
-      is needed beforehand.
+    * Second moments stand in for projecting the points, exactly; no random projection of large
+      layers is needed beforehand.
     * K is at most the centers' rank minus one. (The reference fails for fewer than about a dozen
       manifolds or features.)
     * The search over K starts each K from the directions of the one before. (The reference draws a
@@ -45,11 +45,11 @@ def manifold_analysis_corr(
     * A fit that lowers its objective by making one center vanish is refused, and other starts are
       tried. (In the reference that manifold's radius explodes.)
     * K may be 0, if no direction lowers the mean correlation. (The reference removes one at least.)
-    * The quadratic programs are solved to a relative duality gap of 1e-9. (The reference's tolerance
-      is about 1e-6, and it adds 1e-12 to squared anchor norms, which lowers the dimension of manifolds
-      smaller than 1e-5 of their center's norm.)
-    * The Gaussian vectors come from a fixed seed, and each manifold's are its own. (The reference uses
-      NumPy's global state.)
+    * The quadratic programs are solved to a relative duality gap of 1e-9. (The reference's
+      tolerance is about 1e-6, and it adds 1e-12 to squared anchor norms, which lowers the dimension
+      of manifolds smaller than 1e-5 of their center's norm.)
+    * The Gaussian vectors come from a fixed seed, and each manifold's are its own. (The reference
+      uses NumPy's global state.)
     * A single manifold, or centers that all coincide, are an error. (The reference returns NaN.)
 
     What is not different: ``D`` is the number of points where there are more features than points,
@@ -65,8 +65,8 @@ def manifold_analysis_corr(
     n_t : int
         Gaussian samples per manifold, 2 at least.
     t_vecs : (D + 1, n_t) array, optional
-        Gaussian samples to use for every manifold, the center's coordinate last; D is the smaller of
-        n_features and n_points, which must be the same for every manifold.
+        Gaussian samples to use for every manifold, the center's coordinate last; D is the smaller
+        of n_features and n_points, which must be the same for every manifold.
     n_reps : int
         No effect, see above.
 
@@ -103,9 +103,9 @@ def manifold_analysis_corr(
         def draw(manifold: int, dimension: int) -> FloatArray:
             if given.ndim != 2 or given.shape[1] != dimension + 1:
                 raise ValueError(
-                    f"t_vecs has shape {given.T.shape}; manifold {manifold} needs ({dimension + 1}, "
-                    "n_t): a row for each of its coordinates, and the center's last. For manifolds of "
-                    "unequal sizes leave t_vecs out"
+                    f"t_vecs has shape {given.T.shape}; manifold {manifold} needs "
+                    f"({dimension + 1}, n_t): a row for each of its coordinates, and the center's "
+                    "last. For manifolds of unequal sizes leave t_vecs out"
                 )
             return given
 

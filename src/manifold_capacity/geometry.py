@@ -44,8 +44,8 @@ Draw = Callable[[int, int], FloatArray]
 
 # Gaussian samples that n_gaussians="auto" begins with.
 _FIRST_GAUSSIANS = 100
-# A projected center shorter than this fraction of the center is rounding: its square is a difference
-# of squares known to 1e-16.
+# A projected center shorter than this fraction of the center is rounding: its square is a
+# difference of squares known to 1e-16.
 _CENTER_TOLERANCE = 1e-7
 
 
@@ -74,8 +74,8 @@ class Geometry:
     capacity, radius, dimension : (P,) array
         alpha_M (Eq. 16 of [1]_), R_M (Eq. 28, in units of the center's norm), D_M (Eq. 29).
     capacity_stderr, radius_stderr, dimension_stderr : (P,) array
-        Standard errors from the finite number of Gaussian samples. They say nothing of the choice of
-        points and manifolds, nor of the centers' fit.
+        Standard errors from the finite number of Gaussian samples. They say nothing of the choice
+        of points and manifolds, nor of the centers' fit.
     worst_gap : (P,) array
         Largest relative duality gap of the manifold's quadratic programs.
     n_unconverged : (P,) int array
@@ -88,8 +88,8 @@ class Geometry:
     spread : (P,) array
         Root-mean-square distance of the points from their center; in the units of the activations.
     participation_ratio : (P,) array
-        ``(sum_k l_k)^2 / sum_k l_k^2`` of the eigenvalues of the points' covariance: how many directions
-        share the manifold's variance. 0 for a point.
+        ``(sum_k l_k)^2 / sum_k l_k^2`` of the eigenvalues of the points' covariance: how many
+        directions share the manifold's variance. 0 for a point.
     centers_participation_ratio : float
         The same of the centers.
     centers_dimension_90 : int
@@ -155,8 +155,8 @@ class Geometry:
         """The layer's numbers, as plain Python scalars.
 
         Capacity and signal-to-noise are the harmonic mean over manifolds, radius, dimension and
-        participation ratio the mean. Each standard error combines the manifolds', whose Gaussian samples
-        are independent.
+        participation ratio the mean. Each standard error combines the manifolds', whose Gaussian
+        samples are independent.
         """
         n_manifolds = len(self.capacity)
         # Through 1 / alpha, whose mean over samples is what is measured.
@@ -235,20 +235,21 @@ def measure(
 
     Parameters
     ----------
-    manifolds : sequence of P arrays (n_points_i, n_features), or one array (P, n_points, n_features)
+    manifolds : P arrays (n_points_i, n_features), or one (P, n_points, n_features)
         Points of each manifold: NumPy arrays, lists, zarr arrays, or anything with ``__array__``.
     margin : float
         Margin kappa, 0 or more, in units of a center's norm.
     n_gaussians : int or "auto"
-        Gaussian samples per manifold, 2 at least. "auto" draws until the standard error of the layer's
-        capacity is at most `relative_error` of it, or `max_gaussians` are drawn (then it warns).
+        Gaussian samples per manifold, 2 at least. "auto" draws until the standard error of the
+        layer's capacity is at most `relative_error` of it, or `max_gaussians` are drawn (then it
+        warns).
     relative_error : float
         What "auto" aims for.
     max_gaussians : int
         Where "auto" gives up.
     seed : int
-        Seed of the Gaussian samples. Manifold i's depend on the seed and i alone, and fewer of them are
-        the first of more.
+        Seed of the Gaussian samples. Manifold i's depend on the seed and i alone, and fewer of them
+        are the first of more.
     solver : {"active_set", "cvxopt"}
         See `manifold_capacity.anchors.anchor_geometry`.
     threads : int, optional
@@ -274,9 +275,9 @@ def measure(
 
     Notes
     -----
-    The radius is the reference's with ``n - 1`` in place of ``n``: the mean anchor is estimated from the
-    same Gaussian samples, which makes the reference's radius too small by ``1 / (2 n)``, 0.17 % at 300
-    samples, more than the standard error of a layer of 100 manifolds.
+    The radius is the reference's with ``n - 1`` in place of ``n``: the mean anchor is estimated
+    from the same Gaussian samples, which makes the reference's radius too small by ``1 / (2 n)``,
+    0.17 % at 300 samples, more than the standard error of a layer of 100 manifolds.
 
     Examples
     --------
@@ -373,8 +374,9 @@ def _until(
             return result
         if n == max_gaussians:
             warnings.warn(
-                f"n_gaussians='auto' stopped at max_gaussians = {max_gaussians} with a relative error of "
-                f"{reached:.2g} in the layer's capacity; relative_error asks for {relative_error:g}",
+                f"n_gaussians='auto' stopped at max_gaussians = {max_gaussians} with a relative "
+                f"error of {reached:.2g} in the layer's capacity; relative_error asks for "
+                f"{relative_error:g}",
                 RuntimeWarning,
                 stacklevel=3,
             )
@@ -397,9 +399,9 @@ def find_centers(moments: Moments, seed: int) -> tuple[CenterStructure, Projecte
     lost = np.flatnonzero(~(ratio > _CENTER_TOLERANCE)).tolist()
     if lost:
         raise DegenerateManifoldsError(
-            f"the center of manifold {', '.join(map(str, lost))} lies in the {centers.rank} directions "
-            "that the centers share, so nothing of it is left to measure the manifold by; leave the "
-            "manifold out or sample other points",
+            f"the center of manifold {', '.join(map(str, lost))} lies in the {centers.rank} "
+            "directions that the centers share, so nothing of it is left to measure the manifold "
+            "by; leave the manifold out or sample other points",
             tuple(lost),
         )
     return centers, projected
@@ -436,7 +438,7 @@ def solve_manifolds(
         # The reference counts a manifold's n_points coordinates although its deviations sum to zero
         # and span one fewer; in fewer features, those.
         dimension = min(moments.n_features, n_points)
-        # The projected Gram matrix is a difference from the original one, and exact to its rounding.
+        # The projected Gram matrix is a difference from the original one, exact to its rounding.
         unit = (projected.projected_center_norm[i] / moments.scale) ** 2
         largest = float(moments.deviation_gram[i].diagonal().max()) / unit
         gram = projected.deviation_gram[i]

@@ -1,9 +1,9 @@
 """Capacity measured the hard way: by separating the manifolds, as a check of the theory.
 
-Project all points on n random directions, label the manifolds at random, and ask whether a hyperplane
-through the origin (the mean of all points) separates the labels. The more directions, the more often it
-does; the number at which it does half the time, n_c, gives the simulated capacity P / n_c, which the
-mean-field capacity predicts for many manifolds:
+Project all points on n random directions, label the manifolds at random, and ask whether a
+hyperplane through the origin (the mean of all points) separates the labels. The more directions,
+the more often it does; the number at which it does half the time, n_c, gives the simulated capacity
+P / n_c, which the mean-field capacity predicts for many manifolds:
 
 .. [1] U. Cohen, S. Chung, D. D. Lee, H. Sompolinsky, Nat. Commun. 11, 746 (2020), Methods.
 """
@@ -43,11 +43,12 @@ class SimulatedCapacity:
     Attributes
     ----------
     capacity, capacity_stderr : float
-        P / n_c and its standard error over repetitions. NaN if some labels could not be separated in all
-        directions that the points span: the capacity is then about ``n_manifolds / rank`` or less.
+        P / n_c and its standard error over repetitions. NaN if some labels could not be separated
+        in all directions that the points span: the capacity is then about ``n_manifolds / rank`` or
+        less.
     critical_features : (n_repetitions,) int array
-        Fewest random directions in which each repetition's labels were separable; ``rank + 1`` if they
-        never were.
+        Fewest random directions in which each repetition's labels were separable; ``rank + 1`` if
+        they never were.
     rank : int
         Directions that the points span.
     n_manifolds : int
@@ -65,16 +66,17 @@ def simulated_capacity(
 ) -> SimulatedCapacity:
     r"""Capacity by bisection over random projections.
 
-    Each repetition draws directions and labels. Labels that are separable in the first n directions are
-    so in more, so that bisection finds the fewest, and :math:`n_c = \langle n \rangle - 1/2` (which is
-    P / 2 for points, by Cover's theorem). Separability is decided by the point of the labelled hull that
-    is nearest to the origin, a quadratic program, and confirmed by the hyperplane itself.
+    Each repetition draws directions and labels. Labels that are separable in the first n directions
+    are so in more, so that bisection finds the fewest, and :math:`n_c = \langle n \rangle - 1/2`
+    (which is P / 2 for points, by Cover's theorem). Separability is decided by the point of the
+    labelled hull that is nearest to the origin, a quadratic program, and confirmed by the
+    hyperplane itself.
 
     Parameters
     ----------
-    manifolds : sequence of P arrays (n_points_i, n_features), or one array (P, n_points, n_features)
-        As `manifold_capacity.measure` takes them. The time grows with the third power of n_c and the
-        square of the number of all points: seconds for 1,000 points, hours for 10,000.
+    manifolds : P arrays (n_points_i, n_features), or one (P, n_points, n_features)
+        As `manifold_capacity.measure` takes them. The time grows with the third power of n_c and
+        the square of the number of all points: seconds for 1,000 points, hours for 10,000.
     n_repetitions : int
         Repetitions, 2 at least.
     seed : int
@@ -158,14 +160,14 @@ def _coordinates(manifolds: Any) -> tuple[FloatArray, NDArray[np.int64]]:
         largest = max(largest, float(np.abs(points).max()))
         if largest > _LARGEST:
             raise ValueError(
-                f"points are up to {largest:.0e} from their mean, and the squares would overflow: divide all "
-                "activations by a common scale, which changes no capacity"
+                f"points are up to {largest:.0e} from their mean, and the squares would overflow: "
+                "divide all activations by a common scale, which changes no capacity"
             )
         gram += points @ points.T
     if largest == 0:
         raise DegenerateManifoldsError(
-            "all points of all manifolds are the same (a dead or constant layer?): there is nothing to "
-            "tell them apart by; leave the layer out",
+            "all points of all manifolds are the same (a dead or constant layer?): there is "
+            "nothing to tell them apart by; leave the layer out",
             tuple(range(len(source.sizes))),
         )
     values, vectors = np.linalg.eigh(gram / gram.diagonal().max())
@@ -176,9 +178,9 @@ def _coordinates(manifolds: Any) -> tuple[FloatArray, NDArray[np.int64]]:
 def _separable(points: FloatArray) -> bool:
     """Whether all points (M, n), multiplied by their labels, lie on one side of the origin.
 
-    Solves min_{lam >= 0} |Z^T lam|^2 + (1 - sum lam)^2, which is 0 if the hull of the points Z holds the
-    origin; otherwise Z^T lam is the normal of a hyperplane with all points on its positive side. It is
-    the anchors' problem for t = 0 and margin 1.
+    Solves min_{lam >= 0} |Z^T lam|^2 + (1 - sum lam)^2, which is 0 if the hull of the points Z
+    holds the origin; otherwise Z^T lam is the normal of a hyperplane with all points on its
+    positive side. It is the anchors' problem for t = 0 and margin 1.
     """
     gram = points @ points.T
     largest = gram.diagonal().max()

@@ -1,7 +1,7 @@
 """In how many directions a whole layer varies: participation ratio and dimension at 90 % variance.
 
-Unlike what `manifold_capacity.geometry` measures, this needs the inner products of points of different
-manifolds, which the moments don't hold; so it reads the activations.
+Unlike what `manifold_capacity.geometry` measures, this needs the inner products of points of
+different manifolds, which the moments don't hold; so it reads the activations.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class LayerVariance:
     Attributes
     ----------
     participation_ratio : float
-        ``(sum_k l_k)^2 / sum_k l_k^2`` of the eigenvalues of the points' covariance; 0 if all points are
-        the same.
+        ``(sum_k l_k)^2 / sum_k l_k^2`` of the eigenvalues of the points' covariance; 0 if all
+        points are the same.
     dimension_90 : int
         Fewest principal components that explain 90 % of the variance; 0 if all points are the same.
     n_points : int
@@ -44,12 +44,12 @@ def layer_variance(manifolds: Any, *, max_points: int = 1000) -> LayerVariance:
 
     Parameters
     ----------
-    manifolds : sequence of P arrays (n_points_i, n_features), or one array (P, n_points, n_features)
+    manifolds : P arrays (n_points_i, n_features), or one (P, n_points, n_features)
         As `manifold_capacity.measure` takes them.
     max_points : int
-        Points to use: the first of each manifold, as many of each as this allows. The time grows with
-        its square: seconds for 1,000 points in 65,536 features. Compare layers at the same number, since
-        a sample of n points shows n - 1 dimensions at most.
+        Points to use: the first of each manifold, as many of each as this allows. The time grows
+        with its square: seconds for 1,000 points in 65,536 features. Compare layers at the same
+        number, since a sample of n points shows n - 1 dimensions at most.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Anchors against closed forms, an independent solver, the reference, and themselves transformed."""
+"""Anchors against closed forms, other solvers, the reference, and themselves transformed."""
 
 import os
 import shutil
@@ -83,12 +83,15 @@ def test_cross_polytope(dimension, radius, margin):
 
 @pytest.mark.parametrize("margin", MARGINS)
 @pytest.mark.parametrize("radius", [0.5, 2.0])
-def test_disc(radius, margin):
-    """A circle of 400 points is a ball of D = 2 to 1e-4: PRX 8, 031003 (2018), Eqs. 26 and 27."""
+@pytest.mark.parametrize("dimension", [1, 2])
+def test_ball(dimension, radius, margin):
+    """PRX 8, 031003 (2018), Eqs. 26 and 27: a segment, exactly; a disc, by 400 points to 1e-4."""
     angles = np.linspace(0, 2 * np.pi, 400, endpoint=False)
-    points = radius * np.column_stack([np.cos(angles), np.sin(angles)])
-    gaussians = gaussians_for(2, n=20_000)
-    geometry = anchor_geometry(points, gaussians, margin)
+    points = np.array([[1.0], [-1.0]])
+    if dimension == 2:
+        points = np.column_stack([np.cos(angles), np.sin(angles)])
+    gaussians = gaussians_for(dimension, n=20_000)
+    geometry = anchor_geometry(radius * points, gaussians, margin)
 
     def touching(t):
         return quad(
@@ -102,11 +105,10 @@ def test_disc(radius, margin):
             lambda u: norm.pdf(u) * (t**2 + (u - margin) ** 2), -np.inf, margin - t / radius
         )[0]
 
-    inverse = quad(lambda t: chi(2).pdf(t) * (touching(t) + embedded(t)), 0, 12)[0]
+    inverse = quad(lambda t: chi(dimension).pdf(t) * (touching(t) + embedded(t)), 0, 12)[0]
     assert geometry.capacity == pytest.approx(1 / inverse, abs=4 * geometry.capacity_stderr)
-    assert geometry.dimension == pytest.approx(2, abs=4 * geometry.dimension_stderr + 1e-3)
-    if margin == 0 and radius == 0.5:
-        assert geometry.capacity_stderr < 0.02 * geometry.capacity
+    assert geometry.dimension == pytest.approx(dimension, abs=4 * geometry.dimension_stderr + 1e-3)
+    assert geometry.capacity_stderr < 0.02 * geometry.capacity
 
 
 @pytest.mark.parametrize("margin", MARGINS)
@@ -170,8 +172,7 @@ def test_a_point_inside_the_hull_changes_nothing():
     points = cloud(15, 8)
     inside = np.vstack([points, np.full(15, 1 / 15) @ points])
     gaussians = gaussians_for(8, n=100)
-    # At margin 0.5 almost every sample touches the cone; where none does, the anchor is the furthest
-    # point, and never one inside.
+    # Where no constraint is active, the anchor is the furthest point, and never one inside.
     np.testing.assert_allclose(
         list(anchor_geometry(inside, gaussians, 0.5)),
         list(anchor_geometry(points, gaussians, 0.5)),
@@ -192,7 +193,7 @@ def test_rotating_points_and_gaussians_together_changes_nothing():
 
 
 def test_anchors_without_an_active_constraint_are_the_furthest_point():
-    """A center far on the right side: nothing touches, capacity is infinite, anchors are vertices."""
+    """A center far on the right side: capacity is infinite, anchors are vertices."""
     points = 0.1 * np.vstack([np.eye(3), -np.eye(3)])
     gaussians = gaussians_for(3, n=50)
     gaussians[:, -1] = -10 - np.abs(gaussians[:, -1])

@@ -1,4 +1,4 @@
-"""Geometry of whole layers: theory, invariances, the direct route, degenerate input, the reference."""
+"""Geometry of layers: theory, invariances, the direct route, degenerate input, the reference."""
 
 import dataclasses
 import json
@@ -60,7 +60,7 @@ def test_points(margin):
 
 
 def test_cross_polytopes_in_own_dimensions():
-    """Spreads orthogonal to the centers and each other: every manifold is a known cross-polytope."""
+    """Spreads orthogonal to the centers and each other: known cross-polytopes."""
     n_manifolds, dimension, radius = 6, 4, 0.7
     n_features = n_manifolds * (2 + dimension)
     manifolds = np.zeros((n_manifolds, 2 * dimension, n_features))
@@ -86,7 +86,7 @@ def test_cross_polytopes_in_own_dimensions():
 
 
 def test_moments_route_is_the_direct_route():
-    """Project the points themselves, reduce them by QR, use the same Gaussians: the same numbers."""
+    """Project the points themselves, reduce by QR, use the same Gaussians: the same numbers."""
     rng = np.random.default_rng(3)
     sizes = [12, 20, 7, 15, 15, 9, 30, 11]
     common = rng.standard_normal((2, 80))
@@ -287,7 +287,7 @@ def test_layer_errors_match_repetition(one_fit):
 
 
 def test_intervals_cover_the_truth(one_fit):
-    """The 95 % intervals of manifolds and layer cover what many samples give, 93 to 97 times of 100.
+    """The 95 % intervals of manifolds and layer hold what many samples give, 93 to 97 % of times.
 
     The mean of the 400 repetitions is no substitute: it shares their bias.
     """

@@ -168,7 +168,7 @@ def test_any_layer(layer, margin):
 @properties
 @given(layer=layers())
 def test_projected_manifolds_match_their_points(layer):
-    """Capacity of the manifolds, by the definition, from the points with the structure taken out."""
+    """Gram matrices of the manifolds, from the points with the structure taken out."""
     manifolds, flaw = layer
     wide = [np.asarray(points, dtype=np.float64) for points in manifolds]
     if flaw in ("nan", "inf", "dead") or not all(np.isfinite(points).all() for points in wide):
