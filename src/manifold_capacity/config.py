@@ -59,7 +59,9 @@ def resolve(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, A
     Parameters
     ----------
     config : mapping
-        What the user wrote.
+        What the user wrote. Text stands for the number or truth value it spells where nothing else
+        is allowed: YAML takes ``1e-2`` for text, and Snakemake's ``--config
+        training='{epochs: 1}'`` makes text of everything.
     schema : mapping
         The parsed `schemas/config.schema.yaml`.
 
@@ -73,10 +75,10 @@ def resolve(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, A
     ConfigError
         Listing every unknown key, wrong type, value out of range or impossible combination.
     """
-    problems = list(_schema_problems(config, schema))
+    resolved = _typed(dict(config), schema)
+    problems = list(_schema_problems(resolved, schema))
     if problems:
         raise ConfigError(problems)
-    resolved = copy.deepcopy(dict(config))
     resolved["models"] = [
         {"name": entry} if isinstance(entry, str) else dict(entry) for entry in resolved["models"]
     ]
@@ -118,7 +120,10 @@ def class_indices(classes: str | int | Sequence[str | int], dataset: Dataset) ->
     if isinstance(classes, int):
         if classes > len(names):
             raise ConfigError(
-                [f"manifolds.classes: {classes}, but {dataset.name} has {len(names)} classes"]
+                [
+                    f"manifolds.classes: {classes}, but {dataset.name} has {len(names)} classes; "
+                    f"allowed: 2 to {len(names)}, `all`, or a list of names"
+                ]
             )
         return list(range(classes))
     indices: list[int] = []
@@ -179,6 +184,70 @@ def check_layers(
         raise ConfigError(list(dict.fromkeys(problems)))
 
 
+def _typed(value: Any, schema: Mapping[str, Any]) -> Any:
+    """A copy in which text that spells a number or truth value is one, where text is not allowed."""
+    if isinstance(value, Mapping):
+        known = _properties(schema)
+        return {key: _typed(entry, known.get(key, {})) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_typed(entry, _items(schema)) for entry in value]
+    if isinstance(value, str):
+        options = [schema, *schema.get("oneOf", [])]
+        if not any("string" in _types(o) or value in _constants(o) for o in options):
+            for kind in (kind for option in options for kind in _types(option)):
+                try:
+                    return _SPELLED[kind](value)
+                except (KeyError, ValueError):
+                    continue
+    return value
+
+
+def _truth(text: str) -> bool:
+    try:
+        return {"true": True, "false": False}[text.lower()]
+    except KeyError:
+        raise ValueError(text) from None
+
+
+def _nothing(text: str) -> None:
+    if text not in ("null", "~"):
+        raise ValueError(text)
+
+
+_SPELLED: dict[str, Callable[[str], Any]] = {
+    "integer": int,
+    "number": float,
+    "boolean": _truth,
+    "null": _nothing,
+}
+
+
+def _types(schema: Mapping[str, Any]) -> list[str]:
+    types = schema.get("type", [])
+    return [types] if isinstance(types, str) else list(types)
+
+
+def _constants(schema: Mapping[str, Any]) -> list[Any]:
+    return [*schema.get("enum", []), *([schema["const"]] if "const" in schema else [])]
+
+
+def _properties(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a mapping, of whichever alternative."""
+    found = dict(schema.get("properties", {}))
+    for option in schema.get("oneOf", []):
+        found |= option.get("properties", {})
+    return found
+
+
+def _items(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a list holds, of whichever alternative."""
+    for option in [schema, *schema.get("oneOf", [])]:
+        if isinstance(option.get("items"), Mapping):
+            found: Mapping[str, Any] = option["items"]
+            return found
+    return {}
+
+
 def _schema_problems(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
     from jsonschema import Draft202012Validator
 
@@ -205,6 +274,8 @@ def _schema_problems(config: Mapping[str, Any], schema: Mapping[str, Any]) -> It
             near = ""
             if error.validator == "enum":
                 near = nearest(error.instance, subschema["enum"])
+            elif _types(subschema) == ["array"] and not isinstance(error.instance, Mapping):
+                near = f"; for one entry write [{error.instance}]"
             yield f"{key or 'the configuration'}: {value} is not allowed; allowed: {_allowed(subschema)}{near}"
 
 

@@ -71,6 +71,46 @@ def test_what_is_given_wins_over_the_default():
     assert resolved["training"]["augment"]["horizontal_flip"] is False
 
 
+def test_text_that_spells_a_number_is_one():
+    """YAML takes 1e-2 for text, and an override on the command line makes text of everything."""
+    text = {
+        "training": {"epochs": "3", "learning_rate": "1e-2", "augment": {"horizontal_flip": "true"}},
+        "seeds": ["4", "5"],
+        "checkpoints": ["0", "final"],
+        "geometry": {"n_gaussians": "auto", "margin": "0.5"},
+        "manifolds": {"classes": "5"},
+        "dataset": {"name": "digits", "normalize": {"mean": ["0.5"], "std": ["2"]}},
+    }
+    numbers = {
+        "training": {"epochs": 3, "learning_rate": 0.01, "augment": {"horizontal_flip": True}},
+        "seeds": [4, 5],
+        "checkpoints": [0, "final"],
+        "geometry": {"n_gaussians": "auto", "margin": 0.5},
+        "manifolds": {"classes": 5},
+        "dataset": {"name": "digits", "normalize": {"mean": [0.5], "std": [2]}},
+    }
+    assert resolve(with_(text), SCHEMA) == resolve(with_(numbers), SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"training.epochs": "many"}, 'training.epochs: "many" is not allowed; allowed: integer'),
+        ({"geometry.n_gaussians": "all"}, "geometry.n_gaussians"),
+        ({"models": "small_cnn"}, "for one entry write [small_cnn]"),
+        ({"manifolds.classes": 20}, "allowed: 2 to 10"),
+    ],
+)
+def test_what_does_not_fit_says_what_would(changes, message):
+    assert any(message in problem for problem in problems(changes))
+
+
+def test_text_stays_text_where_text_is_allowed():
+    resolved = resolve(with_({"manifolds.classes": ["3", "7"], "results": "2024"}), SCHEMA)
+    assert resolved["manifolds"]["classes"] == ["3", "7"]
+    assert resolved["results"] == "2024"
+
+
 def test_defaults_are_themselves_valid():
     resolved = resolve(MINIMAL, SCHEMA)
     assert resolve(resolved, SCHEMA) == resolved
