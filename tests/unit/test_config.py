@@ -74,7 +74,11 @@ def test_what_is_given_wins_over_the_default():
 def test_text_that_spells_a_number_is_one():
     """YAML takes 1e-2 for text, and an override on the command line makes text of everything."""
     text = {
-        "training": {"epochs": "3", "learning_rate": "1e-2", "augment": {"horizontal_flip": "true"}},
+        "training": {
+            "epochs": "3",
+            "learning_rate": "1e-2",
+            "augment": {"horizontal_flip": "true"},
+        },
         "seeds": ["4", "5"],
         "checkpoints": ["0", "final"],
         "geometry": {"n_gaussians": "auto", "margin": "0.5"},
