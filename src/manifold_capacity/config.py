@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from manifold_capacity.datasets import Dataset, describe
-from manifold_capacity.layers import Layer, select_layers
+from manifold_capacity.layers import Layer, select_layers, unmatched
 
 __all__ = [
     "ConfigError",
@@ -150,10 +150,10 @@ def check_layers(
     known: Callable[[Mapping[str, Any]], Sequence[Layer] | None],
     find: Callable[[Mapping[str, Any]], Sequence[Layer]],
 ) -> None:
-    """Check that `layers` selects something in every model, before any job runs.
+    """Check that `layers` selects something in every model, and every type and pattern something in one.
 
     Building a network takes seconds, so tables that an earlier run left are tried first; only where such a table is missing or
-    does not match (it may be stale) is the network built.
+    the selection does not fit (it may be stale) is the network built.
 
     Parameters
     ----------
@@ -167,21 +167,40 @@ def check_layers(
     ConfigError
         Naming the pattern or type that matches nothing.
     """
+    models = {model["label"]: model for model in config["models"]}
+    tables = {label: known(model) for label, model in models.items()}
+    if all(table is not None for table in tables.values()) and not _unfit(config, tables):
+        return
+    built: dict[str, Sequence[Layer]] = {}
     problems = []
-    for model in config["models"]:
-        table = known(model)
-        if table is not None:
+    for label, model in models.items():
+        if tables[label] is None:
             try:
-                select_layers(table, config["layers"], model=model["name"])
-                continue
-            except ValueError:
-                pass
-        try:
-            select_layers(find(model), config["layers"], model=model["name"])
-        except ValueError as error:
-            problems.append(str(error))
+                tables[label] = built[label] = find(model)
+            except ValueError as error:
+                problems.append(str(error))
+    if not problems and not _unfit(config, tables):
+        return
+    for label, model in models.items():
+        if label not in built and tables[label] is not None:
+            tables[label] = find(model)
+    found = {label: table for label, table in tables.items() if table is not None}
+    problems += _unfit(config, found)
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
+
+
+def _unfit(config: Mapping[str, Any], tables: Mapping[str, Sequence[Layer] | None]) -> list[str]:
+    """What is wrong with the selection of layers, given the models' tables."""
+    names = {model["label"]: model["name"] for model in config["models"]}
+    found = {names[label]: table or [] for label, table in tables.items()}
+    problems = unmatched(found, config["layers"]) if found else []
+    for name, table in found.items():
+        try:
+            select_layers(table, config["layers"], model=name)
+        except ValueError as error:
+            problems.append(str(error))
+    return problems
 
 
 def _typed(value: Any, schema: Mapping[str, Any]) -> Any:

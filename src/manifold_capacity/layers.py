@@ -16,6 +16,7 @@ from typing import Any
 
 INPUT_NAME = "input"
 INPUT_TYPE = "Input"
+_DEFAULT_TYPES = ("Conv2d", "Linear")
 _COLUMNS = ("index", "name", "type", "output_shape", "n_features")
 
 
@@ -101,7 +102,7 @@ def select_layers(
         (class names of modules) and ``names`` (qualified names or shell patterns, matched with case;
         ``*`` is every layer but the input). A layer that any of them chooses is chosen.
     model : str
-        What the errors call the network.
+        What the error calls the network.
 
     Returns
     -------
@@ -111,7 +112,7 @@ def select_layers(
     Raises
     ------
     ValueError
-        For a type or a pattern that matches nothing, and if nothing is chosen at all.
+        If nothing is chosen, or nothing but the input although types or names are given.
 
     Examples
     --------
@@ -120,34 +121,78 @@ def select_layers(
     >>> [layer.label for layer in chosen]
     ['0_Input', '1_Linear']
     """
-    modules = [layer for layer in layers if layer.index > 0]
+    wanted = [*selection["types"], *selection["names"]]
     chosen = {layer.index for layer in layers if layer.index == 0 and selection["input"]}
-    for wanted in selection["types"]:
-        matches = {layer.index for layer in modules if layer.type == wanted}
-        if not matches:
-            types = sorted({layer.type for layer in modules})
-            raise ValueError(
-                f"layers.types: {wanted!r} is not in {model}; nearest: {_nearest(wanted, types)} "
-                f"(its types: {', '.join(types)})"
-            )
-        chosen |= matches
-    for pattern in selection["names"]:
-        matches = {layer.index for layer in modules if fnmatchcase(layer.name, pattern)}
-        if not matches:
-            nearest = _nearest(pattern, [layer.name for layer in modules])
-            raise ValueError(f"layers.names: {pattern!r} is not in {model}; nearest: {nearest}")
-        chosen |= matches
-    if not chosen:
+    modules = set().union(*_matches(layers, selection).values()) if wanted else set()
+    if wanted and not modules:
+        raise ValueError(
+            f"layers: nothing of {model} is chosen by {', '.join(wanted)}; "
+            f"its types: {_listed({layer.type for layer in layers if layer.index})}; "
+            f"its layers: {_listed([layer.name for layer in layers if layer.index])}"
+        )
+    if not chosen | modules:
         raise ValueError(
             f"layers: nothing of {model} is chosen; set layers.input: true, or name types or names"
         )
     return [
-        layer for layer in sorted(layers, key=lambda layer: layer.index) if layer.index in chosen
+        layer
+        for layer in sorted(layers, key=lambda layer: layer.index)
+        if layer.index in chosen | modules
     ]
 
 
+def unmatched(tables: Mapping[str, Sequence[Layer]], selection: Mapping[str, Any]) -> list[str]:
+    """A sentence for each type or pattern that matches no layer of any model.
+
+    Parameters
+    ----------
+    tables : mapping of str to sequence of Layer
+        All layers of each model, by the model's name.
+    selection : mapping
+        As `select_layers` takes it.
+    """
+    found = [_matches(layers, selection) for layers in tables.values()]
+    models = next(iter(tables)) if len(tables) == 1 else f"any model ({', '.join(tables)})"
+    modules = [layer for layers in tables.values() for layer in layers if layer.index]
+    sentences = []
+    for key, wanted in _criteria(selection):
+        if wanted in _DEFAULT_TYPES:  # nobody asked for it, and some networks have but one of them
+            continue
+        if not any(matches[key, wanted] for matches in found):
+            known = [layer.type if key == "types" else layer.name for layer in modules]
+            near = _nearest(wanted, known)
+            hint = f"nearest: {near}" if near else f"there are {_listed(known)}"
+            sentences.append(f"layers.{key}: {wanted!r} is not in {models}; {hint}")
+    return sentences
+
+
+def _criteria(selection: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(key, wanted) for key in ("types", "names") for wanted in selection[key]]
+
+
+def _matches(
+    layers: Sequence[Layer], selection: Mapping[str, Any]
+) -> dict[tuple[str, str], set[int]]:
+    """Indices of the layers that each type and pattern matches."""
+    modules = [layer for layer in layers if layer.index > 0]
+    return {
+        (key, wanted): {
+            layer.index
+            for layer in modules
+            if (layer.type == wanted if key == "types" else fnmatchcase(layer.name, wanted))
+        }
+        for key, wanted in _criteria(selection)
+    }
+
+
 def _nearest(word: str, known: Sequence[str]) -> str:
-    """The known word most like this one, whatever the case."""
+    """The known word most like this one, whatever the case; empty if none is like it."""
     by_lower = {name.lower(): name for name in reversed(known)}
-    matches = difflib.get_close_matches(word.lower(), list(by_lower), n=1, cutoff=0.0)
-    return by_lower[matches[0]] if matches else "none"
+    matches = difflib.get_close_matches(word.lower(), list(by_lower), n=1)
+    return by_lower[matches[0]] if matches else ""
+
+
+def _listed(names: Iterable[str]) -> str:
+    """The first few names."""
+    each = list(dict.fromkeys(names))
+    return ", ".join(each[:8]) + (f" and {len(each) - 8} more" if len(each) > 8 else "")

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from manifold_capacity.layers import Layer, read_layers, select_layers, write_layers
+from manifold_capacity.layers import Layer, read_layers, select_layers, unmatched, write_layers
 
 TABLE = [
     Layer(0, "input", "Input", (3, 32, 32), 3072),
@@ -47,16 +47,43 @@ def test_the_input_is_chosen_by_its_own_key_only() -> None:
     assert select(input=True, names=("*",))[0] == "0_Input"
 
 
+def sentences(*tables: list[Layer], types: tuple = (), names: tuple = ()) -> list[str]:
+    found = {f"net{i}": table for i, table in enumerate(tables)}
+    return unmatched(found, {"input": True, "types": types, "names": names})
+
+
 def test_a_pattern_that_matches_nothing_names_the_nearest_layer() -> None:
-    with pytest.raises(
-        ValueError, match=r"layers\.names: 'feature.3' is not in net; nearest: features\.3"
-    ):
-        select(names=("features.0", "feature.3"))
+    assert sentences(TABLE, names=("features.0", "feature.3")) == [
+        "layers.names: 'feature.3' is not in net0; nearest: features.3"
+    ]
+    assert sentences(TABLE, names=("zzz*",)) == [
+        "layers.names: 'zzz*' is not in net0; there are features.0, features.1, features.3, "
+        "classifier.0"
+    ]
 
 
 def test_a_type_that_matches_nothing_names_the_nearest_type() -> None:
-    with pytest.raises(ValueError, match=r"layers\.types: 'conv2d' is not in net; nearest: Conv2d"):
-        select(types=("conv2d",))
+    assert sentences(TABLE, types=("conv2d",)) == [
+        "layers.types: 'conv2d' is not in net0; nearest: Conv2d"
+    ]
+
+
+def test_a_pattern_has_to_match_in_one_of_several_models() -> None:
+    other = [TABLE[0], Layer(1, "blocks.0", "Linear", (5,), 5)]
+    assert sentences(TABLE, other, names=("features.*", "blocks.*")) == []
+    (sentence,) = sentences(TABLE, other, names=("features.*", "block.0"))
+    assert "is not in any model (net0, net1); nearest: blocks.0" in sentence
+
+
+def test_a_network_may_lack_one_of_the_default_types() -> None:
+    assert sentences(TABLE[:2], types=("Conv2d", "Linear")) == []
+
+
+def test_nothing_but_the_input_is_an_error_where_more_was_asked_for() -> None:
+    with pytest.raises(
+        ValueError, match=r"nothing of net is chosen by blocks\.\*; its types: Conv2d"
+    ):
+        select(input=True, names=("blocks.*",))
 
 
 def test_choosing_nothing_is_an_error() -> None:
