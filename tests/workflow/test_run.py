@@ -138,3 +138,36 @@ def _capacities(workspace):
         assert all(map(math.isfinite, numbers))
         rows[str(path)] = numbers
     return rows
+
+
+def test_other_networks_have_their_layers(workspace):
+    """Residual blocks and tokens, each network's layers by a pattern of its own."""
+    workspace.configure(
+        {
+            "models": [
+                {"name": "resnet18", "weights": "random", "image_size": 32},
+                {"name": "vit_b_16", "weights": "random", "image_size": 32},
+            ],
+            "manifolds": {"classes": 3, "points_per_class": 6},
+            "layers": {
+                "input": False,
+                "types": [],
+                "names": ["layer4.1.conv2", "encoder.layers.*_11.mlp.3", "heads.head"],
+            },
+            "activations.keep": False,
+        }
+    )
+    workspace.snakemake()
+    layers = pd.read_csv(workspace.results / "summary" / "layers.csv").set_index(
+        ["model", "layer_name"]
+    )
+    assert layers["output_shape"].astype(str).to_dict() == {
+        ("resnet18-random", "layer4.1.conv2"): "512x1x1",
+        # Four patches and the class token; the head sees the class token only.
+        ("vit_b_16-random", "encoder.layers.encoder_layer_11.mlp.3"): "5x768",
+        ("vit_b_16-random", "heads.head"): "10",
+    }
+    # torchvision's vision transformers start with a head of zeros.
+    dead = layers["status"] != "ok"
+    assert list(layers.index[dead]) == [("vit_b_16-random", "heads.head")]
+    assert not list(workspace.results.rglob("*.zarr"))
