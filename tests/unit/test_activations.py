@@ -259,6 +259,7 @@ def test_the_store_says_what_it_is(tmp_path: Path, model: nn.Module) -> None:
         "classes": [3, 1, 4, 5],
         "class_names": ["class 0", "class 1", "class 2", "class 3"],
         "augment": None,
+        "precision": "float32",
         "model": "small_cnn",
         "checkpoint_digest": "abc",
         "layer_index": 1,
@@ -532,6 +533,14 @@ def test_values_too_large_for_half_precision_are_an_error(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        (
+            {"precision": "tf32"},
+            r"activations\.precision: tf32 .*but this runs on the CPU; set it to",
+        ),
+        (
+            {"precision": "half"},
+            r"activations\.precision: 'half'; allowed: float32, tf32, bfloat16",
+        ),
         ({"dtype": "float64"}, r"activations\.dtype: 'float64'; allowed: float32, float16"),
         ({"split": "val"}, r"split: 'val'; allowed: train, test"),
         ({"classes": [1, 2]}, r"of 4 manifolds, but there are 2 classes and 4 class names"),

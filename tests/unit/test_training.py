@@ -22,7 +22,8 @@ import torch
 from torch.nn import functional as F
 
 from manifold_capacity import training
-from manifold_capacity.augment import Preprocess, augment_batch, to_batch
+from manifold_capacity.augment import Draws, Preprocess, draw_augmentation, to_batch
+from manifold_capacity.devices import ImageSet
 from manifold_capacity.models import initial_state, load_model, load_state, save_state
 from manifold_capacity.training import DivergedError, InterruptedTrainingError, train
 
@@ -34,6 +35,7 @@ RECIPE: dict[str, Any] = {
     "weight_decay": 1e-4,
     "schedule": "cosine",
     "batch_size": 16,
+    "precision": "float32",
     "augment": {"crop_padding": 1, "horizontal_flip": True, "rotation_degrees": 10.0},
 }
 
@@ -173,11 +175,11 @@ def test_augmentation_reaches_the_images(
 ) -> None:
     calls = []
 
-    def spy(images: torch.Tensor, generator: torch.Generator, **options: Any) -> torch.Tensor:
-        calls.append((len(images), generator.initial_seed(), options))
-        return augment_batch(images, generator, **options)
+    def spy(n_images: int, generator: torch.Generator, **options: Any) -> Draws:
+        calls.append((n_images, generator.initial_seed(), options))
+        return draw_augmentation(n_images, generator, **options)
 
-    monkeypatch.setattr(training, "augment_batch", spy)
+    monkeypatch.setattr(training, "draw_augmentation", spy)
     run(tmp_path, recipe={"epochs": 2})
     assert [n for n, _, _ in calls] == [16, 16, 16, 16, 6] * 2
     assert len({seed for _, seed, _ in calls}) == 10, "each step has its own draws"
@@ -233,6 +235,7 @@ def test_divergence_stops_with_the_learning_rate(tmp_path: Path, one_thread: Non
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"recipe": {"precision": "tf32"}}, r"training\.precision: tf32 is .* set it to float32"),
         ({"recipe": {"optimizer": "adam"}}, r"training\.optimizer: 'adam'; allowed: sgd"),
         (
             {"recipe": {"schedule": "step"}},
@@ -264,10 +267,14 @@ def test_what_cannot_be_trained_says_why(
 
 @contextmanager
 def interrupted(
-    call: int, name: str = "augment_batch", *, match: str = "SIGTERM: stopped"
+    call: int,
+    name: str = "draw_augmentation",
+    *,
+    of: Any = training,
+    match: str = "SIGTERM: stopped",
 ) -> Iterator[None]:
     """Send this process SIGTERM in its n-th call of a function of the training, which must raise."""
-    function: Callable[..., Any] = getattr(training, name)
+    function: Callable[..., Any] = getattr(of, name)
     calls = 0
 
     def counting(*args: Any, **options: Any) -> Any:
@@ -278,7 +285,7 @@ def interrupted(
         return function(*args, **options)
 
     with (
-        mock.patch.object(training, name, counting),
+        mock.patch.object(of, name, counting),
         pytest.raises(InterruptedTrainingError, match=match),
     ):
         yield
@@ -327,7 +334,7 @@ def test_a_signal_saves_and_the_next_run_goes_on_with_the_same_bits(
 def test_an_interrupted_evaluation_is_done_again(tmp_path: Path, one_thread: None) -> None:
     expected = run(tmp_path / "whole")
     # Batches are made by the evaluation of epoch 0 (2 of them), then 5 by training, then 2 again.
-    with interrupted(8, "to_batch", match="in epoch 1 after step 5 of 5"):
+    with interrupted(8, "batch", of=ImageSet, match="in epoch 1 after step 5 of 5"):
         run(tmp_path / "parts")
     assert [row["epoch"] for row in rows(tmp_path / "parts")] == ["0"]
     assert digest(run(tmp_path / "parts")) == digest(expected)
