@@ -204,6 +204,32 @@ def test_half_precision_is_stored_rounded(tmp_path: Path, model: nn.Module) -> N
     np.testing.assert_array_equal(half[...], expected)
 
 
+def test_bfloat16_is_what_the_network_computes_in(tmp_path: Path, model: nn.Module) -> None:
+    layers = find_layers(model, (1, 8, 8))
+    store(tmp_path / "32", model, layers, INDICES)
+    store(tmp_path / "16", model, layers, INDICES, precision="bfloat16")
+    pixels, exact = (open_layer(tmp_path / "32", label)[...] for label in ("0_Input", "4_Conv2d"))
+    np.testing.assert_array_equal(open_layer(tmp_path / "16", "0_Input")[...], pixels)
+    rounded = open_layer(tmp_path / "16", "4_Conv2d")[...]
+    assert open_layer(tmp_path / "16", "4_Conv2d").attributes["precision"] == "bfloat16"
+    assert rounded.dtype == np.float32
+    as_bfloat16 = torch.from_numpy(rounded).bfloat16().float().numpy()
+    np.testing.assert_array_equal(rounded, as_bfloat16)
+    assert 1e-4 < np.abs(rounded - exact).max() / np.abs(exact).max() < 2**-6
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU here")
+def test_a_gpu_gives_what_a_cpu_gives(tmp_path: Path, model: nn.Module) -> None:
+    layers = find_layers(model, (1, 8, 8))
+    store(tmp_path / "cpu", model, layers, INDICES, augment=AUGMENT)
+    store(tmp_path / "gpu", model, layers, INDICES, augment=AUGMENT, device="cuda")
+    for layer in layers:
+        expected = open_layer(tmp_path / "cpu", layer.label)[...]
+        found = open_layer(tmp_path / "gpu", layer.label)[...]
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+
+
 # Augmentation
 
 
