@@ -50,6 +50,8 @@ class Draws:
     @classmethod
     def join(cls, parts: Sequence["Draws"]) -> "Draws":
         """The draws of several batches as those of one."""
+        if len(parts) == 1:
+            return parts[0]
         columns = zip(*(vars(part).values() for part in parts), strict=True)
         return cls(*(None if column[0] is None else torch.cat(column) for column in columns))
 
