@@ -120,6 +120,7 @@ class Task:
         mean, std = pixels.mean(axis=(0, 1, 2)), pixels.std(axis=(0, 1, 2))
         self.preprocess = Preprocess(shape, mean.tolist(), std.tolist())
         self.classes = list(range(self.network["n_classes"]))
+        self.n_points = min(self.n_points, int(np.bincount(labels).min()))
         self.indices = sample_manifolds(labels, self.classes, self.n_points, SEED, "train")
 
     def __str__(self) -> str:
