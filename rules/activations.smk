@@ -32,6 +32,7 @@ rule extract_activations:
             "class_names": list(CLASSES.values()),
             "dtype": config["activations"]["dtype"],
             "batch_size": config["activations"]["batch_size"],
+            "precision": config["activations"]["precision"],
             "augment": (
                 config["training"]["augment"]
                 if config["manifolds"]["augment"]

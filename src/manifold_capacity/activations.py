@@ -23,7 +23,15 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from zarr.codecs import BytesCodec, Crc32cCodec
 
-from manifold_capacity.augment import Preprocess, augment_batch, seeded_generator, to_batch
+from manifold_capacity.augment import (
+    Draws,
+    Preprocess,
+    apply_draws,
+    draw_augmentation,
+    seeded_generator,
+    to_batch,
+)
+from manifold_capacity.devices import arithmetic, autocast, check_precision
 from manifold_capacity.layers import Layer
 from manifold_capacity.models import leaf_modules, resolve_device
 from manifold_capacity.store import (
@@ -168,6 +176,7 @@ def extract(
     dtype: str = "float32",
     batch_size: int = 64,
     device: str = "auto",
+    precision: str = "float32",
     augment: Mapping[str, Any] | None = None,
     attributes: Mapping[str, Any] | None = None,
 ) -> None:
@@ -197,14 +206,17 @@ def extract(
         ``train`` or ``test``.
     seed : int
     dtype : str
-        ``float32`` or ``float16``, of what is stored; the network computes in float32.
+        ``float32`` or ``float16``, of what is stored.
     batch_size : int
         Most images in one forward pass. It may be less: points are split evenly, and one layer's
         part of a batch is kept below 128 MiB.
     device : str
         ``auto``, ``cpu`` or ``cuda``.
+    precision : str
+        ``float32``, ``tf32`` or ``bfloat16``, of what the network computes.
     augment : mapping, optional
-        Keyword arguments of :func:`augment_batch`, to measure augmented images.
+        Keyword arguments of :func:`manifold_capacity.augment.augment_batch`, to measure augmented
+        images.
     attributes : mapping, optional
         More that the store should say: model, checkpoint, digests; anything JSON can hold.
 
@@ -214,7 +226,8 @@ def extract(
         If the disk has too little space for the store: before anything is written, and also when it
         fills up meanwhile.
     ValueError
-        If a layer isn't one of the model's, or has values that ``dtype`` can't hold.
+        If a layer isn't one of the model's or has values that ``dtype`` can't hold, or if the device
+        doesn't have the precision.
     """
     n_manifolds, n_points = indices.shape
     if not n_manifolds == len(classes) == len(class_names):
@@ -226,6 +239,8 @@ def extract(
         raise ValueError(f"split: {split!r}; allowed: {', '.join(_SPLITS)}")
     if dtype not in DTYPES:
         raise ValueError(f"activations.dtype: {dtype!r}; allowed: {', '.join(DTYPES)}")
+    target = resolve_device(device)
+    check_precision(precision, target, "activations.precision")
     path = folder / STORE
     if path.exists():
         shutil.rmtree(path)
@@ -242,29 +257,30 @@ def extract(
             "classes": [int(index) for index in classes],
             "class_names": [str(name) for name in class_names],
             "augment": None if augment is None else dict(augment),
+            "precision": precision,
             **(attributes or {}),
         }
     )
-    target = resolve_device(device)
     model = model.to(target).eval()
     rows = [(i, first) for i in range(n_manifolds) for first in range(0, n_points, row_points)]
     try:
-        with _Hooks(model, layers, writer), torch.no_grad():
+        with _Hooks(model, layers, writer), torch.no_grad(), arithmetic(precision):
             for manifold, first in tqdm(rows, unit="batch", disable=not sys.stderr.isatty()):
                 places = range(first, min(first + row_points, n_points))
                 batch = to_batch(images[indices[manifold, first : places.stop]], target)
                 if augment is not None:
                     key = (seed, _SPLITS.index(split), int(classes[manifold]))
-                    # Image by image, each from its own generator
-                    changed = [
-                        augment_batch(batch[j : j + 1], seeded_generator(*key, place, 1), **augment)
-                        for j, place in enumerate(places)
+                    # Drawn image by image, each from its own generator; applied to all at once
+                    draws = [
+                        draw_augmentation(1, seeded_generator(*key, place, 1), **augment)
+                        for place in places
                     ]
-                    batch = torch.cat(changed)
+                    batch = apply_draws(batch, Draws.join(draws))
                 batch = preprocess(batch)
                 writer.start(manifold, first, len(batch))
                 writer.write(0, batch)
-                model(batch)
+                with autocast(precision, target):
+                    model(batch)
                 writer.finish()
         writer.complete()
     except OSError as error:

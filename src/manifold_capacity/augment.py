@@ -1,11 +1,14 @@
 """Images on their way into a network: random changes, then scaling, resizing and normalization.
 
 Everything works on whole batches, on whatever device they are. Random numbers are drawn on the CPU,
-a handful per image, so that they don't depend on the device.
+a handful per image, so that they don't depend on the device; what was drawn for several batches can be
+joined and applied to all their images at once.
 """
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,56 @@ def seeded_generator(*key: int) -> torch.Generator:
     words = np.random.SeedSequence(key).generate_state(1, np.uint64)
     # torch takes the seed as a signed number
     return torch.Generator().manual_seed(int(words[0] >> np.uint64(1)))
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What was drawn for each image of a batch; None where that change is off.
+
+    Attributes
+    ----------
+    shifts : Tensor of int64, (n_images, 2), optional
+        Rows and columns by which the crop is shifted.
+    flips : Tensor of bool, (n_images,), optional
+    cosines, sines : Tensor of float64, (n_images,), optional
+        Of the angle of rotation. Computed where they are drawn: a GPU's own might differ from a CPU's
+        in the last bit, and a pixel fall to the other side.
+    """
+
+    shifts: Tensor | None = None
+    flips: Tensor | None = None
+    cosines: Tensor | None = None
+    sines: Tensor | None = None
+
+    @classmethod
+    def join(cls, parts: Sequence["Draws"]) -> "Draws":
+        """The draws of several batches as those of one."""
+        if len(parts) == 1:
+            return parts[0]
+        columns = zip(*(vars(part).values() for part in parts), strict=True)
+        return cls(*(None if column[0] is None else torch.cat(column) for column in columns))
+
+
+def draw_augmentation(
+    n_images: int,
+    generator: torch.Generator,
+    *,
+    crop_padding: int = 0,
+    horizontal_flip: bool = False,
+    rotation_degrees: float = 0.0,
+) -> Draws:
+    """Draw how each image of a batch is to be changed, on the CPU; see :func:`augment_batch`."""
+    shifts = flips = cosines = sines = None
+    # In the order in which they act
+    if crop_padding:
+        shifts = torch.randint(-crop_padding, crop_padding + 1, (n_images, 2), generator=generator)
+    if horizontal_flip:
+        flips = torch.rand(n_images, generator=generator) < 0.5
+    if rotation_degrees:
+        turns = torch.rand(n_images, generator=generator, dtype=torch.float64) * 2 - 1
+        angles = torch.deg2rad(turns * rotation_degrees)
+        cosines, sines = torch.cos(angles), torch.sin(angles)
+    return Draws(shifts, flips, cosines, sines)
 
 
 def augment_batch(
@@ -58,30 +111,50 @@ def augment_batch(
     Tensor, (n_images, n_channels, height, width)
         Same dtype and device.
     """
+    draws = draw_augmentation(
+        len(images),
+        generator,
+        crop_padding=crop_padding,
+        horizontal_flip=horizontal_flip,
+        rotation_degrees=rotation_degrees,
+    )
+    return apply_draws(images, draws)
+
+
+def apply_draws(images: Tensor, draws: Draws) -> Tensor:
+    """Change each image as was drawn for it; see :func:`augment_batch`.
+
+    Parameters
+    ----------
+    images : Tensor, (n_images, n_channels, height, width)
+        Any dtype, any device.
+    draws : Draws
+        For as many images, on the CPU.
+
+    Returns
+    -------
+    Tensor, (n_images, n_channels, height, width)
+        Same dtype and device.
+    """
     n_images, n_channels, height, width = images.shape
     device = images.device
     rows: Tensor = torch.arange(height, device=device)[None, :, None]
     columns: Tensor = torch.arange(width, device=device)[None, None, :]
     inside = torch.ones((1, 1, 1), dtype=torch.bool, device=device)
     # Drawn in the order in which they act; looked up in the opposite one, from result to source.
-    if crop_padding:
-        shifts = torch.randint(-crop_padding, crop_padding + 1, (n_images, 2), generator=generator)
-    if horizontal_flip:
-        flips = torch.rand(n_images, generator=generator) < 0.5
-    if rotation_degrees:
-        turns = torch.rand(n_images, generator=generator, dtype=torch.float64) * 2 - 1
-        angles = torch.deg2rad(turns * rotation_degrees).to(device)[:, None, None]
+    if draws.cosines is not None and draws.sines is not None:
+        cos = to_device(draws.cosines, device)[:, None, None]
+        sin = to_device(draws.sines, device)[:, None, None]
         y = rows - (height - 1) / 2
         x = columns - (width - 1) / 2
-        cos, sin = torch.cos(angles), torch.sin(angles)
         rows = torch.round(sin * x + cos * y + (height - 1) / 2).long()
         columns = torch.round(cos * x - sin * y + (width - 1) / 2).long()
         inside = _within(rows, columns, height, width)
-    if horizontal_flip:
-        flipped = flips.to(device)[:, None, None]
+    if draws.flips is not None:
+        flipped = to_device(draws.flips, device)[:, None, None]
         columns = torch.where(flipped, width - 1 - columns, columns)
-    if crop_padding:
-        shifts = shifts.to(device)
+    if draws.shifts is not None:
+        shifts = to_device(draws.shifts, device)
         rows = rows + shifts[:, 0, None, None]
         columns = columns + shifts[:, 1, None, None]
         inside = inside & _within(rows, columns, height, width)
@@ -169,7 +242,7 @@ class Preprocess:
         pixels = images.float() / 255
         if pixels.shape[2:] != (height, width):
             pixels = F.interpolate(pixels, size=(height, width), mode="bilinear", antialias=True)
-        mean, std = (pixels.new_tensor(values)[:, None, None] for values in (self.mean, self.std))
+        mean, std = (_per_channel(tuple(values), pixels.device) for values in (self.mean, self.std))
         pixels = (pixels - mean) / std
         if pixels.shape[1] == 1:
             pixels = pixels.expand(-1, channels, -1, -1)
@@ -180,7 +253,20 @@ class Preprocess:
         return pixels.contiguous()
 
 
+@functools.cache
+def _per_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """A number for each channel, on the device; kept, since a copy to a GPU waits for all its work."""
+    return torch.tensor(values, dtype=torch.float32, device=device)[:, None, None]
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on a device; the CPU does not wait until a GPU has it."""
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
 def to_batch(images: np.ndarray, device: torch.device) -> Tensor:
     """Stored images (n_images, height, width, n_channels) as a batch with channels first."""
     # A copy: torch warns of arrays that it could write to but must not, such as a read-only map.
-    return torch.from_numpy(np.array(images)).to(device).permute(0, 3, 1, 2)
+    return to_device(torch.from_numpy(np.array(images)), device).permute(0, 3, 1, 2)

@@ -311,6 +311,12 @@ def _combination_problems(config: Mapping[str, Any]) -> Iterator[str]:
                 f"models: {model['label']}: weights_file: {model['weights_file']!r} goes with "
                 f"`weights: pretrained`, not with `weights: {model['weights']}`"
             )
+    for section in ("training", "activations"):
+        if config["device"] == "cpu" and config[section]["precision"] == "tf32":
+            yield (
+                f"{section}.precision: tf32 is arithmetic of GPUs, but device is cpu; "
+                "set it to float32 or bfloat16, or device to auto or cuda"
+            )
     epochs = config["training"]["epochs"]
     for checkpoint in config["checkpoints"]:
         if checkpoint > epochs:

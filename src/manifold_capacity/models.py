@@ -6,6 +6,7 @@ What is loaded never runs code: checkpoints are safetensors, other files are rea
 
 import difflib
 import json
+import logging
 import os
 import re
 import urllib.error
@@ -20,6 +21,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from manifold_capacity.layers import INPUT_NAME, INPUT_TYPE, Layer
+
+logger = logging.getLogger(__name__)
 
 SMALL_CNN = "small_cnn"
 State = dict[str, Tensor]
@@ -149,7 +152,9 @@ def network_options(
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device that ``auto``, ``cpu`` or ``cuda`` means on this machine.
+    """The device that ``auto``, ``cpu`` or ``cuda`` means on this machine; the log says which.
+
+    Of several GPUs it is the first that ``CUDA_VISIBLE_DEVICES`` leaves visible.
 
     Raises
     ------
@@ -161,13 +166,24 @@ def resolve_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "the CPU only"
         raise ValueError(
-            f"device: cuda, but torch {torch.__version__} (built for {build}) sees no CUDA GPU; "
+            f"device: cuda, but torch {torch.__version__} (built for {build}) sees no CUDA GPU"
+            f"{_visible()}; "
             "run on a machine with one (on a cluster: ask for a GPU), check that `nvidia-smi` works "
             "and that torch is a CUDA build, or set device to auto or cpu"
         )
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "auto" and not torch.cuda.is_available():
+        logger.info("device: no CUDA GPU found%s: CPU", _visible())
+        return torch.device("cpu")
+    if name != "cpu":
+        name = "cuda"
+        logger.info("device: %s%s", torch.cuda.get_device_name(), _visible())
     return torch.device(name)
+
+
+def _visible() -> str:
+    """What `CUDA_VISIBLE_DEVICES` says, if it is set."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return "" if visible is None else f" (CUDA_VISIBLE_DEVICES={visible})"
 
 
 def build_model(name: str, *, n_classes: int, image_shape: Sequence[int]) -> nn.Module:

@@ -31,7 +31,21 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from manifold_capacity.augment import Preprocess, augment_batch, seeded_generator, to_batch
+from manifold_capacity.augment import (
+    Draws,
+    Preprocess,
+    apply_draws,
+    draw_augmentation,
+    seeded_generator,
+)
+from manifold_capacity.devices import (
+    ImageSet,
+    arithmetic,
+    autocast,
+    check_precision,
+    fits_on,
+    prefers_channels_last,
+)
 from manifold_capacity.models import (
     load_metadata,
     load_model,
@@ -61,6 +75,10 @@ _SAVE_SHARE = 0.05
 
 # Steps between two looks at the loss: each look waits for the device.
 _LOOK_EVERY = 50
+
+# Bytes of network input that are made at a time on a GPU, for the steps to come and for evaluation:
+# 1,365 images of 32 x 32 pixels in color. A batch of 32 is too little for a GPU to be worth the calls.
+_AHEAD_BYTES = 16 * 2**20
 
 _STATE_FILE = "state.safetensors"
 
@@ -98,6 +116,8 @@ def train(
     resume: Path,
     device: str = "auto",
     save_every_s: float = 120.0,
+    images_on_device: bool | None = None,
+    channels_last: bool | None = None,
 ) -> None:
     """Train a network from a checkpoint, or go on with a training that was interrupted.
 
@@ -111,7 +131,8 @@ def train(
     recipe : mapping
         The resolved ``training`` section: epochs, optimizer (``sgd``), learning_rate, momentum,
         weight_decay, schedule (``constant``, or ``cosine``: the learning rate falls to 0 over the
-        whole training, step by step), batch_size, augment (see :func:`augment_batch`).
+        whole training, step by step), batch_size, precision (``float32``, ``tf32`` or
+        ``bfloat16``), augment (see :func:`manifold_capacity.augment.augment_batch`).
     seed : int
         Of the order of the images, augmentation and dropout.
     preprocess : Preprocess
@@ -128,6 +149,10 @@ def train(
         ``auto``, ``cpu`` or ``cuda``.
     save_every_s : float
         Seconds between two saves in mid-epoch. The end of an epoch is saved sooner, if cheap.
+    images_on_device : bool, optional
+        Whether all images are kept in the device's memory. By default on a GPU that has room.
+    channels_last : bool, optional
+        Whether convolutions have the channels innermost. By default on a GPU's tensor cores.
 
     Raises
     ------
@@ -136,7 +161,8 @@ def train(
     InterruptedTrainingError
         After SIGTERM or SIGINT, once the state is saved.
     ValueError
-        For labels that the network has no output for, and whatever else can't be trained.
+        For labels that the network has no output for, a precision that the device doesn't have,
+        and whatever else can't be trained.
 
     Notes
     -----
@@ -154,9 +180,15 @@ def train(
         resume=resume,
         device=resolve_device(device),
         save_every_s=save_every_s,
+        images_on_device=images_on_device,
+        channels_last=channels_last,
     )
     cuda = [run.device] if run.device.type == "cuda" else []
-    with _signals() as received, torch.random.fork_rng(devices=cuda):
+    with (
+        _signals() as received,
+        torch.random.fork_rng(devices=cuda),
+        arithmetic(recipe["precision"]),
+    ):
         run.to_the_end(received)
 
 
@@ -175,6 +207,8 @@ class _Run:
         resume: Path,
         device: torch.device,
         save_every_s: float,
+        images_on_device: bool | None,
+        channels_last: bool | None,
     ) -> None:
         self.recipe, self.seed, self.preprocess = recipe, seed, preprocess
         self.checkpoints, self.metrics, self.resume = checkpoints, metrics, resume
@@ -183,12 +217,23 @@ class _Run:
         self.test_images, self.test_labels = test_data
         model, self.metadata = load_model(initial)
         self._check()
+        if images_on_device is None:
+            images_on_device = fits_on(device, self.images, self.test_images)
+        if channels_last is None:
+            channels_last = prefers_channels_last(recipe["precision"], device)
+        self.layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.train_set = ImageSet(*train_data, device, resident=images_on_device)
+        self.test_set = ImageSet(*test_data, device, resident=images_on_device)
         self.model = model.to(device)
+        if channels_last:
+            self.model = self.model.to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.SGD(
             self.model.parameters(),
             lr=recipe["learning_rate"],
             momentum=recipe["momentum"],
             weight_decay=recipe["weight_decay"],
+            # All weights in one kernel. On the CPU it would add in another order than it always has.
+            fused=True if device.type == "cuda" else None,
         )
         self.batch_size: int = recipe["batch_size"]
         n_images = len(self.labels)
@@ -219,6 +264,7 @@ class _Run:
                     f"has {n_classes} outputs, for labels 0 to {n_classes - 1}"
                 )
         late = [epoch for epoch in self.checkpoints if not 0 <= epoch <= recipe["epochs"]]
+        check_precision(recipe["precision"], self.device, "training.precision")
         if late:
             raise ValueError(
                 f"checkpoints: {late[0]}, but training.epochs is {recipe['epochs']}; "
@@ -277,9 +323,6 @@ class _Run:
 
     def _train_epoch(self, bar: Any, received: list[int]) -> None:
         state = self.state
-        order = np.random.default_rng([self.seed, state.epoch, 0, _SHUFFLE]).permutation(
-            len(self.labels)
-        )
         self.model.train()
         loss_sum = torch.tensor(state.loss_sum, dtype=torch.float64, device=self.device)
         n_correct = torch.tensor(state.n_correct, device=self.device)
@@ -293,13 +336,12 @@ class _Run:
                     f"(now {self.recipe['learning_rate']}), or check the images' normalization"
                 )
 
-        while state.step < self.n_steps:
-            chosen = order[state.step * self.batch_size : (state.step + 1) * self.batch_size]
-            loss, correct = self._step(chosen)
-            loss_sum += loss.double() * len(chosen)
+        for images, labels in self._batches():
+            loss, correct = self._step(images, labels)
+            loss_sum += loss.double() * len(labels)
             n_correct += correct
             state.step += 1
-            state.n_seen += len(chosen)
+            state.n_seen += len(labels)
             bar.update()
             due = self._unsaved_s() >= self.save_every_s
             if received or due or state.step % _LOOK_EVERY == 0 or state.step == self.n_steps:
@@ -308,13 +350,40 @@ class _Run:
                 self._save()
             self._stop_if_asked(received)
 
-    def _step(self, chosen: np.ndarray) -> tuple[Tensor, Tensor]:
-        """One step of gradient descent on these images: (mean loss, number of correct answers)."""
-        state, recipe = self.state, self.recipe
-        images = to_batch(self.images[chosen], self.device)
-        labels = torch.from_numpy(self.labels[chosen]).to(self.device)
-        generator = seeded_generator(self.seed, state.epoch, state.step, _AUGMENT)
-        images = self.preprocess(augment_batch(images, generator, **recipe["augment"]))
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """What is left of the epoch, batch by batch: (what the network gets, labels)."""
+        epoch, size = self.state.epoch, self.batch_size
+        rng = np.random.default_rng([self.seed, epoch, 0, _SHUFFLE])
+        order = rng.permutation(len(self.labels))
+        n_ahead = max(1, self._n_at_once(size) // size)
+        for first in range(self.state.step, self.n_steps, n_ahead):
+            steps = range(first, min(first + n_ahead, self.n_steps))
+            chosen = order[first * size : steps.stop * size]
+            draws = [
+                draw_augmentation(
+                    min(size, len(order) - step * size),
+                    seeded_generator(self.seed, epoch, step, _AUGMENT),
+                    **self.recipe["augment"],
+                )
+                for step in steps
+            ]
+            images, labels = self.train_set.batch(chosen)
+            pixels = self._network_input(apply_draws(images, Draws.join(draws)))
+            yield from zip(pixels.split(size), labels.split(size), strict=True)
+
+    def _n_at_once(self, least: int) -> int:
+        """Images to prepare or to evaluate together: `least` on the CPU, many on a GPU."""
+        if self.device.type == "cpu":
+            return least
+        channels, height, width = self.preprocess.image_shape
+        return max(least, _AHEAD_BYTES // (4 * channels * height * width))
+
+    def _network_input(self, images: Tensor) -> Tensor:
+        return self.preprocess(images).contiguous(memory_format=self.layout)
+
+    def _step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """One step of gradient descent on a batch: (mean loss, number of correct answers)."""
+        state = self.state
         dropout = seeded_generator(self.seed, state.epoch, state.step, _DROPOUT).initial_seed()
         torch.default_generator.manual_seed(dropout)
         if self.device.type == "cuda":
@@ -322,11 +391,17 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate()
         self.optimizer.zero_grad()
-        outputs = self.model(images)
+        outputs = self._outputs(images)
         loss = F.cross_entropy(outputs, labels)
         loss.backward()
         self.optimizer.step()
         return loss.detach(), (outputs.argmax(1) == labels).sum()
+
+    def _outputs(self, images: Tensor) -> Tensor:
+        """The network's answers in float32, whatever it computes in."""
+        with autocast(self.recipe["precision"], self.device):
+            outputs: Tensor = self.model(images)
+        return outputs.float()
 
     def _learning_rate(self) -> float:
         """The learning rate of the step that comes next."""
@@ -343,13 +418,13 @@ class _Run:
         loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
         n_correct = torch.zeros((), dtype=torch.long, device=self.device)
         # Without gradients, twice the batch that training holds takes less memory than training.
-        size = 2 * self.batch_size
+        size = self._n_at_once(2 * self.batch_size)
+        n_images = len(self.test_labels)
         with torch.no_grad():
-            for start in range(0, len(self.test_labels), size):
-                images = to_batch(self.test_images[start : start + size], self.device)
-                labels = torch.from_numpy(np.array(self.test_labels[start : start + size]))
-                labels = labels.to(self.device)
-                outputs = self.model(self.preprocess(images))
+            for start in range(0, n_images, size):
+                chosen = np.arange(start, min(start + size, n_images))
+                images, labels = self.test_set.batch(chosen)
+                outputs = self._outputs(self._network_input(images))
                 loss_sum += F.cross_entropy(outputs, labels, reduction="sum").double()
                 n_correct += (outputs.argmax(1) == labels).sum()
                 self._stop_if_asked(received)
@@ -452,7 +527,9 @@ class _Run:
         load_weights(self.model, {key.removeprefix("model."): t for key, t in tensors.items()})
         for name, parameter in self.model.named_parameters():
             if name in momentum:
-                self.optimizer.state[parameter]["momentum_buffer"] = momentum[name].to(self.device)
+                # In the layout of the weights, on which a fused step insists
+                buffer = torch.empty_like(parameter, requires_grad=False).copy_(momentum[name])
+                self.optimizer.state[parameter]["momentum_buffer"] = buffer
         self.state = _State(**metadata["state"])
         logger.info(
             "resuming from %s: epoch %d, step %d of %d",

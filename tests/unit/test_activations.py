@@ -204,6 +204,32 @@ def test_half_precision_is_stored_rounded(tmp_path: Path, model: nn.Module) -> N
     np.testing.assert_array_equal(half[...], expected)
 
 
+def test_bfloat16_is_what_the_network_computes_in(tmp_path: Path, model: nn.Module) -> None:
+    layers = find_layers(model, (1, 8, 8))
+    store(tmp_path / "32", model, layers, INDICES)
+    store(tmp_path / "16", model, layers, INDICES, precision="bfloat16")
+    pixels, exact = (open_layer(tmp_path / "32", label)[...] for label in ("0_Input", "4_Conv2d"))
+    np.testing.assert_array_equal(open_layer(tmp_path / "16", "0_Input")[...], pixels)
+    rounded = open_layer(tmp_path / "16", "4_Conv2d")[...]
+    assert open_layer(tmp_path / "16", "4_Conv2d").attributes["precision"] == "bfloat16"
+    assert rounded.dtype == np.float32
+    as_bfloat16 = torch.from_numpy(rounded).bfloat16().float().numpy()
+    np.testing.assert_array_equal(rounded, as_bfloat16)
+    assert 1e-4 < np.abs(rounded - exact).max() / np.abs(exact).max() < 2**-6
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU here")
+def test_a_gpu_gives_what_a_cpu_gives(tmp_path: Path, model: nn.Module) -> None:
+    layers = find_layers(model, (1, 8, 8))
+    store(tmp_path / "cpu", model, layers, INDICES, augment=AUGMENT)
+    store(tmp_path / "gpu", model, layers, INDICES, augment=AUGMENT, device="cuda")
+    for layer in layers:
+        expected = open_layer(tmp_path / "cpu", layer.label)[...]
+        found = open_layer(tmp_path / "gpu", layer.label)[...]
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+
+
 # Augmentation
 
 
@@ -259,6 +285,7 @@ def test_the_store_says_what_it_is(tmp_path: Path, model: nn.Module) -> None:
         "classes": [3, 1, 4, 5],
         "class_names": ["class 0", "class 1", "class 2", "class 3"],
         "augment": None,
+        "precision": "float32",
         "model": "small_cnn",
         "checkpoint_digest": "abc",
         "layer_index": 1,
@@ -532,6 +559,14 @@ def test_values_too_large_for_half_precision_are_an_error(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        (
+            {"precision": "tf32"},
+            r"activations\.precision: tf32 .*but this runs on the CPU; set it to",
+        ),
+        (
+            {"precision": "half"},
+            r"activations\.precision: 'half'; allowed: float32, tf32, bfloat16",
+        ),
         ({"dtype": "float64"}, r"activations\.dtype: 'float64'; allowed: float32, float16"),
         ({"split": "val"}, r"split: 'val'; allowed: train, test"),
         ({"classes": [1, 2]}, r"of 4 manifolds, but there are 2 classes and 4 class names"),

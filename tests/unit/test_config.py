@@ -175,6 +175,15 @@ def test_all_types_means_every_layer():
             {"models": [{"name": "vgg16", "weights_file": "w.pth"}]},
             ["models: vgg16: weights_file: 'w.pth' goes with `weights: pretrained`"],
         ),
+        (
+            {"device": "cpu", "training.precision": "tf32"},
+            ["training.precision: tf32", "device is cpu", "float32 or bfloat16"],
+        ),
+        (
+            {"device": "cpu", "activations.precision": "tf32"},
+            ["activations.precision: tf32", "device is cpu"],
+        ),
+        ({"training.precision": "fp16"}, ['training.precision: "fp16"', "float32, tf32, bfloat16"]),
         ({"checkpoints": [21]}, ["checkpoints: 21, but training.epochs is 20", "0 to 20"]),
         ({"checkpoints": ["last"]}, ['checkpoints[0]: "last"', "final"]),
         (

@@ -1,3 +1,4 @@
+import logging
 import subprocess
 import sys
 import urllib.error
@@ -363,14 +364,23 @@ def test_published_normalization_is_known_without_weights() -> None:
     assert std == [0.229, 0.224, 0.225]
 
 
-def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_devices(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="manifold_capacity")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(models.torch.cuda, "is_available", lambda: False)
     assert resolve_device("auto") == resolve_device("cpu") == torch.device("cpu")
+    assert caplog.messages == ["device: no CUDA GPU found: CPU"]
     with pytest.raises(
         ValueError, match=r"device: cuda, but torch .* sees no CUDA GPU; .*auto or cpu"
     ):
         resolve_device("cuda")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(ValueError, match=r"sees no CUDA GPU \(CUDA_VISIBLE_DEVICES=\); run on"):
+        resolve_device("cuda")
     with pytest.raises(ValueError, match="device: 'gpu' is not known; allowed: auto, cpu, cuda"):
         resolve_device("gpu")
     monkeypatch.setattr(models.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(models.torch.cuda, "get_device_name", lambda: "Some GPU")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     assert resolve_device("auto") == resolve_device("cuda") == torch.device("cuda")
+    assert caplog.messages[1:] == ["device: Some GPU (CUDA_VISIBLE_DEVICES=3)"] * 2

@@ -22,7 +22,8 @@ import torch
 from torch.nn import functional as F
 
 from manifold_capacity import training
-from manifold_capacity.augment import Preprocess, augment_batch, to_batch
+from manifold_capacity.augment import Draws, Preprocess, draw_augmentation, to_batch
+from manifold_capacity.devices import ImageSet
 from manifold_capacity.models import initial_state, load_model, load_state, save_state
 from manifold_capacity.training import DivergedError, InterruptedTrainingError, train
 
@@ -34,6 +35,7 @@ RECIPE: dict[str, Any] = {
     "weight_decay": 1e-4,
     "schedule": "cosine",
     "batch_size": 16,
+    "precision": "float32",
     "augment": {"crop_padding": 1, "horizontal_flip": True, "rotation_degrees": 10.0},
 }
 
@@ -173,11 +175,11 @@ def test_augmentation_reaches_the_images(
 ) -> None:
     calls = []
 
-    def spy(images: torch.Tensor, generator: torch.Generator, **options: Any) -> torch.Tensor:
-        calls.append((len(images), generator.initial_seed(), options))
-        return augment_batch(images, generator, **options)
+    def spy(n_images: int, generator: torch.Generator, **options: Any) -> Draws:
+        calls.append((n_images, generator.initial_seed(), options))
+        return draw_augmentation(n_images, generator, **options)
 
-    monkeypatch.setattr(training, "augment_batch", spy)
+    monkeypatch.setattr(training, "draw_augmentation", spy)
     run(tmp_path, recipe={"epochs": 2})
     assert [n for n, _, _ in calls] == [16, 16, 16, 16, 6] * 2
     assert len({seed for _, seed, _ in calls}) == 10, "each step has its own draws"
@@ -218,6 +220,106 @@ def test_a_last_batch_of_one_image_is_left_out(tmp_path: Path, one_thread: None)
     )
 
 
+# What a GPU does otherwise, as far as a CPU can do it too
+
+
+def test_steps_prepared_ahead_are_the_same_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None
+) -> None:
+    expected = run(tmp_path / "step by step")
+    monkeypatch.setattr(training._Run, "_n_at_once", lambda self, least: 3 * least + 1)
+    ahead = run(tmp_path / "ahead", images_on_device=True)
+    state, other = load_state(expected)[0], load_state(ahead)[0]
+    for key, tensor in state.items():
+        torch.testing.assert_close(other[key], tensor, rtol=0, atol=0)
+    for row, expected_row in zip(
+        rows(tmp_path / "ahead"), rows(tmp_path / "step by step"), strict=True
+    ):
+        # The sum over other batches rounds otherwise
+        assert float(row.pop("test_loss")) == pytest.approx(
+            float(expected_row.pop("test_loss")), rel=1e-6
+        )
+        assert row == expected_row
+    with interrupted(7):  # while steps 1 to 3 of epoch 2 are prepared
+        run(tmp_path / "parts", images_on_device=True)
+    assert digest(run(tmp_path / "parts", images_on_device=True)) == digest(ahead)
+
+
+def test_a_gpu_prepares_and_evaluates_many_images_at_a_time() -> None:
+    self = mock.Mock(device=torch.device("cuda"))
+    for shape, expected in (((3, 32, 32), 1365), ((3, 224, 224), 32), ((1, 2048, 2048), 32)):
+        self.preprocess.image_shape = shape
+        assert training._Run._n_at_once(self, 32) == expected
+    self.device = torch.device("cpu")
+    assert training._Run._n_at_once(self, 32) == 32
+
+
+@pytest.mark.parametrize("change", ["bfloat16", "channels_last"])
+def test_other_arithmetic_learns_the_same_and_resumes_to_the_bit(
+    tmp_path: Path, change: str, monkeypatch: pytest.MonkeyPatch, one_thread: None
+) -> None:
+    plain = run(tmp_path / "plain")
+    sgd = torch.optim.SGD
+    # The fused step of a GPU, which insists on one layout of weights, gradients and momentum
+    monkeypatch.setattr(torch.optim, "SGD", lambda *a, **k: sgd(*a, **{**k, "fused": True}))
+    changes: dict[str, Any] = {
+        "bfloat16": {"recipe": {"precision": "bfloat16"}},
+        "channels_last": {"channels_last": True},
+    }[change]
+    expected = run(tmp_path / "whole", **changes)
+    state = load_state(expected)[0]
+    assert all(tensor.dtype == torch.float32 for tensor in state.values())
+    weights = load_state(plain)[0]["features.0.weight"]
+    difference = (state["features.0.weight"] - weights).abs().max() / weights.abs().max()
+    # bfloat16 has 8 bits of mantissa; another order of sums changes the last of 24.
+    low, high = {"bfloat16": (1e-6, 0.1), "channels_last": (0.0, 1e-3)}[change]
+    assert low <= difference < high
+    losses = [float(rows(tmp_path / name)[-1]["test_loss"]) for name in ("plain", "whole")]
+    assert losses[1] == pytest.approx(losses[0], rel=high)
+    for call in (3, 5):
+        with interrupted(call):
+            run(tmp_path / "parts", **changes)
+    assert digest(run(tmp_path / "parts", **changes)) == digest(expected)
+
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU here")
+GPU: dict[str, Any] = {"device": "cuda"}
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("images_on_device", [True, False])
+def test_a_gpu_learns_what_a_cpu_learns(
+    tmp_path: Path, images_on_device: bool, one_thread: None
+) -> None:
+    expected = load_state(run(tmp_path / "cpu"))[0]
+    state = load_state(run(tmp_path / "gpu", images_on_device=images_on_device, **GPU))[0]
+    for key, tensor in state.items():
+        torch.testing.assert_close(tensor, expected[key], rtol=1e-2, atol=1e-4)
+    for row, expected_row in zip(rows(tmp_path / "gpu"), rows(tmp_path / "cpu"), strict=True):
+        assert float(row["test_loss"]) == pytest.approx(float(expected_row["test_loss"]), rel=1e-3)
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
+def test_an_interrupted_training_on_a_gpu_goes_on(
+    tmp_path: Path, precision: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    changes = {"recipe": {"precision": precision}, **GPU}
+    run(tmp_path / "whole", **changes)
+    # All draws of an epoch are made before its first step
+    for call in (3, 8):
+        with interrupted(call):
+            run(tmp_path / "parts", **changes)
+    run(tmp_path / "parts", **changes)
+    assert caplog.text.count("resuming from") == 2
+    # Kernels may add in another order each time
+    losses = [float(rows(tmp_path / name)[-1]["test_loss"]) for name in ("parts", "whole")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3 if precision == "float32" else 0.1)
+
+
 # Errors
 
 
@@ -233,6 +335,7 @@ def test_divergence_stops_with_the_learning_rate(tmp_path: Path, one_thread: Non
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"recipe": {"precision": "tf32"}}, r"training\.precision: tf32 is .* set it to float32"),
         ({"recipe": {"optimizer": "adam"}}, r"training\.optimizer: 'adam'; allowed: sgd"),
         (
             {"recipe": {"schedule": "step"}},
@@ -264,10 +367,14 @@ def test_what_cannot_be_trained_says_why(
 
 @contextmanager
 def interrupted(
-    call: int, name: str = "augment_batch", *, match: str = "SIGTERM: stopped"
+    call: int,
+    name: str = "draw_augmentation",
+    *,
+    of: Any = training,
+    match: str = "SIGTERM: stopped",
 ) -> Iterator[None]:
     """Send this process SIGTERM in its n-th call of a function of the training, which must raise."""
-    function: Callable[..., Any] = getattr(training, name)
+    function: Callable[..., Any] = getattr(of, name)
     calls = 0
 
     def counting(*args: Any, **options: Any) -> Any:
@@ -278,7 +385,7 @@ def interrupted(
         return function(*args, **options)
 
     with (
-        mock.patch.object(training, name, counting),
+        mock.patch.object(of, name, counting),
         pytest.raises(InterruptedTrainingError, match=match),
     ):
         yield
@@ -327,7 +434,7 @@ def test_a_signal_saves_and_the_next_run_goes_on_with_the_same_bits(
 def test_an_interrupted_evaluation_is_done_again(tmp_path: Path, one_thread: None) -> None:
     expected = run(tmp_path / "whole")
     # Batches are made by the evaluation of epoch 0 (2 of them), then 5 by training, then 2 again.
-    with interrupted(8, "to_batch", match="in epoch 1 after step 5 of 5"):
+    with interrupted(8, "batch", of=ImageSet, match="in epoch 1 after step 5 of 5"):
         run(tmp_path / "parts")
     assert [row["epoch"] for row in rows(tmp_path / "parts")] == ["0"]
     assert digest(run(tmp_path / "parts")) == digest(expected)
