@@ -32,8 +32,9 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
+from manifold_capacity.own_activations import SPLIT as ALL_SAMPLES
 from manifold_capacity.rows import STATUS_OK
-from manifold_capacity.summary import checkpoint_title, layer_title, shorten
+from manifold_capacity.summary import checkpoint_title, layer_title, shorten, split_title
 
 _LABELS = {
     "capacity": r"Capacity $\alpha_\mathrm{M}$",
@@ -146,7 +147,7 @@ class _Encoding:
                 own = self.color(self.models[0], checkpoint)
                 samples[title] = _line(gray if self.overlaid else own)
         if len(self.splits) > 1:
-            samples |= {f"{split} split": _line(_GRAY, split) for split in self.splits}
+            samples |= {split_title(split): _line(_GRAY, split) for split in self.splits}
         return [Line2D([], [], label=label, **style) for label, style in samples.items()]
 
 
@@ -334,7 +335,9 @@ def plot_manifolds(manifolds: pd.DataFrame) -> Figure:
                 if column == 0:
                     axis.set_ylabel(_LABELS[quantity])
             (checkpoint,) = _checkpoints(mine).values()
-            title = f"{model}, {checkpoint}\n{split} split" if len(models) > 1 else f"{split} split"
+            title = split_title(split)
+            if len(models) > 1:
+                title = f"{model}, {checkpoint}\n{title}"
             axes[0, column].set_title(title, fontweight="bold")
             axes[-1, column].set_xlim(-0.5, len(names[model]) - 0.5)
             _label_layers(axes[-1, column], "x", names[model], widths[column] - _BESIDE_AXES)
@@ -384,7 +387,7 @@ def plot_dynamics(layers: pd.DataFrame) -> Figure:
                 mine = _select(layers, model=model, split=split)
                 image = _draw_map(axis, mine, quantity, names[model], [*checkpoints], scale)
                 if column == 0:
-                    title = f"{model}, {split}" if several else f"{split} split"
+                    title = f"{model}, {split}" if several else split_title(split)
                     axis.set_ylabel(title, fontweight="bold", labelpad=8)
                     _label_layers(axis, "y", names[model], heights[row] - 0.2)
             bar = figure.colorbar(
@@ -408,7 +411,7 @@ def _tint(color: str, place: float) -> str:
 def _line(color: str, split: str = "train") -> dict[str, Any]:
     return {
         "color": color,
-        "linestyle": _DASHES.get(split, _OTHER_DASHES),
+        "linestyle": "-" if split == ALL_SAMPLES else _DASHES.get(split, _OTHER_DASHES),
         "marker": "o",
         "markerfacecolor": "white" if split == "test" else color,
     }
@@ -708,5 +711,5 @@ def _head(
         elif name == "checkpoint" and len(found) == 1:
             parts.extend(_checkpoints(frame).values())
         elif name != "seed" and len(found) == 1:
-            parts.append(f"{found[0]} split" if name == "split" else str(found[0]))
+            parts.append(split_title(found[0]) if name == "split" else str(found[0]))
     figure.suptitle(" · ".join(parts), x=0.01, ha="left")
