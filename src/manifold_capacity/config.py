@@ -203,12 +203,14 @@ def class_indices(classes: str | int | Sequence[str | int], dataset: Classes) ->
         elif not are_numbers and isinstance(entry, int) and 0 <= entry < len(names):
             indices.append(entry)
         else:
-            known = f"its classes are {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
-            if not are_numbers:
-                known = f"nor an index from 0 to {len(names) - 1}"
+            if are_numbers:
+                known = (
+                    f"its classes are {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
+                )
+            else:
+                known = f"nor an index from 0 to {len(names) - 1}{nearest(entry, names)}"
             problems.append(
                 f"manifolds.classes: {entry!r} is not a class of {dataset.name}, {known}"
-                f"{nearest(entry, names)}"
             )
     if len(set(indices)) < len(indices):
         problems.append("manifolds.classes: a class is given twice (by name and by index?)")
@@ -396,7 +398,10 @@ def _schema_problems(config: Mapping[str, Any], schema: Mapping[str, Any]) -> It
         elif error.validator == "required":
             for missing in sorted(set(subschema["required"]) - set(error.instance)):
                 meaning = subschema["properties"][missing].get("description", "")
-                yield f"{_join(key, missing)}: missing; add it. {meaning}"
+                instead = (
+                    "" if key else " (or activations.path, for activations that exist already)"
+                )
+                yield f"{_join(key, missing)}: missing; add it{instead}. {meaning}"
         else:
             value = json.dumps(error.instance, default=str)
             near = ""

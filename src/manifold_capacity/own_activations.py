@@ -11,6 +11,7 @@ Nothing is unpickled, and no layer is read whole: `.npy` files and the members o
 from __future__ import annotations
 
 import math
+import mmap
 import os
 import re
 import shutil
@@ -19,6 +20,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -403,6 +405,9 @@ class _Reader:
     def _gather(self, part: tuple[slice, ...]) -> NDArray[Any]:
         if isinstance(self._array, np.ndarray):
             block = np.asarray(self._array[cast(Any, (*self._lead, *part))])
+            if isinstance(self._array.base, mmap.mmap):
+                # Or the process would seem to hold all of the file that it has read.
+                self._array.base.madvise(mmap.MADV_DONTNEED)
         else:
             others = (slice(None),) * (len(self._lead) - 1)
             rows = np.asarray(self._array.oindex[(self._first, *others, *part)])
@@ -527,8 +532,10 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]
 def _mapped(
     file: Any, shape: tuple[int, ...], fortran: bool, dtype: np.dtype[Any], at: int
 ) -> NDArray[Any]:
+    """Values in a file, by its path or opened: then it is closed, and the mapping keeps what it has."""
     order: Any = "F" if fortran else "C"
-    return np.memmap(file, dtype=dtype, mode="r", offset=at, shape=shape, order=order)
+    with nullcontext() if isinstance(file, Path) else file:
+        return np.memmap(file, dtype=dtype, mode="r", offset=at, shape=shape, order=order)
 
 
 def _array_entry(
@@ -570,8 +577,13 @@ def _npz_entries(where: str, path: Path) -> dict[str, _Entry]:
         with zipfile.ZipFile(path) as archive, open(path, "rb") as raw:
             for member in archive.infolist():
                 name = member.filename.removesuffix(".npy")
-                with archive.open(member) as stream:
-                    header = _header(stream)
+                try:
+                    with archive.open(member) as stream:
+                        header = _header(stream)
+                except ValueError as error:
+                    raise ValueError(
+                        f"{where}: {member.filename} in it is not an .npy file: {error}"
+                    ) from error
                 begin, source = 0, _extracting(path, member)
                 if member.compress_type == zipfile.ZIP_STORED:
                     raw.seek(member.header_offset)
@@ -601,7 +613,7 @@ def _extracting(path: Path, member: zipfile.ZipInfo) -> Callable[[], Any]:
                 f"{tempfile.gettempdir()} has {free / 2**30:.1f} GiB free; write it with numpy.savez, which "
                 "doesn't compress, or set TMPDIR to another folder"
             )
-        unpacked = tempfile.TemporaryFile()  # noqa: SIM115 - the mapping keeps it
+        unpacked = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `_mapped`
         with zipfile.ZipFile(path) as archive, archive.open(member) as stream:
             shutil.copyfileobj(stream, unpacked, 2**20)
         unpacked.flush()
