@@ -42,6 +42,8 @@ LABELS, CLASS_NAMES = "labels", "class_names"
 
 # What is read of a layer at a time. The moments keep two of these, besides their own buffers.
 _BLOCK_BYTES = 48 * 2**20
+# Rows of a mapped array that are read before its pages are given back.
+_MAPPED_ROWS = 512
 _ZARR_MARKS = ("zarr.json", ".zgroup", ".zarray")
 # A zip file's local header: its fixed part ends in the lengths of the name and of the extra field.
 _LOCAL_HEADER = struct.Struct("<26xHH")
@@ -403,16 +405,23 @@ class _Reader:
         return self._block[1]
 
     def _gather(self, part: tuple[slice, ...]) -> NDArray[Any]:
+        n_points = len(self._lead[0])
         if isinstance(self._array, np.ndarray):
-            block = np.asarray(self._array[cast(Any, (*self._lead, *part))])
-            if isinstance(self._array.base, mmap.mmap):
-                # Or the process would seem to hold all of the file that it has read.
-                self._array.base.madvise(mmap.MADV_DONTNEED)
+            some = [self._gather_mapped(part, first) for first in range(0, n_points, _MAPPED_ROWS)]
+            block = some[0] if len(some) == 1 else np.concatenate(some)
         else:
             others = (slice(None),) * (len(self._lead) - 1)
             rows = np.asarray(self._array.oindex[(self._first, *others, *part)])
             block = rows[(self._places, *self._lead[1:])]
         return block.reshape(len(block), -1)
+
+    def _gather_mapped(self, part: tuple[slice, ...], first: int) -> NDArray[Any]:
+        rows = (axis[first : first + _MAPPED_ROWS] for axis in self._lead)
+        block = np.asarray(self._array[cast(Any, (*rows, *part))])
+        if isinstance(self._array.base, mmap.mmap):
+            # Or the process would seem to hold all of the file that it, and its neighbors, have read.
+            self._array.base.madvise(mmap.MADV_DONTNEED)
+        return block
 
     def _check_finite(self, block: NDArray[Any], first_feature: int) -> None:
         if block.dtype.kind != "f" or np.isfinite(block).all():
