@@ -29,7 +29,7 @@ from typing import IO, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from manifold_capacity.layers import Layer, select_layers
+from manifold_capacity.layers import Layer, select_layers, unmatched
 
 __all__ = ["EXTERNAL", "SPLIT", "OwnActivations", "default_name", "open_own_layer"]
 
@@ -283,6 +283,9 @@ class OwnActivations:
             for shape in [entry.shape[self._n_lead :]]
         ]
         selection = {"input": False, "types": [], "names": patterns}
+        problems = unmatched({self.name: candidates}, selection)
+        if problems:
+            raise ValueError(problems[0])
         chosen = select_layers(candidates, selection, model=self.name)
         chosen.sort(
             key=lambda layer: [fnmatchcase(layer.name, pattern) for pattern in patterns].index(True)

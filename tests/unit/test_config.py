@@ -244,7 +244,7 @@ def test_activations_that_exist_already_stand_for_dataset_and_models(recording):
             ["so that models, training, layers.types can't be followed: remove them"],
         ),
         ({"manifolds": {"splits": ["test"], "augment": False}}, ["splits, manifolds.augment"]),
-        ({"layers": {"names": ["V1"]}}, ["layers.names: 'V1' is not in area V4.npz; nearest: V4"]),
+        ({"layers": {"names": ["V1"]}}, ["layers.names: 'V1' is not in area V4.npz; there are V4"]),
         ({}, ["manifolds.classes: class '7' of area V4.npz has a single sample", "list the"]),
         (
             {"manifolds": {"points_per_class": 5, "classes": [1, 2]}},

@@ -169,7 +169,11 @@ def test_a_value_that_is_missing_names_its_place_and_stops_one_layer(walked):
     ("section", "values", "message"),
     [
         ("activations", {"path": "gone.npz"}, "activations.path: there is no file or folder gone"),
-        ("layers", {"names": ["V2"]}, "layers.names: 'V2' is not in recording.npz; nearest: V"),
+        (
+            "layers",
+            {"names": ["V2"]},
+            "layers.names: 'V2' is not in recording.npz; there are V1, V4, IT",
+        ),
         ("manifolds", {"points_per_class": 999}, "manifolds.points_per_class: 999, but recording"),
         ("dataset", {"name": "digits"}, "activations.path: 'recording.npz' says"),
     ],
