@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import os
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -32,7 +33,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from manifold_capacity.own_activations import SPLIT as ALL_SAMPLES
+from manifold_capacity.own_activations import EXTERNAL
+from manifold_capacity.own_activations import SPLIT as NO_SPLIT
 from manifold_capacity.rows import STATUS_OK
 from manifold_capacity.summary import checkpoint_title, layer_title, shorten, split_title
 
@@ -84,6 +86,7 @@ _TALLEST = 30.0
 _LEGEND_WIDTH = 1.6
 _BESIDE_AXES = 0.7  # of a panel's width: axis label and tick labels
 _CHARACTER = 0.072  # mean width in a tick label
+_TITLE_CHARACTER = 0.08  # and, with something to spare, in a title
 _UPRIGHT_PITCH = 0.14  # least distance of tick labels across their direction
 _SLANTED_PITCH = 0.21
 _LONGEST_LABEL = 20  # characters
@@ -411,7 +414,7 @@ def _tint(color: str, place: float) -> str:
 def _line(color: str, split: str = "train") -> dict[str, Any]:
     return {
         "color": color,
-        "linestyle": "-" if split == ALL_SAMPLES else _DASHES.get(split, _OTHER_DASHES),
+        "linestyle": "-" if split == NO_SPLIT else _DASHES.get(split, _OTHER_DASHES),
         "marker": "o",
         "markerfacecolor": "white" if split == "test" else color,
     }
@@ -708,8 +711,14 @@ def _head(
     for name, found in shared.items():
         if name == "seed" and len(found) > 1:
             parts.append(f"mean of {len(found)} seeds")
+        elif found in ([EXTERNAL], [NO_SPLIT]):
+            continue  # the file's name has said it
         elif name == "checkpoint" and len(found) == 1:
             parts.extend(_checkpoints(frame).values())
         elif name != "seed" and len(found) == 1:
             parts.append(split_title(found[0]) if name == "split" else str(found[0]))
-    figure.suptitle(" · ".join(parts), x=0.01, ha="left")
+    room = figure.get_figwidth() - 0.2
+    for legend in figure.legends:
+        room -= legend.get_window_extent().width / figure.dpi
+    text = textwrap.fill(" · ".join(parts), max(_LONGEST_LABEL, int(room / _TITLE_CHARACTER)))
+    figure.suptitle(text, x=0.01, ha="left")

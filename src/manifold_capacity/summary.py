@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from manifold_capacity.own_activations import EXTERNAL
-from manifold_capacity.own_activations import SPLIT as ALL_SAMPLES
+from manifold_capacity.own_activations import SPLIT as NO_SPLIT
 from manifold_capacity.rows import LAYER_IDENTITY, MANIFOLD_IDENTITY, STATUS_OK
 
 # The numbers that every table has, measured or not; whatever else the geometry reports becomes a
@@ -486,8 +486,8 @@ def checkpoint_title(record: Mapping[Any, Any]) -> str:
 
 
 def split_title(split: str) -> str:
-    """'train split'; 'all samples' where there are no splits."""
-    return "all samples" if split == ALL_SAMPLES else f"{split} split"
+    """'train split'; 'no split' where the samples are not split."""
+    return "no split" if split == NO_SPLIT else f"{split} split"
 
 
 def _table_note(layers: pd.DataFrame) -> str:

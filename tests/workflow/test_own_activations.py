@@ -100,7 +100,7 @@ def test_the_tables_say_whose_numbers_they_are(walked_once):
     }
     for column, value in shared.items():
         assert (layers[column] == value).all(), column
-    assert "external activations, all samples" in (summary / "layers.txt").read_text()
+    assert "external activations, no split" in (summary / "layers.txt").read_text()
     manifolds = pd.read_csv(summary / "manifolds.csv")
     assert list(manifolds["class_name"][:5]) == ["four", "one", "three", "two", "zero"]
     assert list(manifolds["class_index"][:5]) == [0, 1, 2, 3, 4]
