@@ -15,10 +15,7 @@ report: "report/workflow.rst"
 
 
 include: "rules/common.smk"
-include: "rules/dataset.smk"
-include: "rules/training.smk"
-include: "rules/layers.smk"
-include: "rules/activations.smk"
+include: "rules/own_activations.smk" if OWN else "rules/network.smk"
 include: "rules/geometry.smk"
 include: "rules/summary.smk"
 include: "rules/targets.smk"

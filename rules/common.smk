@@ -20,6 +20,7 @@ from manifold_capacity.config import (
     class_indices,
     load_schema,
     model_checkpoints,
+    own_activations,
     resolve,
 )
 from manifold_capacity.datasets import describe
@@ -45,6 +46,8 @@ def checked_config():
 
 def layers_on_disk(checked, model):
     """The model's layers as an earlier run found them, or None."""
+    if checked["activations"]["path"] is not None:
+        return own_activations(checked).layers
     table = Path(checked["results"], "layers", f"{model['label']}.csv")
     return read_layers(table) if table.is_file() else None
 
@@ -62,7 +65,9 @@ def layers_of_network(checked, model):
 
 
 config = checked_config()
-DATASET = describe(config["dataset"])
+# Activations that exist already, or None: the geometry starts from them, and no network is run.
+OWN = own_activations(config)
+DATASET = OWN or describe(config["dataset"])
 MODELS = {model["label"]: model for model in config["models"]}
 NETWORK = "{model}/seed-{seed}"
 RUN = f"{NETWORK}/{{checkpoint}}/{{split}}"
@@ -84,8 +89,8 @@ pathvars:
 wildcard_constraints:
     model="|".join(map(re.escape, MODELS)),
     seed=r"\d+",
-    checkpoint=r"epoch-\d{3,}|pretrained",
-    split="train|test",
+    checkpoint=r"epoch-\d{3,}|pretrained|external",
+    split="train|test|all",
     layer=r"\d+_\w+",
 
 
@@ -153,6 +158,8 @@ def trainings():
 
 def measured_layers(model):
     """The model's selected layers, once the checkpoint rule has found them."""
+    if OWN:
+        return OWN.layers
     table = checkpoints.find_layers.get(model=model).output[0]
     return select_layers(read_layers(Path(table)), config["layers"], model=model)
 
@@ -170,6 +177,24 @@ def store_of_activations(path):
     """The folder that holds the store; temporary if the configuration says so."""
     folder = directory(path)
     return folder if config["activations"]["keep"] else temp(folder)
+
+
+def own_layer(wildcards):
+    """What makes a layer's manifolds out of activations that exist already."""
+    return {
+        "source": {key: config["activations"][key] for key in ("path", "labels")},
+        "array": OWN.describe(wildcards.layer),
+        "names": config["layers"]["names"],
+        "sample": {
+            "classes": list(CLASSES),
+            "points_per_class": config["manifolds"]["points_per_class"],
+        },
+    }
+
+
+def own_layer_files(wildcards):
+    """Files that a layer of activations that exist already is read from."""
+    return OWN.files(wildcards.layer)
 
 
 def own_data_files():

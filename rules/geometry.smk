@@ -3,7 +3,7 @@
 
 rule compute_moments:
     input:
-        "<results>/activations/<run>",
+        own_layer_files if OWN else "<results>/activations/<run>",
     output:
         "<results>/moments/<run>/{layer}.npz",
     log:
@@ -17,7 +17,9 @@ rule compute_moments:
         mem_mb=2000,
         runtime=30,
     params:
-        code=source_digest("moments", "store"),
+        own=own_layer if OWN else None,
+        seed=seed_of if OWN else None,
+        code=source_digest("moments", "own_activations" if OWN else "store"),
     script:
         "../scripts/compute_moments.py"
 
@@ -59,7 +61,7 @@ rule measure_geometry:
 
 rule simulate_capacity:
     input:
-        "<results>/activations/<run>",
+        own_layer_files if OWN else "<results>/activations/<run>",
     output:
         "<results>/simulated/<run>/{layer}.json",
     log:
@@ -73,7 +75,8 @@ rule simulate_capacity:
         mem_mb=4000,
         runtime=600,
     params:
+        own=own_layer if OWN else None,
         seed=seed_of,
-        code=source_digest("simulated", "store"),
+        code=source_digest("simulated", "own_activations" if OWN else "store"),
     script:
         "../scripts/simulate_capacity.py"

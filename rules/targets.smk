@@ -11,7 +11,7 @@ rule training:
 
 rule activations:
     input:
-        [f"<results>/activations/{RUN.format(**run)}" for run in runs()],
+        [f"<results>/activations/{RUN.format(**run)}" for run in runs() if not OWN],
 
 
 rule geometry:

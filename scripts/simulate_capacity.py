@@ -5,16 +5,18 @@ from pathlib import Path
 
 from manifold_capacity.geometry import DegenerateManifoldsError
 from manifold_capacity.logs import log_to
+from manifold_capacity.own_activations import open_own_layer
 from manifold_capacity.simulated import simulated_capacity
 from manifold_capacity.store import open_layer
 
 with log_to(snakemake.log[0]) as log:
-    layer = snakemake.wildcards.layer
-    activations = open_layer(Path(snakemake.input[0]), layer)
+    params, layer = snakemake.params, snakemake.wildcards.layer
+    if params.own:
+        activations = open_own_layer(layer, params.own, params.seed)
+    else:
+        activations = open_layer(Path(snakemake.input[0]), layer)
     try:
-        found = simulated_capacity(
-            activations, seed=snakemake.params.seed, threads=snakemake.threads
-        )
+        found = simulated_capacity(activations, seed=params.seed, threads=snakemake.threads)
         row = {
             "simulated_capacity": found.capacity,
             "simulated_capacity_stderr": found.capacity_stderr,

@@ -12,10 +12,11 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from manifold_capacity.datasets import Dataset, describe
+from manifold_capacity.datasets import describe
 from manifold_capacity.layers import Layer, select_layers, unmatched
+from manifold_capacity.own_activations import EXTERNAL, SPLIT, OwnActivations, default_name
 
 __all__ = [
     "ConfigError",
@@ -25,8 +26,36 @@ __all__ = [
     "load_schema",
     "model_checkpoints",
     "nearest",
+    "own_activations",
     "resolve",
 ]
+
+# What is of no use where the activations exist already, and what is of use only there.
+_ONLY_FOR_NETWORKS = (
+    "dataset",
+    "models",
+    "training",
+    "checkpoints",
+    "device",
+    "manifolds.splits",
+    "manifolds.augment",
+    "layers.input",
+    "layers.types",
+    "activations.keep",
+    "activations.dtype",
+    "activations.batch_size",
+)
+_ONLY_FOR_OWN_ACTIVATIONS = ("activations.labels", "activations.class_names", "activations.name")
+
+
+class Classes(Protocol):
+    """A source of manifolds: a `Dataset` or `OwnActivations`."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
 
 
 class ConfigError(ValueError):
@@ -75,10 +104,15 @@ def resolve(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, A
     ConfigError
         Listing every unknown key, wrong type, value out of range or impossible combination.
     """
+    own = _given(config, "activations.path") is not None
+    if own:
+        schema = {**schema, "required": []}
     resolved = _typed(dict(config), schema)
-    problems = list(_schema_problems(resolved, schema))
+    problems = list(_schema_problems(resolved, schema)) or list(_source_problems(resolved, own))
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError(list(dict.fromkeys(problems)))
+    if own:
+        return _resolve_own_activations(resolved, schema)
     resolved["models"] = [
         {"name": entry} if isinstance(entry, str) else dict(entry) for entry in resolved["models"]
     ]
@@ -98,16 +132,50 @@ def resolve(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, A
     return resolved
 
 
+def own_activations(config: Mapping[str, Any]) -> OwnActivations | None:
+    """The activations that exist already, by a resolved configuration; None where a network makes them."""
+    section = config["activations"]
+    if section["path"] is None:
+        return None
+    return OwnActivations(
+        section["path"], section["labels"], section["class_names"], config["layers"]["names"]
+    )
+
+
+def _resolve_own_activations(resolved: dict[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The rest of `resolve` where no network is run: one "model", every layer, every point."""
+    all_layers = not _given(resolved, "layers.names")
+    all_points = _given(resolved, "manifolds.points_per_class") is None
+    _fill_defaults(resolved, schema)
+    section = resolved["activations"]
+    section["name"] = section["name"] or default_name(section["path"])
+    resolved["dataset"] = {"name": Path(section["path"]).name}
+    resolved["models"] = [{"name": section["name"], "label": section["name"], "weights": EXTERNAL}]
+    resolved["layers"].update(input=False, types=[])
+    if all_layers:
+        resolved["layers"]["names"] = ["*"]
+    resolved["manifolds"]["splits"] = [SPLIT]
+    if all_points:
+        resolved["manifolds"]["points_per_class"] = "all"
+    problems = list(_own_activations_problems(resolved))
+    if problems:
+        raise ConfigError(problems)
+    return resolved
+
+
 def model_checkpoints(config: Mapping[str, Any], model: Mapping[str, Any]) -> list[str]:
     """Names of the checkpoints at which a model is measured: `epoch-000`, ... or `pretrained`."""
-    if model["weights"] == "pretrained":
-        return ["pretrained"]
+    if model["weights"] in ("pretrained", EXTERNAL):
+        return [model["weights"]]
     epochs = config["checkpoints"] if model["weights"] == "trained" else [0]
     return [f"epoch-{epoch:03d}" for epoch in epochs]
 
 
-def class_indices(classes: str | int | Sequence[str | int], dataset: Dataset) -> list[int]:
+def class_indices(classes: str | int | Sequence[str | int], dataset: Classes) -> list[int]:
     """Indices of the classes that `manifolds.classes` selects, in the order asked for.
+
+    A name goes before an index, and where names are numbers there are no indices: of the labels 1, 2
+    and 3, `1` is the first, and `0` is none of them.
 
     Raises
     ------
@@ -126,17 +194,23 @@ def class_indices(classes: str | int | Sequence[str | int], dataset: Dataset) ->
                 ]
             )
         return list(range(classes))
+    are_numbers = all(map(_is_number, names))
     indices: list[int] = []
     problems = []
     for entry in classes:
-        if isinstance(entry, int) and not isinstance(entry, bool) and 0 <= entry < len(names):
-            indices.append(entry)
-        elif str(entry) in names:
+        if str(entry) in names:
             indices.append(names.index(str(entry)))
+        elif not are_numbers and isinstance(entry, int) and 0 <= entry < len(names):
+            indices.append(entry)
         else:
+            if are_numbers:
+                known = (
+                    f"its classes are {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
+                )
+            else:
+                known = f"nor an index from 0 to {len(names) - 1}{nearest(entry, names)}"
             problems.append(
-                f"manifolds.classes: {entry!r} is not a class of {dataset.name}, nor an index from 0 to "
-                f"{len(names) - 1}{nearest(entry, names)}"
+                f"manifolds.classes: {entry!r} is not a class of {dataset.name}, {known}"
             )
     if len(set(indices)) < len(indices):
         problems.append("manifolds.classes: a class is given twice (by name and by index?)")
@@ -267,6 +341,43 @@ def _items(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     return {}
 
 
+def _is_number(name: str) -> bool:
+    try:
+        float(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _given(config: Mapping[str, Any], dotted: str) -> Any:
+    """What the user wrote for a key; None if nothing, or something that isn't a mapping, is there."""
+    value: Any = config
+    for key in dotted.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def _source_problems(config: Mapping[str, Any], own: bool) -> Iterator[str]:
+    """Keys that are of no use with the source of the activations."""
+    unused = _ONLY_FOR_NETWORKS if own else _ONLY_FOR_OWN_ACTIVATIONS
+    given = [key for key in unused if _given(config, key) is not None]
+    if own and given:
+        path = _given(config, "activations.path")
+        yield (
+            f"activations.path: {path!r} says that the activations exist already, so that "
+            f"{', '.join(given)} can't be followed: remove {'them' if len(given) > 1 else 'it'}, or "
+            "activations.path to have a network make them"
+        )
+    elif given:
+        values = ", ".join(f"{key}: {json.dumps(_given(config, key))}" for key in given)
+        yield f"{values}: only with activations.path; add it, or remove {', '.join(given)}"
+    if not own and _given(config, "manifolds.points_per_class") == "all":
+        yield (
+            "manifolds.points_per_class: all, but only with activations.path; of a dataset say how many "
+            "images: integer ≥ 1"
+        )
+
+
 def _schema_problems(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
     from jsonschema import Draft202012Validator
 
@@ -287,7 +398,10 @@ def _schema_problems(config: Mapping[str, Any], schema: Mapping[str, Any]) -> It
         elif error.validator == "required":
             for missing in sorted(set(subschema["required"]) - set(error.instance)):
                 meaning = subschema["properties"][missing].get("description", "")
-                yield f"{_join(key, missing)}: missing; add it. {meaning}"
+                instead = (
+                    "" if key else " (or activations.path, for activations that exist already)"
+                )
+                yield f"{_join(key, missing)}: missing; add it{instead}. {meaning}"
         else:
             value = json.dumps(error.instance, default=str)
             near = ""
@@ -354,6 +468,38 @@ def _combination_problems(config: Mapping[str, Any]) -> Iterator[str]:
                 f"manifolds.points_per_class: {wanted}, but {dataset.name} has only {counts[scarce]} {split} images of "
                 f"class {dataset.class_names[scarce]!r}; allowed: 1 to {counts[scarce]}"
             )
+
+
+def _own_activations_problems(config: Mapping[str, Any]) -> Iterator[str]:
+    try:
+        own = own_activations(config)
+        assert own is not None
+        indices = class_indices(config["manifolds"]["classes"], own)
+    except ConfigError as error:
+        yield from error.problems
+        return
+    except (ValueError, OSError) as error:
+        yield str(error)
+        return
+    if len(indices) < 2:
+        yield (
+            f"manifolds.classes: {own.name} has only {len(indices)} class; capacity needs at least two manifolds"
+        )
+        return
+    wanted = config["manifolds"]["points_per_class"]
+    counts = own.counts[SPLIT]
+    scarce = min(indices, key=lambda index: counts[index])
+    if wanted == "all" and counts[scarce] < 2:
+        yield (
+            f"manifolds.classes: class {own.class_names[scarce]!r} of {own.name} has a single sample, which is no "
+            "manifold; list the classes to measure without it, or set manifolds.points_per_class: 1 to measure "
+            "single points"
+        )
+    elif wanted != "all" and wanted > counts[scarce]:
+        yield (
+            f"manifolds.points_per_class: {wanted}, but {own.name} has only {counts[scarce]} samples of class "
+            f"{own.class_names[scarce]!r}; allowed: 1 to {counts[scarce]}, or all"
+        )
 
 
 def _fill_defaults(value: Any, schema: Mapping[str, Any]) -> None:

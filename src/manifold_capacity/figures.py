@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import os
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -32,8 +33,10 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
+from manifold_capacity.own_activations import EXTERNAL
+from manifold_capacity.own_activations import SPLIT as NO_SPLIT
 from manifold_capacity.rows import STATUS_OK
-from manifold_capacity.summary import checkpoint_title, layer_title, shorten
+from manifold_capacity.summary import checkpoint_title, layer_title, shorten, split_title
 
 _LABELS = {
     "capacity": r"Capacity $\alpha_\mathrm{M}$",
@@ -83,6 +86,7 @@ _TALLEST = 30.0
 _LEGEND_WIDTH = 1.6
 _BESIDE_AXES = 0.7  # of a panel's width: axis label and tick labels
 _CHARACTER = 0.072  # mean width in a tick label
+_TITLE_CHARACTER = 0.08  # and, with something to spare, in a title
 _UPRIGHT_PITCH = 0.14  # least distance of tick labels across their direction
 _SLANTED_PITCH = 0.21
 _LONGEST_LABEL = 20  # characters
@@ -146,7 +150,7 @@ class _Encoding:
                 own = self.color(self.models[0], checkpoint)
                 samples[title] = _line(gray if self.overlaid else own)
         if len(self.splits) > 1:
-            samples |= {f"{split} split": _line(_GRAY, split) for split in self.splits}
+            samples |= {split_title(split): _line(_GRAY, split) for split in self.splits}
         return [Line2D([], [], label=label, **style) for label, style in samples.items()]
 
 
@@ -334,7 +338,9 @@ def plot_manifolds(manifolds: pd.DataFrame) -> Figure:
                 if column == 0:
                     axis.set_ylabel(_LABELS[quantity])
             (checkpoint,) = _checkpoints(mine).values()
-            title = f"{model}, {checkpoint}\n{split} split" if len(models) > 1 else f"{split} split"
+            title = split_title(split)
+            if len(models) > 1:
+                title = f"{model}, {checkpoint}\n{title}"
             axes[0, column].set_title(title, fontweight="bold")
             axes[-1, column].set_xlim(-0.5, len(names[model]) - 0.5)
             _label_layers(axes[-1, column], "x", names[model], widths[column] - _BESIDE_AXES)
@@ -384,7 +390,7 @@ def plot_dynamics(layers: pd.DataFrame) -> Figure:
                 mine = _select(layers, model=model, split=split)
                 image = _draw_map(axis, mine, quantity, names[model], [*checkpoints], scale)
                 if column == 0:
-                    title = f"{model}, {split}" if several else f"{split} split"
+                    title = f"{model}, {split}" if several else split_title(split)
                     axis.set_ylabel(title, fontweight="bold", labelpad=8)
                     _label_layers(axis, "y", names[model], heights[row] - 0.2)
             bar = figure.colorbar(
@@ -408,7 +414,7 @@ def _tint(color: str, place: float) -> str:
 def _line(color: str, split: str = "train") -> dict[str, Any]:
     return {
         "color": color,
-        "linestyle": _DASHES.get(split, _OTHER_DASHES),
+        "linestyle": "-" if split == NO_SPLIT else _DASHES.get(split, _OTHER_DASHES),
         "marker": "o",
         "markerfacecolor": "white" if split == "test" else color,
     }
@@ -705,8 +711,14 @@ def _head(
     for name, found in shared.items():
         if name == "seed" and len(found) > 1:
             parts.append(f"mean of {len(found)} seeds")
+        elif found in ([EXTERNAL], [NO_SPLIT]):
+            continue  # the file's name has said it
         elif name == "checkpoint" and len(found) == 1:
             parts.extend(_checkpoints(frame).values())
         elif name != "seed" and len(found) == 1:
-            parts.append(f"{found[0]} split" if name == "split" else str(found[0]))
-    figure.suptitle(" · ".join(parts), x=0.01, ha="left")
+            parts.append(split_title(found[0]) if name == "split" else str(found[0]))
+    room = figure.get_figwidth() - 0.2
+    for legend in figure.legends:
+        room -= legend.get_window_extent().width / figure.dpi
+    text = textwrap.fill(" · ".join(parts), max(_LONGEST_LABEL, int(room / _TITLE_CHARACTER)))
+    figure.suptitle(text, x=0.01, ha="left")

@@ -127,7 +127,7 @@ def select_layers(
     if wanted and not modules:
         raise ValueError(
             f"layers: nothing of {model} is chosen by {', '.join(wanted)}; "
-            f"its types: {_listed({layer.type for layer in layers if layer.index})}; "
+            f"its types: {_listed([layer.type for layer in layers if layer.index])}; "
             f"its layers: {_listed([layer.name for layer in layers if layer.index])}"
         )
     if not chosen | modules:
@@ -156,7 +156,9 @@ def unmatched(tables: Mapping[str, Sequence[Layer]], selection: Mapping[str, Any
     modules = [layer for layers in tables.values() for layer in layers if layer.index]
     sentences = []
     for key, wanted in _criteria(selection):
-        if wanted in _DEFAULT_TYPES:  # nobody asked for it, and some networks have but one of them
+        if (
+            key == "types" and wanted in _DEFAULT_TYPES
+        ):  # nobody asked for it, and some networks have but one of them
             continue
         if not any(matches[key, wanted] for matches in found):
             known = [layer.type if key == "types" else layer.name for layer in modules]

@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from manifold_capacity.own_activations import EXTERNAL
+from manifold_capacity.own_activations import SPLIT as NO_SPLIT
 from manifold_capacity.rows import LAYER_IDENTITY, MANIFOLD_IDENTITY, STATUS_OK
 
 # The numbers that every table has, measured or not; whatever else the geometry reports becomes a
@@ -461,7 +463,7 @@ def _blocks(layers: pd.DataFrame) -> list[tuple[str, list[int]]]:
     blocks: dict[str, list[int]] = {}
     for row, record in enumerate(layers.to_dict("records")):
         model = f"{record['model']}, seed {record['seed']}, {checkpoint_title(record)}"
-        title = f"{record['dataset']}: {model}, {record['split']} split"
+        title = f"{record['dataset']}: {model}, {split_title(record['split'])}"
         blocks.setdefault(title, []).append(row)
     return [*blocks.items()]
 
@@ -474,11 +476,18 @@ def _warning(layers: pd.DataFrame, row: int) -> str:
 
 
 def checkpoint_title(record: Mapping[Any, Any]) -> str:
-    """'epoch 15', 'epoch 0 (untrained)', or the name of a checkpoint that has no epoch."""
+    """'epoch 15', 'epoch 0 (untrained)', or what a checkpoint without an epoch is."""
+    if record["checkpoint"] == EXTERNAL:
+        return "external activations"
     if not _is_number(record["epoch"]):
         return str(record["checkpoint"])
     epoch = int(record["epoch"])
     return f"epoch {epoch}" if epoch else "epoch 0 (untrained)"
+
+
+def split_title(split: str) -> str:
+    """'train split'; 'no split' where the samples are not split."""
+    return "no split" if split == NO_SPLIT else f"{split} split"
 
 
 def _table_note(layers: pd.DataFrame) -> str:

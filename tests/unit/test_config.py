@@ -14,6 +14,7 @@ from manifold_capacity.config import (
     document,
     load_schema,
     model_checkpoints,
+    own_activations,
     resolve,
 )
 from manifold_capacity.datasets import describe
@@ -195,7 +196,7 @@ def test_all_types_means_every_layer():
         ({"manifolds.classes": 1}, ["manifolds.classes: 1"]),
         (
             {"manifolds.classes": [3, 77]},
-            ["manifolds.classes: 77 is not a class of digits", "0 to 9"],
+            ["manifolds.classes: 77 is not a class of digits, its classes are 0, 1,"],
         ),
         ({"manifolds.classes": [3, "3"]}, ["a class is given twice"]),
         ({"manifolds.splits": ["val"]}, ['manifolds.splits[0]: "val"', "train, test"]),
@@ -217,9 +218,86 @@ def test_all_problems_are_listed_at_once():
     assert len(found) == 3
 
 
+@pytest.fixture
+def recording(tmp_path):
+    """An .npz of 12 samples of the classes 1, 2 and 5, and one sample of class 7."""
+    path = tmp_path / "area V4.npz"
+    labels = np.array([1, 2, 5] * 4 + [7])
+    np.savez(path, V4=np.arange(13 * 6.0).reshape(13, 2, 3), labels=labels)
+    return str(path)
+
+
+def own(path, **sections):
+    return {"activations": {"path": path}, **sections}
+
+
+def test_activations_that_exist_already_stand_for_dataset_and_models(recording):
+    resolved = resolve(own(recording, manifolds={"classes": [5, 1]}), SCHEMA)
+    assert [model["label"] for model in resolved["models"]] == ["area_V4"]
+    assert model_checkpoints(resolved, resolved["models"][0]) == ["external"]
+    assert resolved["manifolds"]["points_per_class"] == "all"
+    assert resolved["manifolds"]["splits"] == ["all"]
+    assert resolved["layers"]["names"] == ["*"]
+    found = own_activations(resolved)
+    assert [layer.label for layer in found.layers] == ["1_V4"]
+    assert class_indices([5, 1], found) == [2, 0]  # labels, not places
+    assert own_activations(resolve(MINIMAL, SCHEMA)) is None
+
+
+@pytest.mark.parametrize(
+    ("sections", "expected"),
+    [
+        ({"dataset": {"name": "digits"}}, ["activations.path: ", "so that dataset can't be"]),
+        (
+            {"models": ["vgg16"], "training": {"epochs": 3}, "layers": {"types": ["Conv2d"]}},
+            ["so that models, training, layers.types can't be followed: remove them"],
+        ),
+        ({"manifolds": {"splits": ["test"], "augment": False}}, ["splits, manifolds.augment"]),
+        ({"layers": {"names": ["V1"]}}, ["layers.names: 'V1' is not in area V4.npz; there are V4"]),
+        ({}, ["manifolds.classes: class '7' of area V4.npz has a single sample", "list the"]),
+        (
+            {"manifolds": {"points_per_class": 5, "classes": [1, 2]}},
+            ["manifolds.points_per_class: 5, but", "4 samples of class '1'", "1 to 4, or all"],
+        ),
+        ({"manifolds": {"classes": [1, 0]}}, ["0 is not a class of", "its classes are 1, 2, 5, 7"]),
+        ({"manifolds": {"classes": 9}}, ["manifolds.classes: 9, but area V4.npz has 4 classes"]),
+        ({"manifolds": {"points_per_class": "some"}}, ["integer ≥ 1 or all"]),
+    ],
+)
+def test_what_makes_no_sense_with_activations_that_exist_is_an_error(recording, sections, expected):
+    with pytest.raises(ConfigError) as caught:
+        resolve(own(recording, **sections), SCHEMA)
+    (problem,) = caught.value.problems
+    for phrase in expected:
+        assert phrase in problem
+
+
+def test_single_points_are_measured_if_asked_for(recording):
+    resolved = resolve(own(recording, manifolds={"points_per_class": 1}), SCHEMA)
+    assert resolved["manifolds"]["points_per_class"] == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"activations.labels": "x.npy"},
+            'activations.labels: "x.npy": only with activations.path',
+        ),
+        ({"manifolds.points_per_class": "all"}, "points_per_class: all, but only with activations"),
+    ],
+)
+def test_what_makes_sense_only_with_activations_that_exist(changes, expected):
+    (problem,) = problems(changes)
+    assert expected in problem
+
+
 def test_missing_dataset_says_what_to_add():
-    with pytest.raises(ConfigError, match="dataset: missing; add it"):
+    with pytest.raises(ConfigError, match=r"dataset: missing; add it \(or activations.path"):
         resolve({"models": ["small_cnn"]}, SCHEMA)
+    with pytest.raises(ConfigError) as caught:
+        resolve({}, SCHEMA)
+    assert len(caught.value.problems) == 2
 
 
 def test_one_class_is_too_few(tmp_path):

@@ -72,6 +72,12 @@ def table(
     return pd.DataFrame(rows)
 
 
+def external(name: str) -> pd.DataFrame:
+    """The same of activations that exist already, in a file of this name."""
+    layers = table({name: ["1_V1", "2_V4"]}, epochs=(None,), splits=("all",))
+    return layers.assign(dataset=f"{name}.npz", weights="external", checkpoint="external")
+
+
 def of_classes(layers: pd.DataFrame, classes: int) -> pd.DataFrame:
     """A table of manifolds: class k has 1 + k/10 times the layer's numbers."""
     parts = []
@@ -127,6 +133,9 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "100 classes": lambda: plot_manifolds(of_classes(table({"vgg16": many(17)}), 100)),
     "classes of 2 models": lambda: plot_manifolds(
         of_classes(table({"a": SIX, "b": many(30)}, seeds=(0, 1)), 3)
+    ),
+    "classes of a file with a long name": lambda: plot_manifolds(
+        of_classes(external("monkey_A_session_2021-03-04_V1_V4_IT"), 5)
     ),
     "classes in one layer": lambda: plot_manifolds(of_classes(table({"a": ["0_Input"]}), 3)),
     "6 layers over training": lambda: plot_dynamics(table({"a": SIX}, epochs=(0, 5, 15))),
@@ -230,6 +239,23 @@ def test_one_line_needs_no_legend() -> None:
     figure = plot_layers(table({"a": SIX}, epochs=(15,), splits=("test",)))
     assert figure.legends == []
     assert figure.get_suptitle() == "digits · a · epoch 15 · test split"
+
+
+def test_activations_that_exist_already_are_told_by_their_file() -> None:
+    figure = plot_layers(external("recording"))
+    assert figure.get_suptitle() == "recording.npz · recording"
+    (line,) = (
+        line for line in figure.axes[0].lines if line.get_label() == "recording external all"
+    )
+    assert line.get_linestyle() == "-"
+    long = "monkey_A_session_2021-03-04_V1_V4_IT"
+    figure = plot_manifolds(of_classes(external(long), 5))
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    title = figure._suptitle  # type: ignore[attr-defined]
+    assert not title.get_window_extent().overlaps(legend.get_window_extent())
+    assert "".join(figure.get_suptitle().split()) == f"{long}.npz·{long}"
+    assert figure.axes[0].get_title() == "no split"
 
 
 def test_seeds_become_a_mean_and_a_band() -> None:

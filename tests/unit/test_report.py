@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from docutils.core import publish_parts
 from jinja2 import Environment, StrictUndefined
@@ -37,6 +38,14 @@ PRETRAINED = {
 }
 
 
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A configuration whose activations exist already."""
+    path = tmp_path_factory.mktemp("own") / "recording.npy"
+    np.save(path, np.arange(24.0).reshape(3, 2, 4))
+    return {"activations": {"path": str(path)}, "manifolds": {"classes": 2}}
+
+
 def laid_out(path: Path, config: dict[str, Any]) -> str:
     """The text as a reader sees it; a warning of docutils is an error."""
     links = LINKS
@@ -55,6 +64,17 @@ def laid_out(path: Path, config: dict[str, Any]) -> str:
 @pytest.mark.parametrize("config", [SMALL, LARGE, PRETRAINED], ids=["small", "large", "pretrained"])
 def test_text_is_sound_whatever_the_configuration(path: Path, config: dict[str, Any]) -> None:
     assert len(laid_out(path, config)) > 100
+
+
+@pytest.mark.parametrize(
+    "name", ["workflow", "figure_layers", "figure_manifolds", "layers", "manifolds"]
+)
+def test_text_is_sound_of_activations_that_exist_already(name: str, own: dict[str, Any]) -> None:
+    text = laid_out(ROOT / "report" / f"{name}.rst", own)
+    assert len(text) > 100
+    assert "checkpoint" not in text.lower().replace("model, seed, checkpoint and split", "")
+    if name == "workflow":
+        assert "recording.npy Seeds: 0 Manifolds: the first 2 classes, all samples each" in text
 
 
 def test_every_text_is_shown_and_every_text_shown_is_there() -> None:

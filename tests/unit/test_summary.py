@@ -303,6 +303,12 @@ def test_table_on_the_terminal(write: Any) -> None:
     )
 
 
+def test_table_says_that_activations_come_from_elsewhere(write: Any) -> None:
+    row = layer_row(dataset="v4.npz", model="v4", checkpoint="external", epoch=None, split="all")
+    text = format_table(collect_layers(write(row)))
+    assert text.startswith("v4.npz: v4, seed 0, external activations, no split\n")
+
+
 def test_table_shows_why_a_layer_has_no_numbers_and_what_did_not_converge(write: Any) -> None:
     status = "every activation is zero, so the manifolds coincide. " * 4
     rows = [layer_row(1, n_unconverged=3), layer_row(2, status=status)]

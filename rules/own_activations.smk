@@ -1,0 +1,24 @@
+# Activations that exist already: what takes the place of dataset, training, layers and activations.
+
+
+rule find_layers:
+    output:
+        "<results>/layers/{model}.csv",
+    log:
+        "<logs>/find_layers/{model}.log",
+    benchmark:
+        "<benchmarks>/find_layers/{model}.tsv"
+    conda:
+        "../envs/geometry.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        layers=[
+            [layer.index, layer.name, layer.type, list(layer.output_shape)]
+            for layer in OWN.layers
+        ],
+        code=source_digest("layers"),
+    script:
+        "../scripts/list_own_layers.py"

@@ -1,0 +1,14 @@
+"""Write the table of the layers of activations that exist already."""
+
+import math
+from pathlib import Path
+
+from manifold_capacity.layers import Layer, write_layers
+from manifold_capacity.logs import log_to
+
+with log_to(snakemake.log[0]):
+    layers = [
+        Layer(index, name, kind, tuple(shape), math.prod(shape))
+        for index, name, kind, shape in snakemake.params.layers
+    ]
+    write_layers(layers, Path(snakemake.output[0]))
