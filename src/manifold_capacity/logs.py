@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import linecache
 import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
+from pathlib import Path
 
 __all__ = ["log_to"]
 
@@ -28,7 +30,8 @@ class _Terminal(logging.Handler):
 def log_to(path: str | PathLike[str]) -> Iterator[logging.Logger]:
     """Send this package's messages to a file and to standard error.
 
-    An exception that ends the job stands in the file too, and goes on to the caller.
+    An exception ends the process with status 1 (130 for Ctrl-C). One that this package raises on
+    purpose says all there is to say, and is one message; any other leaves its traceback in the file.
     """
     logger = logging.getLogger("manifold_capacity")
     handler = logging.FileHandler(path, mode="w", encoding="utf-8")
@@ -43,10 +46,16 @@ def log_to(path: str | PathLike[str]) -> Iterator[logging.Logger]:
     warnings_logger.addHandler(handler)
     try:
         yield logger
-    except BaseException:
-        logger.removeHandler(terminal)  # the terminal gets the traceback from Python
-        logger.exception("The job failed.")
-        raise
+    except KeyboardInterrupt:
+        logger.error("interrupted; the same command goes on")
+        sys.exit(130)
+    except Exception as error:
+        if _on_purpose(error):
+            logger.error("%s", error)
+        else:
+            logger.removeHandler(terminal)  # which shows the file, if it shows failed jobs' logs
+            logger.exception("The job failed by an error of the program:")
+        sys.exit(1)
     finally:
         logging.captureWarnings(False)
         warnings_logger.removeHandler(handler)
@@ -54,3 +63,15 @@ def log_to(path: str | PathLike[str]) -> Iterator[logging.Logger]:
         logger.removeHandler(terminal)
         logger.setLevel(level)
         handler.close()
+
+
+def _on_purpose(error: Exception) -> bool:
+    """Whether a `raise` of this package made the exception, and not a mistake in its code."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    if traceback is None:
+        return False
+    file = traceback.tb_frame.f_code.co_filename
+    line = linecache.getline(file, traceback.tb_lineno).strip()
+    return Path(file).parent == Path(__file__).parent and line.startswith("raise ")

@@ -3,8 +3,10 @@
 import logging
 import warnings
 
+import numpy as np
 import pytest
 
+from manifold_capacity.anchors import check_solver
 from manifold_capacity.logs import log_to
 
 
@@ -23,9 +25,28 @@ def test_messages_and_warnings_go_to_the_file(tmp_path, capsys):
     assert "too late" not in path.read_text()
 
 
-def test_an_error_stands_in_the_log_and_goes_on(tmp_path, capsys):
+def test_an_error_raised_on_purpose_is_one_message(tmp_path, capsys):
     path = tmp_path / "job.log"
-    with pytest.raises(ValueError, match="broken"), log_to(path):
-        raise ValueError("broken")
-    assert "ValueError: broken" in path.read_text()
-    assert capsys.readouterr().err == ""  # Python prints it when the job ends
+    with pytest.raises(SystemExit) as ended, log_to(path):
+        check_solver("magic")
+    assert ended.value.code == 1
+    message = "solver is 'magic'; choose one of 'active_set', 'cvxopt'"
+    assert path.read_text().rstrip().endswith(f"ERROR {message}")
+    assert capsys.readouterr().err.splitlines() == [message]
+
+
+def test_a_mistake_in_the_program_leaves_its_traceback_in_the_log(tmp_path):
+    path = tmp_path / "job.log"
+    with pytest.raises(SystemExit) as ended, log_to(path):
+        np.zeros(2) @ np.zeros(3)
+    assert ended.value.code == 1
+    assert "Traceback" in path.read_text()
+    assert "np.zeros(2) @ np.zeros(3)" in path.read_text()
+
+
+def test_an_interruption_is_one_line(tmp_path, capsys):
+    path = tmp_path / "job.log"
+    with pytest.raises(SystemExit) as ended, log_to(path):
+        raise KeyboardInterrupt
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "interrupted; the same command goes on\n"
