@@ -61,7 +61,7 @@ AccountingStoragePort={dbd_port}
 AccountingStoragePass={folder}/munge.socket
 AccountingStorageTRES=gres/gpu
 AccountingStorageEnforce=associations
-AccountingStoreFlags=job_comment
+MinJobAge=3600
 # A node that is gone is noticed and comes back at once.
 SlurmdTimeout=5
 ReturnToService=2
@@ -352,13 +352,19 @@ class Cluster:
         return {"node-gpu idle", "node-cpu idle"} <= set(states)
 
     def jobs(self) -> list[Job]:
-        """Accounting of every job, in the order of submission."""
-        names = "JobID,Comment,Partition,State,AllocTRES,NodeList,Timelimit,WorkDir"
-        printed = self.ask("sacct", "-X", "-P", "-n", "-o", names) or ""
-        return sorted(
-            (Job(int(i), *rest) for i, *rest in (line.split("|") for line in printed.splitlines())),
-            key=lambda job: job.id,
+        """Accounting of every job, in the order of submission; the comment is the controller's."""
+        fields = "JobID,Partition,State,AllocTRES,NodeList,Timelimit,WorkDir"
+        comments = dict(
+            line.split("|")
+            for line in (
+                self.ask("squeue", "--noheader", "--states=all", "--format=%i|%k") or ""
+            ).splitlines()
         )
+        jobs = []
+        for line in (self.ask("sacct", "-X", "-P", "-n", "-o", fields) or "").splitlines():
+            number, *rest = line.split("|")
+            jobs.append(Job(int(number), comments[number], *rest))
+        return sorted(jobs, key=lambda job: job.id)
 
     def control(self, job_id: int) -> dict[str, str]:
         """What SLURM's controller knows of a job: JobState, Restarts, Reason, ..."""
