@@ -29,7 +29,7 @@ test: .venv/installed ## Run the unit and workflow tests
 	$(BIN)/pytest
 
 test-cluster: .venv/installed ## Run the tests on a real SLURM, started on this host from Debian's packages
-	$(BIN)/pytest tests/cluster -rs
+	$(BIN)/pytest tests/cluster -rs --timeout 1800
 
 check: .venv/installed ## Formatting, lint, types
 	$(BIN)/ruff format --check $(SOURCES)
