@@ -67,6 +67,8 @@ def test_a_training_survives_its_node(training, uninterrupted):
     site.cluster.lose_node("node-gpu")
     wait_until(lambda: site.cluster.control(job.id)["JobState"] == "PENDING", "requeue")
     site.cluster.start_node("node-gpu")
+    # SLURM lets two minutes go by first.
+    site.cluster.ask("scontrol", "update", f"JobId={job.id}", "StartTime=now")
     completed(site, job)
     assert site.cluster.control(job.id)["Restarts"] == "1"
     assert "resuming from" in log_of(site)
