@@ -15,6 +15,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -219,6 +220,8 @@ class Cluster:
                 process.kill()
                 process.wait()
         self.daemons.clear()
+        for name in ("node-gpu", "node-cpu"):
+            self._kill_jobs(name)
 
     # Daemons
 
@@ -254,8 +257,12 @@ class Cluster:
         daemon = self.daemons.pop(name)
         daemon.kill()
         daemon.wait()
-        for pid in self.processes_of(name):
-            os.kill(pid, signal.SIGKILL)
+        self._kill_jobs(name)
+
+    def _kill_jobs(self, node: str) -> None:
+        for pid in self.processes_of(node):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def processes_of(self, node: str) -> list[int]:
         """Processes of the jobs on a node: slurmstepd's, known by their title, and what they started."""
