@@ -1,6 +1,6 @@
 # Two commands for everyone: `make demo` runs the whole pipeline on real images, `make test` runs the tests. Both set up
 # what they need in .venv, from pinned and hashed requirements.
-.PHONY: help demo test check format docs lock clean
+.PHONY: help demo test test-cluster check format docs lock clean
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
@@ -8,7 +8,7 @@ SOURCES := src tests scripts benchmarks
 SNAKEFILES := Snakefile rules
 
 help: ## Say what can be made
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 .venv/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, $(PYTHON) is " + sys.version.split()[0] + "; try: make PYTHON=python3.12 ...")'
@@ -27,6 +27,9 @@ demo: .venv/installed ## Run config.yaml (handwritten digits, about a minute) an
 
 test: .venv/installed ## Run the unit and workflow tests
 	$(BIN)/pytest
+
+test-cluster: .venv/installed ## Run the tests on a real SLURM, started on this host from Debian's packages
+	$(BIN)/pytest tests/cluster -rs --timeout 1800
 
 check: .venv/installed ## Formatting, lint, types
 	$(BIN)/ruff format --check $(SOURCES)

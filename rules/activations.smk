@@ -15,8 +15,8 @@ rule extract_activations:
         "../envs/torch.yaml"
     threads: torch_threads
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=rising(4000),
+        runtime=rising(60),
         device=config["device"],
     params:
         model=model_of,

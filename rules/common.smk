@@ -23,7 +23,7 @@ from manifold_capacity.config import (
     own_activations,
     resolve,
 )
-from manifold_capacity.datasets import describe
+from manifold_capacity.datasets import describe, needs_network
 from manifold_capacity.layers import read_layers, select_layers
 from manifold_capacity.provenance import source_digest
 
@@ -102,6 +102,11 @@ def model_of(wildcards):
 def torch_threads(wildcards):
     """A small network's layers are over before a second thread has woken up."""
     return 1 if model_of(wildcards)["name"] == "small_cnn" else 8
+
+
+def rising(amount):
+    """What a job asks for: this much, and twice and three times as much when it is tried again."""
+    return lambda wildcards, attempt: amount * attempt
 
 
 def images_of(wildcards):

@@ -14,12 +14,14 @@ rule prepare_dataset:
         "<logs>/prepare_dataset.log",
     benchmark:
         "<benchmarks>/prepare_dataset.tsv"
+    # A cluster's compute nodes may have no way to the network: a download runs where Snakemake runs.
+    localrule: needs_network(DATASET.name)
     conda:
         "../envs/dataset.yaml"
     threads: 4
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=rising(2000),
+        runtime=rising(60),
     params:
         dataset={
             key: value

@@ -14,8 +14,8 @@ rule compute_moments:
         "../envs/geometry.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=rising(2000),
+        runtime=rising(5),
     params:
         own=own_layer if OWN else None,
         seed=seed_of if OWN else None,
@@ -44,8 +44,8 @@ rule measure_geometry:
         "../envs/geometry.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=rising(1000),
+        runtime=rising(5),
     params:
         run=identity_of,
         classes=CLASSES,
@@ -72,8 +72,8 @@ rule simulate_capacity:
         "../envs/geometry.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=600,
+        mem_mb=rising(4000),
+        runtime=rising(600),
     params:
         own=own_layer if OWN else None,
         seed=seed_of,

@@ -12,8 +12,8 @@ checkpoint find_layers:
         "../envs/torch.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=10,
+        mem_mb=rising(4000),
+        runtime=rising(10),
     params:
         model=model_of,
         images=images_of,

@@ -12,8 +12,8 @@ rule find_layers:
         "../envs/geometry.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=rising(1000),
+        runtime=rising(10),
     params:
         layers=[
             [layer.index, layer.name, layer.type, list(layer.output_shape)]

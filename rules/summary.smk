@@ -30,8 +30,8 @@ rule summarize:
         "../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=rising(2000),
+        runtime=rising(10),
     params:
         code=source_digest("summary"),
     script:
@@ -59,8 +59,8 @@ rule summarize_training:
         "../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=rising(1000),
+        runtime=rising(10),
     params:
         trainings=trainings(),
         code=source_digest("summary"),
@@ -87,8 +87,8 @@ rule draw_layers:
         "../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=rising(2000),
+        runtime=rising(10),
     params:
         figure="plot_layers",
         code=source_digest("figures"),

@@ -12,8 +12,8 @@ rule initial_weights:
         "../envs/torch.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=10,
+        mem_mb=rising(4000),
+        runtime=rising(10),
     params:
         model=model_of,
         images=images_of,
@@ -30,12 +30,13 @@ rule pretrained_weights:
         "<logs>/pretrained_weights/<network>.log",
     benchmark:
         "<benchmarks>/pretrained_weights/<network>.tsv"
+    localrule: True  # downloads: as prepare_dataset
     conda:
         "../envs/torch.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=rising(4000),
+        runtime=rising(30),
     params:
         model=model_of,
         images=images_of,
@@ -65,8 +66,8 @@ rule train:
         "../envs/torch.yaml"
     threads: torch_threads
     resources:
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=rising(8000),
+        runtime=rising(240),
         device=config["device"],
     params:
         seed=seed_of,

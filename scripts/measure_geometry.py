@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from manifold_capacity.files import whole
 from manifold_capacity.geometry import DegenerateManifoldsError, geometry_from_moments
 from manifold_capacity.layers import read_layers
 from manifold_capacity.logs import log_to
@@ -29,5 +30,7 @@ with log_to(snakemake.log[0]) as log:
         log.warning("%s has no geometry: %s", layer.label, error)
         row |= {"status": str(error), "n_manifolds": moments.n_manifolds}
         manifolds = manifold_table(row, {}, pd.DataFrame())
-    Path(snakemake.output.layer).write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
-    manifolds.to_csv(snakemake.output.manifolds, index=False)
+    with whole(snakemake.output.layer) as file:
+        file.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
+    with whole(snakemake.output.manifolds) as file:
+        manifolds.to_csv(file, index=False)

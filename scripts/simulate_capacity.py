@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from manifold_capacity.files import whole
 from manifold_capacity.geometry import DegenerateManifoldsError
 from manifold_capacity.logs import log_to
 from manifold_capacity.own_activations import open_own_layer
@@ -24,4 +25,5 @@ with log_to(snakemake.log[0]) as log:
     except DegenerateManifoldsError as error:
         log.warning("%s has no simulated capacity: %s", layer, error)
         row = {}
-    Path(snakemake.output[0]).write_text(json.dumps(row) + "\n", encoding="utf-8")
+    with whole(snakemake.output[0]) as file:
+        file.write_text(json.dumps(row) + "\n", encoding="utf-8")

@@ -31,7 +31,16 @@ from manifold_capacity.downloads import (
 )
 from manifold_capacity.own_data import ArrayFile, ImageFolder, every_fourth
 
-__all__ = ["SPLITS", "Dataset", "describe", "download", "load_split", "prepare", "sample_manifolds"]
+__all__ = [
+    "SPLITS",
+    "Dataset",
+    "describe",
+    "download",
+    "load_split",
+    "needs_network",
+    "prepare",
+    "sample_manifolds",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -205,6 +214,11 @@ _KEYS: dict[str, frozenset[str]] = {
     "imagefolder": frozenset({"path", "image_size"}),
     "arrays": frozenset({"path"}),
 }
+
+
+def needs_network(name: str) -> bool:
+    """Whether preparing the dataset of this name downloads something."""
+    return name in _REMOTE
 
 
 def describe(config: Mapping[str, Any]) -> Dataset:

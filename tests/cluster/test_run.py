@@ -1,0 +1,44 @@
+"""A whole run through profiles/slurm: who got the GPU, how many submissions, and the same numbers."""
+
+import pytest
+from slurm import CPU_PARTITION, GPU_PARTITION
+
+pytestmark = pytest.mark.cluster
+
+
+def test_the_gpu_is_held_by_training_and_extraction_alone(finished_site):
+    with_gpu = [job for job in finished_site.jobs() if job.has_gpu]
+    # One training, and an extraction for each of two checkpoints.
+    assert sorted(job.step for job in with_gpu) == [*2 * ["extract_activations"], "train"]
+    assert {(job.partition, job.node) for job in with_gpu} == {(GPU_PARTITION, "node-gpu")}
+    without = [job for job in finished_site.jobs() if not job.has_gpu]
+    assert {(job.partition, job.node) for job in without} == {(CPU_PARTITION, "node-cpu")}
+
+
+def test_jobs_of_seconds_go_out_together(finished_site):
+    # The four layers of a checkpoint in one submission; all tables and figures in another.
+    assert sorted(job.step for job in finished_site.jobs() if not job.has_gpu) == [
+        *("find_layers", "initial_weights", "layers", "layers", "prepare_dataset", "summary")
+    ]
+    assert {job.state for job in finished_site.jobs()} == {"COMPLETED"}
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["summary/*.csv", "geometry/**/*.json", "moments/**/*.npz", "training/**/*.safetensors"],
+)
+def test_results_are_those_of_a_run_without_the_cluster(finished_site, finished_here, pattern):
+    there = {
+        path.relative_to(finished_site.results): path.read_bytes()
+        for path in finished_site.results.glob(pattern)
+    }
+    here = {
+        path.relative_to(finished_here.results): path.read_bytes()
+        for path in finished_here.results.glob(pattern)
+    }
+    assert len(here) >= 2
+    assert there == here
+
+
+def test_nothing_is_left_to_be_done(finished_site):
+    assert "Nothing to be done" in finished_site.snakemake("--dry-run")
