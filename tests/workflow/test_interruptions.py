@@ -1,6 +1,7 @@
 """A run that is cut off while it writes: nothing half-made is taken for whole, and it goes on when it can."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -60,3 +61,36 @@ def test_killed_while_writing_activations(extracting):
     workspace.snakemake("geometry")
     assert not (workspace.results / STORE).exists()
     assert (workspace.results / TABLE).is_file()
+
+
+@pytest.fixture
+def small_disk(workspace):
+    """A file system in memory for the store of activations; returns a function that sets its size."""
+    folder = workspace.results / "activations"
+    folder.mkdir(parents=True)
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("a small file system to fill takes the right to mount one")
+
+    def resize(n_bytes):
+        subprocess.run(["mount", "-o", f"remount,size={n_bytes}", str(folder)], check=True)
+
+    yield resize
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_stops_the_run_and_space_lets_it_go_on(workspace, small_disk):
+    workspace.configure({**SLOW, "activations": {"batch_size": 2}, "layers": {"names": ["*"]}})
+    too_small = workspace.snakemake("activations", check=False)
+    needed = re.search(r"the store takes .*? \((\d+) bytes\), but .* free; make space", too_small)
+    assert needed
+    # Enough by the bill, but not for this file system, which gives a file of a few bytes a whole page.
+    small_disk(int(needed[1]) + 2**16)
+    filled_up = workspace.snakemake("activations", check=False)
+    assert "the disk filled up while" in filled_up
+    for printed in (too_small, filled_up):
+        assert "Traceback" not in printed
+    assert not list((workspace.results / "activations").rglob("zarr.json"))
+    small_disk(2**30)
+    workspace.snakemake("activations")
+    assert (workspace.results / RUN / "activations.zarr" / "zarr.json").is_file()
