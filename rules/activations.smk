@@ -1,3 +1,14 @@
+# A turn is the leave to write one more temporary store: its run starts once an earlier run's store is gone. A resource can't
+# say so: it is held while a job runs, not while its output stands.
+
+
+rule take_turn:
+    input:
+        run_before,
+    output:
+        touch("<results>/turns/<run>"),
+
+
 rule extract_activations:
     input:
         dataset="<dataset>/dataset.json",
@@ -5,6 +16,7 @@ rule extract_activations:
         labels="<dataset>/{split}_labels.npy",
         weights="<results>/training/<network>/{checkpoint}.safetensors",
         layers="<results>/layers/{model}.csv",
+        turn=turn_of,
     output:
         store_of_activations("<results>/activations/<run>"),
     log:

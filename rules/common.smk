@@ -1,4 +1,6 @@
 # The configuration, checked; names that paths are made of; helper functions of the rules.
+import copy
+import functools
 import os
 import re
 import sys
@@ -25,23 +27,31 @@ from manifold_capacity.config import (
 )
 from manifold_capacity.datasets import describe, needs_network
 from manifold_capacity.layers import read_layers, select_layers
+from manifold_capacity.plan import store_bytes, stores_at_once
 from manifold_capacity.provenance import source_digest
 
 
 def checked_config():
-    """The configuration with all defaults; one that cannot be run stops with a message, not a traceback."""
+    """The configuration with all defaults, and bytes of a store of each model's activations.
+
+    A configuration that cannot be run stops with a message, not a traceback.
+    """
     try:
         checked = resolve(
             config, load_schema(Path(workflow.basedir, "schemas/config.schema.yaml"))
         )
-        check_layers(
+        tables = check_layers(
             checked,
             known=lambda model: layers_on_disk(checked, model),
             find=lambda model: layers_of_network(checked, model),
         )
+        # Activations that exist already are not stored once more.
+        own = checked["activations"]["path"] is not None
+        sizes = {} if own else store_bytes(checked, tables)
+        stores_at_once(checked["activations"]["max_gib"], sizes)
     except ValueError as error:
         raise WorkflowError(str(error)) from None
-    return checked
+    return checked, sizes
 
 
 def layers_on_disk(checked, model):
@@ -64,7 +74,8 @@ def layers_of_network(checked, model):
     )
 
 
-config = checked_config()
+CONFIG_AS_GIVEN = copy.deepcopy(dict(config))
+config, STORE_BYTES = checked_config()
 # Activations that exist already, or None: the geometry starts from them, and no network is run.
 OWN = own_activations(config)
 DATASET = OWN or describe(config["dataset"])
@@ -165,17 +176,65 @@ def measured_layers(model):
     """The model's selected layers, once the checkpoint rule has found them."""
     if OWN:
         return OWN.layers
-    table = checkpoints.find_layers.get(model=model).output[0]
-    return select_layers(read_layers(Path(table)), config["layers"], model=model)
+    table = Path(checkpoints.find_layers.get(model=model).output[0])
+    return selected_layers(model, table, table.stat().st_mtime_ns)
+
+
+@functools.cache
+def selected_layers(model, table, changed_ns):
+    """Read once as long as the table does not change: a sweep asks thousands of times."""
+    return select_layers(read_layers(table), config["layers"], model=model)
+
+
+def tables_of_layers():
+    """Inputs of what depends on all models' layers, so that one look at the checkpoints finds all of them."""
+    return [] if OWN else [f"<results>/layers/{model}.csv" for model in MODELS]
 
 
 def for_each_layer(step, suffix):
     """Files of one step for every run and each of its layers."""
+    layers = {model: measured_layers(model) for model in MODELS}
     return [
         f"<results>/{step}/{RUN.format(**run)}/{layer.label}.{suffix}"
         for run in runs()
+        for layer in layers[run["model"]]
+    ]
+
+
+def made_of_activations(run):
+    """What is computed from a run's store of activations: once it is there, a temporary store is gone."""
+    steps = {"moments": "npz"}
+    if config["geometry"]["simulated"]:
+        steps["simulated"] = "json"
+    return [
+        f"{config['results']}/{step}/{RUN.format(**run)}/{layer.label}.{suffix}"
+        for step, suffix in steps.items()
         for layer in measured_layers(run["model"])
     ]
+
+
+def run_before(wildcards):
+    """What has to be there before the run may extract: as many runs ahead as there may be stores at once."""
+    turns = runs()
+    run = dict(wildcards.items())
+    run["seed"] = int(run["seed"])
+    ahead = stores_at_once(config["activations"]["max_gib"], STORE_BYTES)
+    if ahead is None or run not in turns or turns.index(run) < ahead:
+        return []
+    return made_of_activations(turns[turns.index(run) - ahead])
+
+
+def turn_of(wildcards):
+    """The go-ahead of an extraction, if stores are bounded; it never makes a finished run start again.
+
+    One that was given stays an input, whatever the bound is now, and a run that was finished without one gets none: another
+    set of inputs would be a reason to extract again. So would be an input that is newer, or made again, were it not ancient.
+    """
+    turn = f"{config['results']}/turns/{RUN.format(**wildcards)}"
+    waits = config["activations"]["max_gib"] is not None and not all(
+        map(os.path.exists, made_of_activations(wildcards))
+    )
+    return [ancient(turn)] if waits or os.path.exists(turn) else []
 
 
 def store_of_activations(path):

@@ -1,5 +1,6 @@
 rule summarize:
     input:
+        tables=tables_of_layers(),
         layers=lambda wildcards: for_each_layer("geometry", "json"),
         manifolds=lambda wildcards: for_each_layer("geometry", "csv"),
     output:

@@ -16,6 +16,7 @@ rule activations:
 
 rule geometry:
     input:
+        tables_of_layers(),
         lambda wildcards: for_each_layer("geometry", "json"),
         lambda wildcards: for_each_layer("geometry", "csv"),
 

@@ -223,7 +223,7 @@ def check_layers(
     config: Mapping[str, Any],
     known: Callable[[Mapping[str, Any]], Sequence[Layer] | None],
     find: Callable[[Mapping[str, Any]], Sequence[Layer]],
-) -> None:
+) -> dict[str, Sequence[Layer]]:
     """Check that `layers` selects something in every model, and every type and pattern something in one.
 
     Building a network takes seconds, so tables that an earlier run left are tried first; only where such a table is missing or
@@ -236,6 +236,11 @@ def check_layers(
     known, find : callable
         Model entry -> layers: from an earlier run (or None), and from the network itself.
 
+    Returns
+    -------
+    dict
+        Label of each model -> all its layers.
+
     Raises
     ------
     ConfigError
@@ -243,8 +248,9 @@ def check_layers(
     """
     models = {model["label"]: model for model in config["models"]}
     tables = {label: known(model) for label, model in models.items()}
-    if all(table is not None for table in tables.values()) and not _unfit(config, tables):
-        return
+    complete = {label: table for label, table in tables.items() if table is not None}
+    if len(complete) == len(models) and not _unfit(config, complete):
+        return complete
     built: dict[str, Sequence[Layer]] = {}
     problems = []
     for label, model in models.items():
@@ -253,8 +259,9 @@ def check_layers(
                 tables[label] = built[label] = find(model)
             except ValueError as error:
                 problems.append(str(error))
-    if not problems and not _unfit(config, tables):
-        return
+    found = {label: table for label, table in tables.items() if table is not None}
+    if not problems and not _unfit(config, found):
+        return found
     for label, model in models.items():
         if label not in built and tables[label] is not None:
             tables[label] = find(model)
@@ -262,6 +269,7 @@ def check_layers(
     problems += _unfit(config, found)
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
+    return found
 
 
 def _unfit(config: Mapping[str, Any], tables: Mapping[str, Sequence[Layer] | None]) -> list[str]:
@@ -431,6 +439,11 @@ def _combination_problems(config: Mapping[str, Any]) -> Iterator[str]:
                 f"{section}.precision: tf32 is arithmetic of GPUs, but device is cpu; "
                 "set it to float32 or bfloat16, or device to auto or cuda"
             )
+    if config["activations"]["keep"] and config["activations"]["max_gib"] is not None:
+        yield (
+            f"activations.max_gib: {config['activations']['max_gib']}, but activations.keep is true and every store "
+            "stays; set keep to false, or max_gib to null"
+        )
     epochs = config["training"]["epochs"]
     for checkpoint in config["checkpoints"]:
         if checkpoint > epochs:

@@ -15,8 +15,9 @@ import zarr
 from torch import nn
 
 from manifold_capacity import activations
-from manifold_capacity.activations import bill, extract
+from manifold_capacity.activations import extract
 from manifold_capacity.augment import Preprocess, augment_batch, seeded_generator, to_batch
+from manifold_capacity.bill import bill, grid_of, points_per_batch
 from manifold_capacity.layers import Layer
 from manifold_capacity.models import SmallCNN, find_layers
 from manifold_capacity.store import StoreError, open_layer
@@ -128,7 +129,7 @@ def test_wide_layers_are_cut_into_equal_chunks_and_read_in_blocks(tmp_path: Path
 def test_a_block_of_features_of_many_points_stays_small(tmp_path: Path) -> None:
     layer = Layer(1, "conv", "Conv2d", (64, 32, 32), 65536)
     for n_points in (50, 200, 1000):
-        grid = activations._grid(layer, 100, n_points, 50, "float32")
+        grid = grid_of(layer, 100, n_points, 50, "float32")
         block = 100 * n_points * grid.features * 4
         assert block <= 110 * 2**20
         assert grid.features >= 250
@@ -616,10 +617,10 @@ def test_memory_does_not_grow_with_the_images(tmp_path: Path) -> None:
 
 def test_batches_shrink_where_one_layer_is_very_wide() -> None:
     wide = Layer(1, "conv", "Conv2d", (64, 224, 224), 64 * 224 * 224)
-    assert activations._row_points([wide], 50, 64) * wide.n_features * 4 <= 128 * 2**20
-    assert activations._row_points([wide], 50, 64) == 10
+    assert points_per_batch([wide], 50, 64) * wide.n_features * 4 <= 128 * 2**20
+    assert points_per_batch([wide], 50, 64) == 10
     narrow = Layer(2, "head", "Linear", (10,), 10)
-    assert activations._row_points([narrow], 50, 64) == 50
-    assert activations._row_points([narrow], 200, 64) == 50
+    assert points_per_batch([narrow], 50, 64) == 50
+    assert points_per_batch([narrow], 200, 64) == 50
     huge = Layer(1, "conv", "Conv2d", (2**26,), 2**26)
-    assert activations._row_points([huge], 3, 64) == 1
+    assert points_per_batch([huge], 3, 64) == 1
