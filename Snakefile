@@ -19,6 +19,7 @@ include: "rules/own_activations.smk" if OWN else "rules/network.smk"
 include: "rules/geometry.smk"
 include: "rules/summary.smk"
 include: "rules/targets.smk"
+include: "rules/tools.smk"
 
 
 rule all:

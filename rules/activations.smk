@@ -6,7 +6,9 @@ rule take_turn:
     input:
         run_before,
     output:
-        touch("<results>/turns/<run>"),
+        touch("<results>/turns/{run}"),
+    wildcard_constraints:
+        run="|".join(map(re.escape, RUNS_THAT_TAKE_TURNS)) or "(?!)",
 
 
 rule extract_activations:

@@ -27,12 +27,12 @@ from manifold_capacity.config import (
 )
 from manifold_capacity.datasets import describe, needs_network
 from manifold_capacity.layers import read_layers, select_layers
-from manifold_capacity.plan import store_bytes, stores_at_once
+from manifold_capacity.plan import groups_of_profile, store_bytes, stores_at_once
 from manifold_capacity.provenance import source_digest
 
 
 def checked_config():
-    """The configuration with all defaults, and bytes of a store of each model's activations.
+    """The configuration with all defaults, each model's layers, bytes of its store, stores at once.
 
     A configuration that cannot be run stops with a message, not a traceback.
     """
@@ -48,10 +48,10 @@ def checked_config():
         # Activations that exist already are not stored once more.
         own = checked["activations"]["path"] is not None
         sizes = {} if own else store_bytes(checked, tables)
-        stores_at_once(checked["activations"]["max_gib"], sizes)
+        at_once = stores_at_once(checked["activations"]["max_gib"], sizes)
     except ValueError as error:
         raise WorkflowError(str(error)) from None
-    return checked, sizes
+    return checked, tables, sizes, at_once
 
 
 def layers_on_disk(checked, model):
@@ -75,7 +75,7 @@ def layers_of_network(checked, model):
 
 
 CONFIG_AS_GIVEN = copy.deepcopy(dict(config))
-config, STORE_BYTES = checked_config()
+config, LAYERS, STORE_BYTES, STORES_AT_ONCE = checked_config()
 # Activations that exist already, or None: the geometry starts from them, and no network is run.
 OWN = own_activations(config)
 DATASET = OWN or describe(config["dataset"])
@@ -201,40 +201,54 @@ def for_each_layer(step, suffix):
     ]
 
 
-def made_of_activations(run):
+def made_of_activations(run, layers):
     """What is computed from a run's store of activations: once it is there, a temporary store is gone."""
     steps = {"moments": "npz"}
     if config["geometry"]["simulated"]:
         steps["simulated"] = "json"
     return [
-        f"{config['results']}/{step}/{RUN.format(**run)}/{layer.label}.{suffix}"
+        f"{config['results']}/{step}/{run}/{layer.label}.{suffix}"
         for step, suffix in steps.items()
-        for layer in measured_layers(run["model"])
+        for layer in layers
     ]
+
+
+def waiting_runs():
+    """Runs to be extracted, in their order if stores are bounded; first those whose store stands already: they wait for no one.
+
+    A run that is finished has no place in the order. It would be made again with the run before it.
+    """
+    if STORES_AT_ONCE is None:
+        return {}
+    waiting = {}
+    for run in runs():
+        name = RUN.format(**run)
+        layers = select_layers(LAYERS[run["model"]], config["layers"])
+        if not all(map(os.path.exists, made_of_activations(name, layers))):
+            waiting[name] = run["model"]
+    return dict(sorted(waiting.items(), key=lambda item: not store_stands(item[0])))
+
+
+def store_stands(run):
+    return Path(config["results"], "activations", run).is_dir()
 
 
 def run_before(wildcards):
     """What has to be there before the run may extract: as many runs ahead as there may be stores at once."""
-    turns = runs()
-    run = dict(wildcards.items())
-    run["seed"] = int(run["seed"])
-    ahead = stores_at_once(config["activations"]["max_gib"], STORE_BYTES)
-    if ahead is None or run not in turns or turns.index(run) < ahead:
-        return []
-    return made_of_activations(turns[turns.index(run) - ahead])
+    names = list(WAITING_RUNS)
+    name = names[names.index(wildcards.run) - STORES_AT_ONCE]
+    return made_of_activations(name, measured_layers(WAITING_RUNS[name]))
 
 
 def turn_of(wildcards):
-    """The go-ahead of an extraction, if stores are bounded; it never makes a finished run start again.
+    """The go-ahead of an extraction, if stores are bounded.
 
     One that was given stays an input, whatever the bound is now, and a run that was finished without one gets none: another
-    set of inputs would be a reason to extract again. So would be an input that is newer, or made again, were it not ancient.
+    set of inputs would be a reason to extract again.
     """
-    turn = f"{config['results']}/turns/{RUN.format(**wildcards)}"
-    waits = config["activations"]["max_gib"] is not None and not all(
-        map(os.path.exists, made_of_activations(wildcards))
-    )
-    return [ancient(turn)] if waits or os.path.exists(turn) else []
+    run = RUN.format(**wildcards)
+    turn = f"{config['results']}/turns/{run}"
+    return [turn] if run in RUNS_THAT_TAKE_TURNS or os.path.exists(turn) else []
 
 
 def store_of_activations(path):
@@ -272,3 +286,10 @@ def own_data_files():
             str(folder) for folder in Path(path).glob("*/*/") if folder.is_dir()
         )
     return []
+
+
+# Decided once: while jobs run, files come.
+WAITING_RUNS = waiting_runs()
+RUNS_THAT_TAKE_TURNS = [
+    run for run in list(WAITING_RUNS)[STORES_AT_ONCE:] if not store_stands(run)
+]

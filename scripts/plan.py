@@ -1,0 +1,24 @@
+"""Say what a run will do, how long it takes by earlier runs, and how much disk."""
+
+from pathlib import Path
+
+from manifold_capacity.logs import log_to
+from manifold_capacity.plan import describe_plan, planned_jobs, seconds_of_jobs, submissions
+
+with log_to(snakemake.log[0]):
+    params = snakemake.params
+    jobs = planned_jobs(Path(params.snakefile), params.config, python=params.python)
+    submitted = None
+    if params.groups is not None:
+        submitted = submissions(jobs, params.groups, params.layers_per_run, params.local_rules)
+    results = Path(params.results)
+    text = describe_plan(
+        jobs,
+        seconds_of_jobs(results / "benchmarks"),
+        params.store_bytes,
+        results,
+        keep=params.keep,
+        at_once=params.at_once,
+        submitted=submitted,
+    )
+    print(text, flush=True)
