@@ -4,6 +4,7 @@ import functools
 import os
 import re
 import sys
+import time
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -25,7 +26,7 @@ from manifold_capacity.config import (
     own_activations,
     resolve,
 )
-from manifold_capacity.datasets import describe, needs_network
+from manifold_capacity.datasets import addresses, describe, needs_network
 from manifold_capacity.layers import read_layers, select_layers
 from manifold_capacity.plan import groups_of_profile, store_bytes, stores_at_once
 from manifold_capacity.provenance import source_digest
@@ -257,6 +258,12 @@ def store_of_activations(path):
     return folder if config["activations"]["keep"] else temp(folder)
 
 
+def missing_downloads():
+    """Addresses of the dataset's files, unless it has been prepared."""
+    prepared = Path(config["results"], "datasets", DATASET.name, "dataset.json")
+    return [] if prepared.exists() else addresses(config["dataset"])
+
+
 def own_layer(wildcards):
     """What makes a layer's manifolds out of activations that exist already."""
     return {
@@ -288,8 +295,8 @@ def own_data_files():
     return []
 
 
-# Decided once: while jobs run, files come.
-WAITING_RUNS = waiting_runs()
+# Decided once, where jobs are started: while they run, files come.
+WAITING_RUNS = waiting_runs() if workflow.is_main_process else {}
 RUNS_THAT_TAKE_TURNS = [
     run for run in list(WAITING_RUNS)[STORES_AT_ONCE:] if not store_stands(run)
 ]

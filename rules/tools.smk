@@ -20,7 +20,7 @@ rule plan:
         python=sys.executable,
         groups=groups_of_profile(Path(workflow.basedir, "profiles/slurm/config.yaml")),
         config=CONFIG_AS_GIVEN,
-        results=config["results"],
+        results=lambda wildcards: config["results"],
         layers_per_run=lambda wildcards: [
             len(measured_layers(run["model"])) for run in runs()
         ],
@@ -35,3 +35,102 @@ rule plan:
         code=source_digest("plan"),
     script:
         "../scripts/plan.py"
+
+
+# Every time it is asked for, doctor looks anew: what was found is kept under the time at which it was asked. Beside the
+# results, not among them: their folder may be what is wrong.
+DOCTOR = ".snakemake/doctor/{stamp}"
+
+
+rule doctor:
+    input:
+        expand(
+            f"{DOCTOR}/{{kind}}.json",
+            kind=["dataset", "gpu", "cpu"],
+            stamp=time.strftime("%Y%m%d-%H%M%S"),
+        ),
+    log:
+        ".snakemake/doctor/doctor.log",
+    benchmark:
+        ".snakemake/doctor/doctor.tsv"
+    localrule: True
+    conda:
+        "../envs/geometry.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    params:
+        code=source_digest("doctor"),
+    script:
+        "../scripts/doctor.py"
+
+
+rule doctor_dataset:
+    output:
+        f"{DOCTOR}/dataset.json",
+    log:
+        f"{DOCTOR}/dataset.log",
+    benchmark:
+        f"{DOCTOR}/dataset.tsv"
+    conda:
+        "../envs/dataset.yaml"
+    threads: 4
+    resources:
+        mem_mb=2000,
+        runtime=5,
+    params:
+        kind="dataset",
+        results=config["results"],
+        project=f"{workflow.basedir}/pyproject.toml",
+        urls=lambda wildcards: missing_downloads(),
+        code=source_digest("doctor"),
+    script:
+        "../scripts/examine.py"
+
+
+rule doctor_cpu:
+    output:
+        f"{DOCTOR}/cpu.json",
+    log:
+        f"{DOCTOR}/cpu.log",
+    benchmark:
+        f"{DOCTOR}/cpu.tsv"
+    conda:
+        "../envs/geometry.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=5,
+    params:
+        kind="cpu",
+        results=config["results"],
+        project=f"{workflow.basedir}/pyproject.toml",
+        urls=[],
+        code=source_digest("doctor"),
+    script:
+        "../scripts/examine.py"
+
+
+rule doctor_gpu:
+    output:
+        f"{DOCTOR}/gpu.json",
+    log:
+        f"{DOCTOR}/gpu.log",
+    benchmark:
+        f"{DOCTOR}/gpu.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: 8
+    resources:
+        mem_mb=4000,
+        runtime=5,
+        device=config["device"],
+    params:
+        kind="gpu",
+        results=config["results"],
+        project=f"{workflow.basedir}/pyproject.toml",
+        urls=[],
+        code=source_digest("doctor"),
+    script:
+        "../scripts/examine.py"

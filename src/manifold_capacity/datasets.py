@@ -34,6 +34,7 @@ from manifold_capacity.own_data import ArrayFile, ImageFolder, every_fourth
 __all__ = [
     "SPLITS",
     "Dataset",
+    "addresses",
     "describe",
     "download",
     "load_split",
@@ -261,6 +262,13 @@ def describe(config: Mapping[str, Any]) -> Dataset:
         return _KNOWN[name]
     own = _own_data(config)
     return Dataset(name, own.class_names, own.image_shape, own.counts)
+
+
+def addresses(config: Mapping[str, Any]) -> list[str]:
+    """URL of each file that `prepare` downloads; none where the data are on this machine."""
+    if config["name"] not in _REMOTE:
+        return []
+    return [file.urls[0] for file in _remote_files(config)]
 
 
 def prepare(config: Mapping[str, Any], output: Path, downloads: Path, *, threads: int = 1) -> None:

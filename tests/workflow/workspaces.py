@@ -14,7 +14,17 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).parents[2]
-WORKING_TREE = ["Snakefile", "rules", "scripts", "src", "schemas", "report", "profiles", "envs"]
+WORKING_TREE = [
+    "Snakefile",
+    "rules",
+    "scripts",
+    "src",
+    "schemas",
+    "report",
+    "profiles",
+    "envs",
+    "pyproject.toml",
+]
 
 # Small enough for seconds, large enough that every step has something to do.
 CONFIG: dict[str, Any] = {

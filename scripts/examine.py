@@ -1,0 +1,18 @@
+"""What one kind of job finds where it runs."""
+
+from pathlib import Path
+
+from manifold_capacity.doctor import examine, write_findings
+from manifold_capacity.logs import log_to
+
+with log_to(snakemake.log[0]):
+    params = snakemake.params
+    findings = examine(
+        params.kind,
+        Path(params.results),
+        Path(params.project),
+        threads=snakemake.threads,
+        device=snakemake.resources.get("device", "cpu"),
+        urls=params.urls,
+    )
+    write_findings(findings, Path(snakemake.output[0]))
