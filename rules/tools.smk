@@ -73,6 +73,8 @@ rule doctor_dataset:
         f"{DOCTOR}/dataset.log",
     benchmark:
         f"{DOCTOR}/dataset.tsv"
+    # Where the download itself would run.
+    localrule: needs_network(DATASET.name)
     conda:
         "../envs/dataset.yaml"
     threads: 4

@@ -194,7 +194,7 @@ def free_disk(results: Path) -> Finding:
 
 
 def busy_threads(threads: int, *, torch: bool = False) -> Finding:
-    """Whether matrix products keep no more cores busy than the job was given, and whether it was given them.
+    """Whether matrix products use no more threads than the job was given, and whether it may use as many.
 
     Parameters
     ----------
@@ -203,26 +203,32 @@ def busy_threads(threads: int, *, torch: bool = False) -> Finding:
     torch : bool
         Look at PyTorch's arithmetic, set up as training does it, in place of numpy's.
     """
+    from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
+
     if torch:
         import torch as library
 
         library.set_num_threads(threads)
         square: Any = library.ones(600, 600)
+        used = library.get_num_threads()
     else:
         square = np.ones((600, 600))
+        used = max(
+            (p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"), default=1
+        )
     wall, cpu = time.perf_counter(), time.process_time()
     while time.perf_counter() - wall < _BUSY_S:
         square @ square
     busy = (time.process_time() - cpu) / (time.perf_counter() - wall)
     name = "PyTorch" if torch else "BLAS"
     cores = len(os.sched_getaffinity(0))
-    found = f"{threads} given; {name} keeps {busy:.1f} busy; the job may use {cores} cores"
-    if busy > threads + 0.5:
+    found = f"{threads} given; {name} uses {used} and keeps {busy:.1f} cores busy; the job may use {cores}"
+    if max(used, busy - 0.5) > threads:
         return Finding(
             "threads",
             found,
-            f"{name} takes more than it was given: unset OMP_NUM_THREADS, MKL_NUM_THREADS and OPENBLAS_NUM_THREADS in your "
-            "shell's startup files; Snakemake sets them",
+            f"{name} takes more than it was given: something in your environment sets the number of threads after "
+            "Snakemake has (OPENBLAS_NUM_THREADS, MKL_NUM_THREADS, OMP_NUM_THREADS; a module, a startup file): take it out",
         )
     if cores < threads:
         return Finding(

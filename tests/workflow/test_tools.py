@@ -1,0 +1,28 @@
+"""`snakemake plan` and `snakemake doctor`, as a user calls them."""
+
+import re
+
+import pytest
+import torch
+
+
+def test_the_plan_of_a_fresh_run_and_of_a_changed_one(workspace, finished):
+    printed = workspace.snakemake("plan")
+    assert re.search(r"^train +1 +not measured yet", printed, re.MULTILINE)
+    assert re.search(r"^measure_geometry +8 +not measured yet", printed, re.MULTILINE)
+    assert not (workspace.results / "training").exists()
+    finished.configure({"geometry.margin": 0.5})
+    printed = finished.snakemake("plan")
+    assert re.search(r"^measure_geometry +8 +[\d.]+ s \(mean of 8\)", printed, re.MULTILINE)
+    assert not re.search(r"^compute_moments", printed, re.MULTILINE)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_the_doctor_says_what_is_wrong_and_looks_anew(workspace):
+    workspace.configure({"device": "cuda", "results": "/proc/results"})
+    printed = workspace.snakemake("doctor", check=False)
+    assert "set results to a folder that jobs can write to" in printed
+    assert "ask for a GPU" in printed
+    workspace.configure()
+    printed = workspace.snakemake("doctor")
+    assert "All checks passed." in printed
