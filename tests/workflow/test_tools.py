@@ -15,6 +15,7 @@ def test_the_plan_of_a_fresh_run_and_of_a_changed_one(workspace, finished):
     printed = finished.snakemake("plan")
     assert re.search(r"^measure_geometry +8 +[\d.]+ s \(mean of 8\)", printed, re.MULTILINE)
     assert not re.search(r"^compute_moments", printed, re.MULTILINE)
+    assert "measure_geometry" in finished.snakemake("plan")  # whenever it is asked for
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
