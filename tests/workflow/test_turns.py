@@ -71,7 +71,11 @@ def test_a_lost_file_is_made_again_for_its_run_only(bounded, tmp_path):
     workspace = bounded[0].twin(tmp_path / "twin")
     (label,) = (path.stem for path in (workspace.results / "layers").glob("*.csv"))
     layer = read_layers(workspace.results / "layers" / f"{label}.csv")[0].label
-    (workspace.results / f"moments/{label}/seed-0/epoch-000/test/{layer}.npz").unlink()
+    for file in (
+        f"moments/{label}/seed-0/epoch-000/test/{layer}.npz",
+        f"geometry/{label}/seed-0/epoch-000/test/{layer}.json",
+    ):
+        (workspace.results / file).unlink()
     assert workspace.planned("geometry")["extract_activations"] == 1
 
 
