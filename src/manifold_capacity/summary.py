@@ -135,15 +135,18 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
     """
     try:
         if os.fspath(path).endswith(".parquet"):
-            return pd.read_parquet(path, engine="pyarrow")
+            frame = pd.read_parquet(path, engine="pyarrow")
+            return frame.where(frame.notna())  # NaN for None, as from CSV
         frame = pd.read_csv(
             path,
             keep_default_na=False,
             na_values=[""],
             dtype=dict.fromkeys(_WORDS, "str"),
         )
-    except (OSError, ValueError) as error:  # pandas' and pyarrow's own errors are ValueErrors
-        if isinstance(error, OSError) and error.errno is not None:
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        if getattr(error, "errno", None) is not None:  # the system's; pyarrow's has none
             raise
         raise ValueError(
             f"{os.fspath(path)} is not a table ({error}); delete it and run again to have it remade"
