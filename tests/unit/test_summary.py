@@ -178,8 +178,8 @@ def test_parquet_and_json_say_what_csv_says(write: Any, tmp_path: Path) -> None:
     assert (parquet.dtypes == table.dtypes).all()
     pd.testing.assert_frame_equal(read_table(tmp_path / "layers.csv"), table, check_dtype=False)
     rows = json.loads((tmp_path / "layers.json").read_text(), parse_constant=pytest.fail)
-    assert [row["capacity"] for row in rows] == [1 / 3, "inf", None]
-    assert [row["epoch"] for row in rows] == [15, None, 15]
+    assert [row["capacity"] for row in rows] == [1 / 3, None, "inf"]
+    assert [row["epoch"] for row in rows] == [15, 15, None]
     assert [row["centers_converged"] for row in rows] == [True, None, None]
     assert sorted(path.suffix for path in tmp_path.glob("layers.*")) == [
         ".csv",
