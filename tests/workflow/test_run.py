@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from workspaces import CONFIG, LAYERS, ROOT
 
+from manifold_capacity.command_line import main
 from manifold_capacity.store import open_layer
 from manifold_capacity.summary import read_table
 
@@ -93,6 +94,19 @@ def test_the_store_opens_in_zarr_and_xarray_as_documented(finished_once, monkeyp
     activations = np.asarray(open_layer(store, "1_Conv2d"))
     np.testing.assert_array_equal(names["layer"], activations)
     np.testing.assert_array_equal(names["some"], activations[:, :, :100])
+
+
+def test_the_command_line_measures_a_store_as_the_pipeline_does(finished_once, tmp_path):
+    store = finished_once.results / f"activations/small_cnn/seed-0/{CHECKPOINTS[1]}/train"
+    output, n_gaussians = tmp_path / "layers.parquet", CONFIG["geometry"]["n_gaussians"]
+    arguments = ["measure", store / "activations.zarr", "-o", output, "--n-gaussians", n_gaussians]
+    assert main([str(argument) for argument in arguments]) == 0
+    found = read_table(output)
+    assert list(found["layer_name"]) == LAYERS
+    layers = read_table(finished_once.results / "summary" / "layers.csv")
+    expected = layers[layers["checkpoint"] == CHECKPOINTS[1]].reset_index(drop=True)
+    numbers = list(expected.loc[:, "n_manifolds":].columns)
+    pd.testing.assert_frame_equal(found[numbers], expected[numbers], rtol=1e-9, check_dtype=False)
 
 
 def test_a_second_run_does_nothing(finished):
