@@ -22,6 +22,8 @@ rule summarize:
             category="Tables",
             labels={"table": "manifolds.csv"},
         ),
+        layers_parquet="<results>/summary/layers.parquet",
+        manifolds_parquet="<results>/summary/manifolds.parquet",
         table="<results>/summary/layers.txt",
     log:
         "<logs>/summarize.log",

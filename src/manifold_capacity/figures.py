@@ -156,9 +156,16 @@ class _Encoding:
 
 def save(figure: Figure, stem: str | os.PathLike[str]) -> None:
     """Write a figure as ``stem.svg``, its text as text, and as ``stem.png``, 200 dots per inch."""
+    for ending in ("svg", "png"):
+        write(figure, f"{os.fspath(stem)}.{ending}")
+
+
+def write(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Write a figure as SVG, PNG (200 dots per inch) or PDF, by the path's ending."""
+    # The time of writing would make the same figure another file.
+    times = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
     with _style():
-        figure.savefig(f"{os.fspath(stem)}.svg", metadata={"Date": None})
-        figure.savefig(f"{os.fspath(stem)}.png", dpi=_PNG_DPI)
+        figure.savefig(path, dpi=_PNG_DPI, metadata=times.get(os.path.splitext(path)[1]))
 
 
 def plot_layers(layers: pd.DataFrame) -> Figure:

@@ -130,6 +130,17 @@ class Geometry:
     seed: int
     solver: str
 
+    def __repr__(self) -> str:
+        numbers = self.summary()
+        measures = [
+            f"{name} {_with_stderr(float(numbers[name]), float(numbers[f'{name}_stderr']))}"
+            for name in ("capacity", "radius", "dimension")
+        ]
+        return (
+            f"<Geometry of {numbers['n_manifolds']} manifolds in {self.n_features} features: "
+            f"{', '.join(measures)}, center correlation {self.center_correlation:.4g}>"
+        )
+
     @property
     def center_correlation(self) -> float:
         """Mean |cos| between different centers (relative to their mean)."""
@@ -219,6 +230,25 @@ class Geometry:
         )
         return pd.DataFrame({name: getattr(self, name) for name in columns})
 
+    def to_xarray(self) -> Any:
+        """The columns of `to_frame` along the dimension ``manifold``; `summary` as attributes.
+
+        Returns
+        -------
+        xarray.Dataset
+
+        Raises
+        ------
+        ImportError
+            If xarray is not installed.
+        """
+        # Truth values as 0 and 1: netCDF has no others.
+        attributes = {
+            name: int(value) if isinstance(value, bool) else value
+            for name, value in self.summary().items()
+        }
+        return self.to_frame().rename_axis("manifold").to_xarray().assign_attrs(attributes)
+
 
 def measure(
     manifolds: Any,
@@ -267,6 +297,8 @@ def measure(
         center at the mean of all.
     ValueError
         For NaN or infinite values, shapes that do not fit, unusable arguments.
+    TypeError
+        For a path or a mapping in place of arrays.
 
     Warns
     -----
@@ -517,6 +549,14 @@ def dimension_at(share: float, gram: FloatArray) -> int:
     explained = np.cumsum(np.linalg.eigvalsh(gram)[::-1])
     # Rounding must not ask for one component more.
     return int((explained < (share - 1e-12) * explained[-1]).sum()) + 1
+
+
+def _with_stderr(value: float, stderr: float) -> str:
+    """'0.2168 ± 0.0031': as many decimals as two digits of the standard error have."""
+    if not 0 < stderr < np.inf:
+        return f"{value:.4g} ± {stderr:.2g}"
+    decimals = max(0, 1 - int(np.floor(np.log10(stderr))))
+    return f"{value:.{decimals}f} ± {stderr:.{decimals}f}"
 
 
 def _root_sum(values: FloatArray) -> float:

@@ -19,7 +19,7 @@ import os
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -226,6 +226,8 @@ def moments_from_arrays(manifolds: Any, *, block_features: int | None = None) ->
         If there is no manifold, a manifold is empty or has another number of features than the
         first, an array has the wrong number of axes or isn't real, or a value is NaN or infinite.
         The message names the manifold, and the point and feature of the value.
+    TypeError
+        For a path or a mapping in place of arrays.
 
     Examples
     --------
@@ -373,10 +375,25 @@ def _check_finite(block: Sequence[NDArray[Any]], first_feature: int) -> None:
             )
 
 
+def _not_manifolds(given: Any) -> str:
+    """What to do with what was given in place of arrays."""
+    if isinstance(given, Mapping):
+        return (
+            f"the manifolds are given as a {type(given).__name__} of {len(given)} arrays; give one "
+            f"layer's: measure(layers[name]), or measure(list(arrays.values())) if each is a manifold"
+        )
+    return (
+        f"the manifolds are given as a path, {os.fspath(given)!r}; load the file: "
+        "measure(numpy.load(path)), or use the command line: manifold-capacity measure FILE"
+    )
+
+
 class _Source:
     """The manifolds as blocks of features, whatever holds them."""
 
     def __init__(self, manifolds: Any) -> None:
+        if isinstance(manifolds, str | bytes | os.PathLike | Mapping):
+            raise TypeError(_not_manifolds(manifolds))
         whole = manifolds if hasattr(manifolds, "shape") else None
         if (
             whole is None
@@ -404,7 +421,10 @@ class _Source:
             self.sizes = [int(array.shape[0]) for array in arrays]
             self.n_features = int(arrays[0].shape[1]) if arrays else 0
         if not self.sizes:
-            raise ValueError("there are no manifolds; give at least one")
+            raise ValueError(
+                "there are no manifolds; give a list of arrays (n_points, n_features), one for each "
+                "manifold, or one array (n_manifolds, n_points, n_features)"
+            )
         for i, size in enumerate(self.sizes):
             if size == 0:
                 raise ValueError(

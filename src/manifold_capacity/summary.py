@@ -52,6 +52,8 @@ MANIFOLD_NUMBERS = (
     "dimension",
     "dimension_stderr",
 )
+_LAYER_COLUMNS = (*LAYER_IDENTITY, "status", *LAYER_NUMBERS)
+_MANIFOLD_COLUMNS = (*MANIFOLD_IDENTITY, *MANIFOLD_NUMBERS)
 # Words that may look like numbers: a digit's class is called "7".
 _WORDS = (
     "dataset",
@@ -121,23 +123,87 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
     Only an empty field is a missing value, since a class may be called "null" or "007", and whole
     numbers stay whole where some are missing.
 
+    Parameters
+    ----------
+    path : path
+        CSV, or Parquet if its name ends in ``.parquet``.
+
     Raises
     ------
     ValueError
         If the file is empty or is not a table.
     """
     try:
+        if os.fspath(path).endswith(".parquet"):
+            frame = pd.read_parquet(path, engine="pyarrow")
+            return frame.where(frame.notna())  # NaN for None, as from CSV
         frame = pd.read_csv(
             path,
             keep_default_na=False,
             na_values=[""],
             dtype=dict.fromkeys(_WORDS, "str"),
         )
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        if getattr(error, "errno", None) is not None:  # the system's; pyarrow's has none
+            raise
         raise ValueError(
             f"{os.fspath(path)} is not a table ({error}); delete it and run again to have it remade"
         ) from error
     return _with_whole_numbers(frame)
+
+
+def write_table(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
+    """Write a table as CSV, Parquet or JSON, by the ending of the path; whole or not at all.
+
+    Parameters
+    ----------
+    frame : DataFrame
+    path : path
+        ``.csv``, ``.parquet`` (needs pyarrow) or ``.json``: a list of objects, one per row, ``null``
+        where there is no value; infinite numbers are the text ``"inf"``, as in CSV.
+
+    Raises
+    ------
+    ValueError
+        For another ending.
+    """
+    name = os.fspath(path)
+    temporary = f"{name}.tmp"
+    if name.endswith(".csv"):
+        frame.to_csv(temporary, index=False)
+    elif name.endswith(".parquet"):
+        frame.to_parquet(temporary, engine="pyarrow", index=False)
+    elif name.endswith(".json"):
+        rows = [
+            {key: _as_json(value) for key, value in row.items()} for row in frame.to_dict("records")
+        ]
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(rows, file, indent=1, allow_nan=False)
+            file.write("\n")
+    else:
+        raise ValueError(f"{name} is not taken; allowed: .csv, .parquet, .json")
+    os.replace(temporary, name)
+
+
+def _as_json(value: Any) -> Any:
+    if pd.isna(value):
+        return None
+    return str(value) if isinstance(value, float) and math.isinf(value) else value
+
+
+def layers_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Rows of layers as a table with the columns of `collect_layers`, in the order given."""
+    return _in_columns(pd.DataFrame([*rows]), _LAYER_COLUMNS)
+
+
+def manifolds_table(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Tables of manifolds as one with the columns of `collect_manifolds`, in the order given."""
+    # Columns without values have no type, and would spoil that of the others.
+    filled = [table for table in tables if len(table)]
+    frame = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
+    return _in_columns(frame, _MANIFOLD_COLUMNS)
 
 
 def collect_layers(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
@@ -165,7 +231,7 @@ def collect_layers(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
     return _arrange(
         pd.DataFrame([_read_layer(source) for source in sources]),
         sources,
-        (*LAYER_IDENTITY, "status", *LAYER_NUMBERS),
+        _LAYER_COLUMNS,
         key=("model", "seed", "epoch", "checkpoint", "split", "layer_index"),
     )
 
@@ -203,7 +269,7 @@ def collect_manifolds(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
     return _arrange(
         pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(),
         sources,
-        (*MANIFOLD_IDENTITY, *MANIFOLD_NUMBERS),
+        _MANIFOLD_COLUMNS,
         key=("model", "seed", "epoch", "checkpoint", "split", "layer_index", "class_index"),
     )
 
@@ -388,8 +454,12 @@ def _arrange(
     if "split" in key:
         keys = keys.assign(split=keys["split"].map(_split_rank))
     frame = frame.loc[keys.sort_values([*key], kind="stable", na_position="last").index]
-    frame = frame.reindex(columns=[*first, *(name for name in frame.columns if name not in first)])
-    return _with_whole_numbers(frame.reset_index(drop=True))
+    return _in_columns(frame.reset_index(drop=True), first)
+
+
+def _in_columns(frame: pd.DataFrame, first: Sequence[str]) -> pd.DataFrame:
+    others = (name for name in frame.columns if name not in first)
+    return _with_whole_numbers(frame.reindex(columns=[*first, *others]))
 
 
 def _split_rank(split: str) -> str:

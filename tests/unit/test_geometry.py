@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import xarray
 from scipy.stats import norm
 
 import manifold_capacity
@@ -596,3 +598,48 @@ def test_golden_degenerate(golden, seed):
     result = measure(pixels(golden / "degenerate.npz"), seed=seed)
     assert result.center_correlation == pytest.approx(0.3158, abs=1e-4)
     assert result.radius.max() < 2.5 * np.median(result.radius)
+
+
+def test_a_geometry_prints_in_one_line():
+    result = measure(clouds(5), n_gaussians=100)
+    text, numbers = repr(result), result.summary()
+    assert "\n" not in text
+    assert len(text) < 160
+    assert f"of {len(result.capacity)} manifolds in {result.n_features} features" in text
+    for name in ("capacity", "radius", "dimension"):
+        value, stderr = map(float, re.search(rf"{name} (\S+) ± ([^\s,]+)", text).groups())
+        # Two digits of the standard error: it is rounded by 5 % at most, the value by as much of it.
+        assert stderr == pytest.approx(numbers[f"{name}_stderr"], rel=0.051)
+        assert value == pytest.approx(numbers[name], abs=0.051 * numbers[f"{name}_stderr"])
+    assert f"center correlation {result.center_correlation:.4g}>" in text
+
+
+def test_points_without_a_standard_error_print_as_well():
+    result = measure(clouds(12, 1), n_gaussians=10)
+    assert "radius 0 ± 0, dimension 0 ± 0" in repr(result)
+
+
+def test_to_xarray_is_the_table_and_the_summary(tmp_path):
+    result = measure(clouds(5), n_gaussians=20)
+    dataset = result.to_xarray()
+    assert dataset.sizes == {"manifold": 5}
+    pd.testing.assert_frame_equal(dataset.to_dataframe().rename_axis(None), result.to_frame())
+    assert dataset.attrs == result.summary()
+    dataset.to_zarr(tmp_path / "geometry.zarr", consolidated=False)
+    again = xarray.open_zarr(tmp_path / "geometry.zarr", consolidated=False, chunks=None)
+    assert again.attrs == dataset.attrs
+    np.testing.assert_array_equal(again["capacity"], result.capacity)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "remedy"),
+    [
+        ([], ValueError, "give a list of arrays"),
+        ("x.npy", TypeError, "or use the command line: manifold-capacity measure FILE"),
+        (Path("x.npy"), TypeError, "load the file: measure(numpy.load(path))"),
+        ({"V1": clouds(), "V4": clouds()}, TypeError, "dict of 2 arrays; give one layer's"),
+    ],
+)
+def test_what_holds_no_manifolds_is_refused_with_a_remedy(given, error, remedy):
+    with pytest.raises(error, match=re.escape(remedy)):
+        measure(given)

@@ -1,4 +1,5 @@
 import json
+import math
 import re
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from manifold_capacity.summary import (
     format_html,
     format_table,
     read_table,
+    write_table,
 )
 from manifold_capacity.training import COLUMNS
 
@@ -159,6 +161,46 @@ def test_tables_come_back_as_they_were_written(write: Any, tmp_path: Path) -> No
     pd.testing.assert_frame_equal(again, table, check_dtype=False)
     assert again["capacity"][0] == pytest.approx(third, rel=1e-15)
     assert again["epoch"].dtype == table["epoch"].dtype == "Int64"
+
+
+def test_parquet_and_json_say_what_csv_says(write: Any, tmp_path: Path) -> None:
+    table = collect_layers(
+        write(
+            layer_row(1, capacity=1 / 3, centers_converged=True),
+            layer_row(2, epoch=None, capacity=math.inf),
+            layer_row(3, status="dead"),
+        )
+    )
+    for ending in ("csv", "parquet", "json"):
+        write_table(table, tmp_path / f"layers.{ending}")
+    parquet = read_table(tmp_path / "layers.parquet")
+    pd.testing.assert_frame_equal(parquet, table, check_dtype=False)
+    assert (parquet.dtypes == table.dtypes).all()
+    pd.testing.assert_frame_equal(read_table(tmp_path / "layers.csv"), table, check_dtype=False)
+    rows = json.loads((tmp_path / "layers.json").read_text(), parse_constant=pytest.fail)
+    assert [row["capacity"] for row in rows] == [1 / 3, None, "inf"]
+    assert [row["epoch"] for row in rows] == [15, 15, None]
+    assert [row["centers_converged"] for row in rows] == [True, None, None]
+    assert sorted(path.suffix for path in tmp_path.glob("layers.*")) == [
+        ".csv",
+        ".json",
+        ".parquet",
+    ]
+
+
+def test_table_of_no_known_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=re.escape("allowed: .csv, .parquet, .json")):
+        write_table(pd.DataFrame({"a": [1]}), tmp_path / "layers.xlsx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_damaged_parquet_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "layers.parquet"
+    path.write_bytes(b"PAR1")
+    with pytest.raises(ValueError, match=r"layers\.parquet is not a table"):
+        read_table(path)
+    with pytest.raises(FileNotFoundError):
+        read_table(tmp_path / "none.parquet")
 
 
 def test_mean_of_points_that_is_not_whole_is_kept(write: Any) -> None:

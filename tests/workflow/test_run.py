@@ -2,10 +2,17 @@
 
 import json
 import math
+import re
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
-from workspaces import CONFIG, LAYERS
+from workspaces import CONFIG, LAYERS, ROOT
+
+from manifold_capacity.command_line import main
+from manifold_capacity.store import open_layer
+from manifold_capacity.summary import read_table
 
 CHECKPOINTS = ["epoch-000", "epoch-001"]
 
@@ -63,6 +70,43 @@ def test_figures_tables_logs_and_benchmarks_are_there(finished_once):
     training = pd.read_csv(results / "summary" / "training.csv")
     assert list(training["epoch"]) == [0, 1]
     assert training["test_accuracy"].iloc[1] > training["test_accuracy"].iloc[0]
+
+
+def test_parquet_holds_what_csv_holds(finished_once):
+    summary = finished_once.results / "summary"
+    for name in ("layers", "manifolds"):
+        csv, parquet = (read_table(summary / f"{name}.{ending}") for ending in ("csv", "parquet"))
+        pd.testing.assert_frame_equal(csv, parquet, check_dtype=False)
+
+
+def test_the_store_opens_in_zarr_and_xarray_as_documented(finished_once, monkeypatch):
+    blocks = re.findall(
+        r"^```python\n(.*?)^```", (ROOT / "docs/outputs.md").read_text(), re.M | re.S
+    )
+    code = "\n".join(blocks).replace("epoch-015", CHECKPOINTS[1])
+    monkeypatch.chdir(finished_once.folder)
+    names = {}
+    exec(code, names)
+    classes, points = (CONFIG["manifolds"][key] for key in ("classes", "points_per_class"))
+    assert names["some"].shape == (classes, points, 100)
+    assert names["centers"].dims == ("manifold", "feature")
+    store = Path(names["store"]).parent
+    activations = np.asarray(open_layer(store, "1_Conv2d"))
+    np.testing.assert_array_equal(names["layer"], activations)
+    np.testing.assert_array_equal(names["some"], activations[:, :, :100])
+
+
+def test_the_command_line_measures_a_store_as_the_pipeline_does(finished_once, tmp_path):
+    store = finished_once.results / f"activations/small_cnn/seed-0/{CHECKPOINTS[1]}/train"
+    output, n_gaussians = tmp_path / "layers.parquet", CONFIG["geometry"]["n_gaussians"]
+    arguments = ["measure", store / "activations.zarr", "-o", output, "--n-gaussians", n_gaussians]
+    assert main([str(argument) for argument in arguments]) == 0
+    found = read_table(output)
+    assert list(found["layer_name"]) == LAYERS
+    layers = read_table(finished_once.results / "summary" / "layers.csv")
+    expected = layers[layers["checkpoint"] == CHECKPOINTS[1]].reset_index(drop=True)
+    numbers = list(expected.loc[:, "n_manifolds":].columns)
+    pd.testing.assert_frame_equal(found[numbers], expected[numbers], rtol=1e-9, check_dtype=False)
 
 
 def test_a_second_run_does_nothing(finished):
