@@ -25,6 +25,8 @@ rule extract_activations:
         "<logs>/extract_activations/<run>.log",
     benchmark:
         "<benchmarks>/extract_activations/<run>.tsv"
+    # What is thrown away is not kept in a cache either.
+    cache: SHARED and config["activations"]["keep"]
     conda:
         "../envs/torch.yaml"
     threads: torch_threads
@@ -35,6 +37,8 @@ rule extract_activations:
     params:
         model=model_of,
         seed=seed_of,
+        checkpoint="{checkpoint}",
+        split="{split}",
         layers=config["layers"],
         sample={
             "class_indices": list(CLASSES),
@@ -53,6 +57,8 @@ rule extract_activations:
                 else None
             ),
         },
+        torch_threads=torch_threads,
         code=source_digest("activations"),
+        software=software("activations"),
     script:
         "../scripts/extract_activations.py"

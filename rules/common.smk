@@ -29,7 +29,7 @@ from manifold_capacity.config import (
 from manifold_capacity.datasets import addresses, describe, needs_network
 from manifold_capacity.layers import read_layers, select_layers
 from manifold_capacity.plan import groups_of_profile, store_bytes, stores_at_once
-from manifold_capacity.provenance import source_digest
+from manifold_capacity.provenance import config_digest, software_versions, source_digest
 
 
 def checked_config():
@@ -89,6 +89,28 @@ CLASSES = {
 }
 
 
+def sharing():
+    """Whether outputs come from and go to a cache that working copies share (Snakemake's `--cache`)."""
+    if not workflow.enable_cache:
+        return False
+    folder = os.environ.get("SNAKEMAKE_OUTPUT_CACHE", "")
+    if not os.path.isabs(folder) or not os.path.isdir(folder):
+        raise WorkflowError(
+            f"--cache: SNAKEMAKE_OUTPUT_CACHE is {folder!r}; set it to the absolute path of an existing "
+            "folder, or run without --cache"
+        )
+    if not OWN and DATASET.name == "imagefolder":
+        raise WorkflowError(
+            "--cache: dataset.name is 'imagefolder', and Snakemake's cache identifies files by their "
+            "contents, which a folder has not; use the images as arrays (dataset.name: arrays), or run "
+            "without --cache"
+        )
+    return True
+
+
+SHARED = sharing()
+
+
 pathvars:
     results=config["results"],
     logs=f"{config['results']}/logs",
@@ -112,13 +134,26 @@ def model_of(wildcards):
 
 
 def torch_threads(wildcards):
-    """A small network's layers are over before a second thread has woken up."""
+    """Threads of the network's arithmetic, whatever the number of cores: the last bits depend on it.
+
+    A small network's layers are over before a second thread has woken up.
+    """
     return 1 if model_of(wildcards)["name"] == "small_cnn" else 8
 
 
 def rising(amount):
     """What a job asks for: this much, and twice and three times as much when it is tried again."""
     return lambda wildcards, attempt: amount * attempt
+
+
+def software(step):
+    """Versions of the packages that compute an output: a parameter that counts in the cache's key only.
+
+    Snakemake runs no job again for a parameter that depends on the input, as this one says it does: an
+    update of a package makes results of the old one wrong to share, not wrong to keep.
+    """
+    versions = software_versions(step)
+    return lambda wildcards, input: versions
 
 
 def images_of(wildcards):

@@ -2,18 +2,16 @@ rule prepare_dataset:
     input:
         own_data_files(),
     output:
-        multiext(
-            "<dataset>/",
-            "train_images.npy",
-            "train_labels.npy",
-            "test_images.npy",
-            "test_labels.npy",
-            "dataset.json",
-        ),
+        train_images="<dataset>/train_images.npy",
+        train_labels="<dataset>/train_labels.npy",
+        test_images="<dataset>/test_images.npy",
+        test_labels="<dataset>/test_labels.npy",
+        dataset="<dataset>/dataset.json",
     log:
         "<logs>/prepare_dataset.log",
     benchmark:
         "<benchmarks>/prepare_dataset.tsv"
+    cache: SHARED
     # A cluster's compute nodes may have no way to the network: a download runs where Snakemake runs.
     localrule: needs_network(DATASET.name)
     conda:
@@ -29,5 +27,6 @@ rule prepare_dataset:
             if key != "normalize"
         },
         code=source_digest("datasets"),
+        software=software("dataset"),
     script:
         "../scripts/prepare_dataset.py"

@@ -10,6 +10,8 @@ rule compute_moments:
         "<logs>/compute_moments/<run>/{layer}.log",
     benchmark:
         "<benchmarks>/compute_moments/<run>/{layer}.tsv"
+    # Snakemake can't identify a folder by its contents, which is all that a job on another node sees.
+    cache: SHARED and not OWN and not workflow.remote_exec
     conda:
         "../envs/geometry.yaml"
     threads: 1
@@ -17,9 +19,11 @@ rule compute_moments:
         mem_mb=rising(2000),
         runtime=rising(5),
     params:
+        layer="{layer}",
         own=own_layer if OWN else None,
         seed=seed_of if OWN else None,
         code=source_digest("moments", "own_activations" if OWN else "store"),
+        software=software("moments"),
     script:
         "../scripts/compute_moments.py"
 

@@ -25,6 +25,12 @@ rule summarize:
         layers_parquet="<results>/summary/layers.parquet",
         manifolds_parquet="<results>/summary/manifolds.parquet",
         table="<results>/summary/layers.txt",
+        provenance=report(
+            "<results>/provenance.json",
+            caption="../report/provenance.rst",
+            category="Provenance",
+            labels={"file": "provenance.json"},
+        ),
     log:
         "<logs>/summarize.log",
     benchmark:
@@ -36,7 +42,8 @@ rule summarize:
         mem_mb=rising(2000),
         runtime=rising(10),
     params:
-        code=source_digest("summary"),
+        config=config,  # the tables say which configuration they are of
+        code=source_digest("summary", "provenance"),
     script:
         "../scripts/summarize.py"
 
@@ -66,6 +73,7 @@ rule summarize_training:
         runtime=rising(10),
     params:
         trainings=trainings(),
+        config_digest=config_digest(config),
         code=source_digest("summary"),
     script:
         "../scripts/summarize_training.py"

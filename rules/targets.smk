@@ -31,3 +31,9 @@ rule summary:
         if trainings() and len(config["checkpoints"]) > 2
         else [],
         rules.draw_training.output if trainings() else [],
+
+
+# Snakemake refuses a benchmark file of a rule whose output may come from a cache, where it took no time.
+for cached in workflow.rules:
+    if cached.cache.output:
+        cached._benchmark = None

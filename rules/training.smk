@@ -8,6 +8,7 @@ rule initial_weights:
         "<logs>/initial_weights/<network>.log",
     benchmark:
         "<benchmarks>/initial_weights/<network>.tsv"
+    cache: SHARED
     conda:
         "../envs/torch.yaml"
     threads: 1
@@ -19,17 +20,21 @@ rule initial_weights:
         images=images_of,
         seed=seed_of,
         code=source_digest("models"),
+        software=software("weights"),
     script:
         "../scripts/initial_weights.py"
 
 
 rule pretrained_weights:
+    input:
+        lambda wildcards: model_of(wildcards)["weights_file"] or [],
     output:
         "<results>/training/<network>/pretrained.safetensors",
     log:
         "<logs>/pretrained_weights/<network>.log",
     benchmark:
         "<benchmarks>/pretrained_weights/<network>.tsv"
+    cache: SHARED
     localrule: True  # downloads: as prepare_dataset
     conda:
         "../envs/torch.yaml"
@@ -41,6 +46,7 @@ rule pretrained_weights:
         model=model_of,
         images=images_of,
         code=source_digest("models"),
+        software=software("weights"),
     script:
         "../scripts/pretrained_weights.py"
 
@@ -52,16 +58,20 @@ rule train:
         test_images="<dataset>/test_images.npy",
         initial="<results>/training/<network>/epoch-000.safetensors",
     output:
-        checkpoints=expand(
-            "<results>/training/<network>/epoch-{epoch:03d}.safetensors",
-            epoch=trained_epochs() or [config["training"]["epochs"]],
-            allow_missing=True,
+        # No pathvars in the prefix: Snakemake's cache counts its letters before it fills them in.
+        multiext(
+            f"{config['results']}/training/{NETWORK}/",
+            *[
+                f"epoch-{epoch:03d}.safetensors"
+                for epoch in trained_epochs() or [config["training"]["epochs"]]
+            ],
+            "metrics.csv",
         ),
-        metrics="<results>/training/<network>/metrics.csv",
     log:
         "<logs>/train/<network>.log",
     benchmark:
         "<benchmarks>/train/<network>.tsv"
+    cache: SHARED
     conda:
         "../envs/torch.yaml"
     threads: torch_threads
@@ -74,6 +84,8 @@ rule train:
         recipe=config["training"],
         normalize=config["dataset"]["normalize"],
         checkpoints=trained_epochs(),
+        torch_threads=torch_threads,
         code=source_digest("training"),
+        software=software("weights"),
     script:
         "../scripts/train.py"

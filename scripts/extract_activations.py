@@ -1,40 +1,40 @@
 """Run the sampled images through a network and store what comes out of the chosen layers."""
 
-import json
 from pathlib import Path
 
 import torch
 
 from manifold_capacity.activations import extract
 from manifold_capacity.augment import Preprocess
-from manifold_capacity.datasets import load_split, sample_manifolds
+from manifold_capacity.datasets import dataset_digest, load_split, sample_manifolds
 from manifold_capacity.downloads import file_sha256
 from manifold_capacity.files import whole
 from manifold_capacity.layers import read_layers, select_layers
 from manifold_capacity.logs import log_to
-from manifold_capacity.models import load_model
+from manifold_capacity.models import device_name, load_model, resolve_device
+from manifold_capacity.provenance import extended
 
 with log_to(snakemake.log[0]), whole(snakemake.output[0]) as output:
-    torch.set_num_threads(snakemake.threads)
-    files, params, split = snakemake.input, snakemake.params, snakemake.wildcards.split
+    files, params = snakemake.input, snakemake.params
+    device = resolve_device(snakemake.resources.device)
+    torch.set_num_threads(max(params.torch_threads, snakemake.threads))
     dataset, weights = Path(files.dataset), Path(files.weights)
-    images, labels = load_split(dataset.parent, split)
+    drawn = {"split": params.split, "seed": params.seed}
+    images, labels = load_split(dataset.parent, params.split)
     model, metadata = load_model(weights)
-    preprocess = Preprocess.for_checkpoint(metadata, params.normalize, dataset)
+    origin = {"dataset": dataset_digest(dataset), "checkpoint": file_sha256(weights)}
+    computed = {"device": device_name(device), "torch_threads": torch.get_num_threads()}
+    earlier = {"dataset": {"digest": origin["dataset"]}} | metadata.get("provenance", {})
+    provenance = extended(earlier, "activations", code=params.code, **computed)
     extract(
         model,
         select_layers(read_layers(Path(files.layers)), params.layers),
         images,
-        sample_manifolds(labels, split=split, seed=params.seed, **params.sample),
+        sample_manifolds(labels, **drawn, **params.sample),
         output,
-        preprocess=preprocess,
-        split=split,
-        seed=params.seed,
-        device=snakemake.resources.device,
+        preprocess=Preprocess.for_checkpoint(metadata, params.normalize, dataset),
+        **drawn,
+        device=device.type,
         **params.options,
-        attributes={
-            "model": params.model,
-            "checkpoint": file_sha256(weights),
-            "dataset": json.loads(dataset.read_text())["digest"],
-        },
+        attributes={"model": params.model, **origin, "provenance": provenance},
     )

@@ -4,10 +4,12 @@ from pathlib import Path
 
 from manifold_capacity.logs import log_to
 from manifold_capacity.models import initial_state, network_options, save_state
+from manifold_capacity.provenance import stamp
 
 with log_to(snakemake.log[0]):
     params = snakemake.params
     network = network_options(params.model, **params.images)
     state = initial_state(**network, seed=params.seed)
-    metadata = {"network": network, "seed": params.seed, "epoch": 0}
+    provenance = {"weights": stamp("weights", code=params.code)}
+    metadata = {"network": network, "seed": params.seed, "epoch": 0, "provenance": provenance}
     save_state(state, Path(snakemake.output[0]), metadata)

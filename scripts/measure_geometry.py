@@ -10,6 +10,7 @@ from manifold_capacity.geometry import DegenerateManifoldsError, geometry_from_m
 from manifold_capacity.layers import read_layers
 from manifold_capacity.logs import log_to
 from manifold_capacity.moments import Moments
+from manifold_capacity.provenance import extended
 from manifold_capacity.rows import STATUS_OK, layer_columns, manifold_table
 
 with log_to(snakemake.log[0]) as log:
@@ -30,6 +31,7 @@ with log_to(snakemake.log[0]) as log:
         log.warning("%s has no geometry: %s", layer.label, error)
         row |= {"status": str(error), "n_manifolds": moments.n_manifolds}
         manifolds = manifold_table(row, {}, pd.DataFrame())
+    row["provenance"] = extended(moments.provenance, "geometry", code=params.code)
     with whole(snakemake.output.layer) as file:
         file.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
     with whole(snakemake.output.manifolds) as file:

@@ -9,6 +9,7 @@ from manifold_capacity.models import (
     pretrained_state,
     save_state,
 )
+from manifold_capacity.provenance import stamp
 
 with log_to(snakemake.log[0]):
     params = snakemake.params
@@ -17,7 +18,9 @@ with log_to(snakemake.log[0]):
     state = pretrained_state(
         network["name"], Path(file) if file else None, image_shape=network["image_shape"]
     )
+    provenance = {"weights": stamp("weights", code=params.code)}
     metadata = {"network": network, "weights": "pretrained", "epoch": None}
+    metadata |= {"provenance": provenance}
     if not file:
         metadata["normalization"] = pretrained_normalization(network["name"])
     save_state(state, Path(snakemake.output[0]), metadata)

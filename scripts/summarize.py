@@ -1,8 +1,10 @@
-"""Gather every layer's results into two tables and the text that ends a run."""
+"""Gather every layer's results into two tables, the text that ends a run, and where all of it comes from."""
 
+import json
 from pathlib import Path
 
 from manifold_capacity.logs import log_to
+from manifold_capacity.provenance import collect_provenance, stamp
 from manifold_capacity.summary import (
     collect_layers,
     collect_manifolds,
@@ -12,10 +14,16 @@ from manifold_capacity.summary import (
 )
 
 with log_to(snakemake.log[0]):
-    layers = collect_layers(snakemake.input.layers)
-    manifolds = collect_manifolds(snakemake.input.manifolds)
+    params, output = snakemake.params, snakemake.output
+    provenance = collect_provenance(snakemake.input.layers, params.config)
+    provenance["made_with"]["summary"] = [stamp("summary", code=params.code)]
+    digest = provenance["config_digest"]
+    layers = collect_layers(snakemake.input.layers, config_digest=digest)
+    manifolds = collect_manifolds(snakemake.input.manifolds, config_digest=digest)
     for table, name in ((layers, "layers"), (manifolds, "manifolds")):
-        write_table(table, snakemake.output[name])
-        write_table(table, snakemake.output[f"{name}_parquet"])
-    Path(snakemake.output.table).write_text(format_table(layers) + "\n", encoding="utf-8")
-    Path(snakemake.output.page).write_text(format_html(layers), encoding="utf-8")
+        write_table(table, output[name])
+        write_table(table, output[f"{name}_parquet"])
+    Path(output.table).write_text(format_table(layers) + "\n", encoding="utf-8")
+    Path(output.page).write_text(format_html(layers), encoding="utf-8")
+    text = json.dumps(provenance, indent=1, ensure_ascii=False) + "\n"
+    Path(output.provenance).write_text(text, encoding="utf-8")

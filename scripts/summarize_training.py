@@ -4,5 +4,8 @@ from manifold_capacity.logs import log_to
 from manifold_capacity.summary import collect_training
 
 with log_to(snakemake.log[0]):
-    training = collect_training(snakemake.input, snakemake.params.trainings)
+    params = snakemake.params
+    training = collect_training(
+        snakemake.input, params.trainings, config_digest=params.config_digest
+    )
     training.to_csv(snakemake.output[0], index=False)

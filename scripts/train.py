@@ -11,11 +11,12 @@ from manifold_capacity.models import load_metadata
 from manifold_capacity.training import train
 
 with log_to(snakemake.log[0]):
-    torch.set_num_threads(snakemake.threads)
     params = snakemake.params
+    # The order of sums depends on their number: never fewer than on a machine with more cores.
+    torch.set_num_threads(max(params.torch_threads, snakemake.threads))
     dataset = Path(snakemake.input.dataset)
     initial = Path(snakemake.input.initial)
-    metrics = Path(snakemake.output.metrics)
+    *checkpoints, metrics = map(Path, snakemake.output)
     train(
         initial,
         load_split(dataset.parent, "train"),
@@ -23,9 +24,7 @@ with log_to(snakemake.log[0]):
         recipe=params.recipe,
         seed=params.seed,
         preprocess=Preprocess.for_checkpoint(load_metadata(initial), params.normalize, dataset),
-        checkpoints=dict(
-            zip(params.checkpoints, map(Path, snakemake.output.checkpoints), strict=True)
-        ),
+        checkpoints=dict(zip(params.checkpoints, checkpoints, strict=True)),
         metrics=metrics,
         # Beside the outputs, not among them: Snakemake deletes the outputs of a job that fails.
         resume=metrics.parent / "resume",

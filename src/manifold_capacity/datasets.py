@@ -340,6 +340,12 @@ def prepare(config: Mapping[str, Any], output: Path, downloads: Path, *, threads
             os.replace(staging / name, output / name)
 
 
+def dataset_digest(path: Path) -> str:
+    """Digest of a prepared dataset's images and labels, from its ``dataset.json``: 64 digits."""
+    digest: str = json.loads(path.read_text(encoding="utf-8"))["digest"]
+    return digest
+
+
 def load_split(folder: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Images and labels that `prepare` wrote.
 

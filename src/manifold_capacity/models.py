@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from manifold_capacity.layers import INPUT_NAME, INPUT_TYPE, Layer
+from manifold_capacity.provenance import cpu_name
 
 logger = logging.getLogger(__name__)
 
@@ -184,6 +185,11 @@ def _visible() -> str:
     """What `CUDA_VISIBLE_DEVICES` says, if it is set."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     return "" if visible is None else f" (CUDA_VISIBLE_DEVICES={visible})"
+
+
+def device_name(device: torch.device) -> str:
+    """What a device is called: ``cuda: NVIDIA A100-SXM4-40GB``, ``cpu: AMD EPYC``."""
+    return f"cuda: {torch.cuda.get_device_name(device)}" if device.type == "cuda" else cpu_name()
 
 
 def build_model(name: str, *, n_classes: int, image_shape: Sequence[int]) -> nn.Module:

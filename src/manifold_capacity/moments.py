@@ -14,13 +14,14 @@ products within a manifold and with the centers. A layer of 65,536 features beco
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,8 @@ class Moments:
     scale : float
         1 unless the activations are so large or small (beyond 2**±200) that their squares could
         overflow or vanish; then a power of two near their size. The geometry doesn't depend on it.
+    provenance : dict
+        What they were made from, by step; anything JSON can hold.
     """
 
     center_gram: FloatArray
@@ -74,6 +77,7 @@ class Moments:
     n_points: NDArray[np.int64]
     n_features: int
     scale: float = 1.0
+    provenance: dict[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def n_manifolds(self) -> int:
@@ -127,6 +131,7 @@ class Moments:
                     n_points=self.n_points,
                     n_features=np.int64(self.n_features),
                     scale=np.float64(self.scale),
+                    provenance=np.str_(json.dumps(self.provenance, sort_keys=True)),
                 )
             # mkstemp makes private files; give this one the permissions any new file gets.
             mask = os.umask(0)
@@ -195,6 +200,7 @@ class Moments:
             n_points=n_points,
             n_features=int(arrays["n_features"]),
             scale=float(arrays["scale"]),
+            provenance=json.loads(str(arrays.get("provenance", "{}"))),
         )
 
 

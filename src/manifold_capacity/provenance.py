@@ -1,4 +1,4 @@
-"""What a result was made from: digests of source code and of configurations, versions of packages."""
+"""What a result was made from: digests of code and of configurations, versions of packages, devices."""
 
 from __future__ import annotations
 
@@ -6,16 +6,42 @@ import ast
 import functools
 import hashlib
 import json
+import os
 import platform
-from collections.abc import Mapping
+import subprocess
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-__all__ = ["config_digest", "package_versions", "source_digest"]
+__all__ = [
+    "SOFTWARE",
+    "code_version",
+    "collect_provenance",
+    "config_digest",
+    "cpu_name",
+    "extended",
+    "package_versions",
+    "software_versions",
+    "source_digest",
+    "stamp",
+]
 
 PACKAGE = "manifold_capacity"
 SOURCE = Path(__file__).parent
+
+SOFTWARE = {
+    "dataset": ("numpy", "pillow", "scikit-learn"),
+    "weights": ("numpy", "torch", "torchvision"),
+    "activations": ("numpy", "torch", "torchvision"),
+    "moments": ("numpy",),
+    "geometry": ("cvxopt", "numba", "numpy", "scipy"),
+    "summary": ("pandas", "pyarrow"),
+}
+"""Packages that a step's numbers depend on, to the last bit."""
+
+# Keys of a configuration that say where results go, not what they are.
+_PLACES = ("results",)
 
 
 def source_digest(*modules: str) -> str:
@@ -46,8 +72,12 @@ def source_digest(*modules: str) -> str:
 
 
 def config_digest(config: Mapping[str, Any]) -> str:
-    """Digest of a JSON-like mapping, independent of the order of its keys: 16 hexadecimal digits."""
-    text = json.dumps(config, sort_keys=True, separators=(",", ":"))
+    """Digest of a configuration: 16 hexadecimal digits.
+
+    The order of its keys does not count, nor does the folder that results go to.
+    """
+    counted = {key: value for key, value in config.items() if key not in _PLACES}
+    text = json.dumps(counted, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -60,6 +90,120 @@ def package_versions(*distributions: str) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             versions[name] = "not installed"
     return versions
+
+
+def software_versions(step: str) -> dict[str, str]:
+    """Versions of the packages that a step's numbers depend on.
+
+    Parameters
+    ----------
+    step : str
+        A key of `SOFTWARE`.
+    """
+    versions = package_versions(*SOFTWARE[step])
+    del versions["python"]  # an update of Python leaves numbers as they are
+    return versions
+
+
+def cpu_name() -> str:
+    """The processor's name, ``cpu: AMD EPYC 7763``, or its architecture where nothing says more."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"cpu: {names[0] if names else platform.machine()}"
+
+
+def stamp(step: str, *, code: str, **more: Any) -> dict[str, Any]:
+    """What one step of a result was made with: what every file says of itself.
+
+    No time and no name of a machine: made again, it is the same to the byte.
+
+    Parameters
+    ----------
+    step : str
+        A key of `SOFTWARE`.
+    code : str
+        `source_digest` of the modules that made it.
+    **more
+        Anything else that JSON can hold. Without ``device``, it is the CPU.
+
+    Returns
+    -------
+    dict
+        ``version`` of this package, ``code``, ``device``, ``packages`` and their versions, and more.
+    """
+    from manifold_capacity import __version__
+
+    about = {"version": __version__, "code": code, "device": cpu_name()} | more
+    return about | {"packages": package_versions(*SOFTWARE[step])}
+
+
+def extended(earlier: Mapping[str, Any], step: str, **about: Any) -> dict[str, Any]:
+    """What the steps so far were made with, and one more (see `stamp`)."""
+    return {**earlier, step: stamp(step, **about)}
+
+
+def code_version() -> dict[str, str | None]:
+    """This package's version, and its commit where it is part of a git repository (else None)."""
+    from manifold_capacity import __version__
+
+    commit = None
+    if _git("ls-files", "--error-unmatch", Path(__file__).name) is not None:
+        commit = _git("describe", "--always", "--dirty", "--tags", "--abbrev=40")
+    return {"version": __version__, "commit": commit}
+
+
+def _git(*arguments: str) -> str | None:
+    """What git prints about the folder of this package, or None if it can't say."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=SOURCE, capture_output=True, text=True, timeout=60, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def collect_provenance(
+    paths: Iterable[str | os.PathLike[str]], config: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Where the numbers of a whole run come from.
+
+    Parameters
+    ----------
+    paths : iterable of path
+        What the geometry jobs wrote for every layer, JSON with a key ``provenance``: a mapping of
+        steps to what they were made with.
+    config : mapping
+        The resolved configuration.
+
+    Returns
+    -------
+    dict
+        ``config_digest``, ``config``, ``code`` (see `code_version`), ``platform``, and ``made_with``:
+        for every step a list of all that its files say, each once, with the number of layers
+        (``n_layers``) that rest on it.
+    """
+    steps: dict[str, dict[str, int]] = {}
+    for path in paths:
+        row = json.loads(Path(path).read_text(encoding="utf-8"))
+        for step, about in row.get("provenance", {}).items():
+            found = steps.setdefault(step, {})
+            text = json.dumps(about, sort_keys=True)
+            found[text] = found.get(text, 0) + 1
+    return {
+        "config_digest": config_digest(config),
+        "config": dict(config),
+        "code": code_version(),
+        "platform": platform.platform(),
+        "made_with": {
+            step: [json.loads(text) | {"n_layers": n} for text, n in sorted(steps[step].items())]
+            for step in dict.fromkeys([*SOFTWARE, *steps])
+            if step in steps
+        },
+    }
 
 
 def _with_imports(modules: tuple[str, ...]) -> set[str]:

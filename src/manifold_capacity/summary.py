@@ -68,6 +68,7 @@ _WORDS = (
     "status",
     "solver",
     "class_name",
+    "config_digest",
 )
 # Whole numbers that may be missing (pretrained weights have no epoch, a dead layer has no rank):
 # pandas would make them floats, and the tables would say "15.0".
@@ -206,13 +207,17 @@ def manifolds_table(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
     return _in_columns(frame, _MANIFOLD_COLUMNS)
 
 
-def collect_layers(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
+def collect_layers(
+    paths: Iterable[str | os.PathLike[str]], *, config_digest: str | None = None
+) -> pd.DataFrame:
     """Gather the rows of all layers, one JSON object per file, into one table.
 
     Parameters
     ----------
     paths : iterable of path
         The files that the geometry jobs wrote, in any order.
+    config_digest : str, optional
+        Digest of the run's configuration: the last column, if given.
 
     Returns
     -------
@@ -233,10 +238,13 @@ def collect_layers(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
         sources,
         _LAYER_COLUMNS,
         key=("model", "seed", "epoch", "checkpoint", "split", "layer_index"),
+        config_digest=config_digest,
     )
 
 
-def collect_manifolds(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
+def collect_manifolds(
+    paths: Iterable[str | os.PathLike[str]], *, config_digest: str | None = None
+) -> pd.DataFrame:
     """Gather the tables of all manifolds, one CSV file per layer, into one table.
 
     Parameters
@@ -244,6 +252,8 @@ def collect_manifolds(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
     paths : iterable of path
         The files that the geometry jobs wrote, in any order; that of a layer without geometry has a
         header and no rows.
+    config_digest : str, optional
+        Digest of the run's configuration: the last column, if given.
 
     Returns
     -------
@@ -271,11 +281,15 @@ def collect_manifolds(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
         sources,
         _MANIFOLD_COLUMNS,
         key=("model", "seed", "epoch", "checkpoint", "split", "layer_index", "class_index"),
+        config_digest=config_digest,
     )
 
 
 def collect_training(
-    paths: Iterable[str | os.PathLike[str]], identities: Iterable[Mapping[str, Any]]
+    paths: Iterable[str | os.PathLike[str]],
+    identities: Iterable[Mapping[str, Any]],
+    *,
+    config_digest: str | None = None,
 ) -> pd.DataFrame:
     """Gather the training tables of all runs, a row per epoch, into one table.
 
@@ -286,6 +300,8 @@ def collect_training(
     identities : iterable of mapping
         For each table what it does not say itself: at least ``model`` and ``seed``. They become the
         first columns.
+    config_digest : str, optional
+        Digest of the run's configuration: the last column, if given.
 
     Returns
     -------
@@ -321,6 +337,7 @@ def collect_training(
         sources,
         (*(first or ("model", "seed")), "epoch"),
         key=("model", "seed", "epoch"),
+        config_digest=config_digest,
     )
 
 
@@ -424,6 +441,7 @@ def _read_layer(source: str) -> dict[str, Any]:
     _require(source, row, (*LAYER_IDENTITY, "status"))
     if row["status"] == STATUS_OK:
         _require(source, row, LAYER_NUMBERS)
+    row.pop("provenance", None)  # said of the run as a whole, by `provenance.collect_provenance`
     return row
 
 
@@ -436,11 +454,16 @@ def _require(source: str, has: Iterable[str], needed: Sequence[str]) -> None:
 
 
 def _arrange(
-    frame: pd.DataFrame, sources: Sequence[str], first: Sequence[str], key: Sequence[str]
+    frame: pd.DataFrame,
+    sources: Sequence[str],
+    first: Sequence[str],
+    key: Sequence[str],
+    config_digest: str | None,
 ) -> pd.DataFrame:
     """Put columns and rows in their order; refuse two rows with the same key."""
+    last = {} if config_digest is None else {"config_digest": config_digest}
     if frame.empty:
-        return pd.DataFrame(columns=[*first])
+        return pd.DataFrame(columns=[*first, *last])
     keys = frame[[*key]]
     repeated = np.flatnonzero(keys.duplicated())
     if len(repeated):
@@ -454,7 +477,7 @@ def _arrange(
     if "split" in key:
         keys = keys.assign(split=keys["split"].map(_split_rank))
     frame = frame.loc[keys.sort_values([*key], kind="stable", na_position="last").index]
-    return _in_columns(frame.reset_index(drop=True), first)
+    return _in_columns(frame.reset_index(drop=True), first).assign(**last)
 
 
 def _in_columns(frame: pd.DataFrame, first: Sequence[str]) -> pd.DataFrame:

@@ -47,6 +47,7 @@ from manifold_capacity.devices import (
     prefers_channels_last,
 )
 from manifold_capacity.models import (
+    device_name,
     load_metadata,
     load_model,
     load_state,
@@ -54,7 +55,7 @@ from manifold_capacity.models import (
     resolve_device,
     save_state,
 )
-from manifold_capacity.provenance import source_digest
+from manifold_capacity.provenance import source_digest, stamp
 
 logger = logging.getLogger(__name__)
 
@@ -456,6 +457,15 @@ class _Run:
             "seed": self.seed,
             "recipe_digest": self.digest,
             "torch": torch.__version__,
+            "provenance": {
+                "weights": stamp(
+                    "weights",
+                    code=source_digest("training"),
+                    device=device_name(self.device),
+                    torch_threads=torch.get_num_threads(),
+                    recipe=dict(self.recipe),
+                )
+            },
         }
         save_state(self.model.state_dict(), path, metadata)
 

@@ -1,7 +1,12 @@
 """Digests follow what code does, not how it is written."""
 
+import json
+import subprocess
+
+import numpy as np
 import pytest
 
+import manifold_capacity
 from manifold_capacity import provenance
 
 
@@ -64,6 +69,68 @@ def test_config_digest_ignores_the_order_of_keys():
         {"b": [1, 2], "a": 1}
     )
     assert provenance.config_digest({"a": 1}) != provenance.config_digest({"a": 2})
+
+
+def test_config_digest_ignores_where_results_go():
+    here, there = ({"results": folder, "a": 1} for folder in ("here", "there"))
+    assert provenance.config_digest(here) == provenance.config_digest(there)
+
+
+def test_a_stamp_is_the_same_when_made_again():
+    about = provenance.stamp("geometry", code="0123")
+    assert about == provenance.stamp("geometry", code="0123")
+    assert about["code"] == "0123"
+    assert about["device"] == provenance.cpu_name()
+    assert about["packages"]["numpy"] == np.__version__
+    assert "torch" not in about["packages"]
+    assert provenance.stamp("weights", code="", device="cuda: X", recipe={"epochs": 3}) | {
+        "packages": None
+    } == {
+        "version": manifold_capacity.__version__,
+        "code": "",
+        "device": "cuda: X",
+        "recipe": {"epochs": 3},
+        "packages": None,
+    }
+
+
+def test_provenance_of_a_run_shows_what_does_not_go_together(tmp_path):
+    paths = []
+    for version in ("1.0", "2.0", "1.0"):
+        row = {"provenance": {"weights": {"packages": {"torch": version}}, "geometry": {}}}
+        paths.append(tmp_path / f"{len(paths)}.json")
+        paths[-1].write_text(json.dumps(row))
+    found = provenance.collect_provenance(paths, {"a": 1})
+    assert found["config"] == {"a": 1}
+    assert found["config_digest"] == provenance.config_digest({"a": 1})
+    assert found["made_with"] == {
+        "weights": [
+            {"packages": {"torch": "1.0"}, "n_layers": 2},
+            {"packages": {"torch": "2.0"}, "n_layers": 1},
+        ],
+        "geometry": [{"n_layers": 3}],
+    }
+
+
+def git(folder, *arguments):
+    identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+    command = ["git", *identity, *arguments]
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+def test_the_commit_is_that_of_a_repository_of_which_the_code_is_part(tmp_path, monkeypatch):
+    git(tmp_path, "init")
+    folder = tmp_path / "installed"
+    folder.mkdir()
+    (folder / "provenance.py").write_text("")
+    monkeypatch.setattr(provenance, "SOURCE", folder)
+    assert provenance.code_version()["commit"] is None
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-m", "First")
+    commit = git(tmp_path, "rev-parse", "HEAD").strip()
+    assert provenance.code_version()["commit"] == commit
+    (folder / "provenance.py").write_text("ONE = 1")
+    assert provenance.code_version()["commit"] == f"{commit}-dirty"
 
 
 def test_versions_of_packages():

@@ -440,20 +440,23 @@ def test_every_column_is_documented_and_every_documented_column_is_written(
 ) -> None:
     geometry = measure(np.random.default_rng(0).standard_normal((3, 5, 20)), n_gaussians=10)
     identity = {name: layer_row()[name] for name in LAYER_IDENTITY}
-    layers = collect_layers(write({**identity, "status": "ok", **geometry.summary()}))
+    row = {**identity, "status": "ok", **geometry.summary(), "provenance": {"geometry": {}}}
+    layers = collect_layers(write(row), config_digest="0123456789012345")
     assert list(layers.columns)[: len(LAYER_IDENTITY)] == [*LAYER_IDENTITY]
+    assert list(layers["config_digest"]) == ["0123456789012345"]
     assert set(layers.columns) == documented_columns("layers.csv")
 
     path = tmp_path / "manifolds.csv"
     manifold_table(identity, {1: "a", 2: "b", 5: "c"}, geometry.to_frame()).to_csv(
         path, index=False
     )
-    manifolds = collect_manifolds([path])
+    manifolds = collect_manifolds([path], config_digest="0123456789012345")
     assert set(manifolds.columns) == documented_columns("manifolds.csv") | {*LAYER_IDENTITY}
 
     path = tmp_path / "metrics.csv"
     path.write_text(",".join(COLUMNS) + "\n" + ",".join("0" * len(COLUMNS)) + "\n")
-    training = collect_training([path], [{"model": "a", "seed": 0}])
+    identity = {"model": "a", "seed": 0}
+    training = collect_training([path], [identity], config_digest="0123456789012345")
     assert set(training.columns) == documented_columns("training.csv")
 
 

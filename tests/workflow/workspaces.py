@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
 import shutil
 import subprocess
@@ -60,11 +61,18 @@ class Workspace:
             target[key] = value
         (self.folder / "config.yaml").write_text(yaml.safe_dump(config))
 
-    def snakemake(self, *arguments: str, check: bool = True) -> str:
-        """Run Snakemake and return what it printed."""
+    def snakemake(
+        self, *arguments: str, check: bool = True, environment: dict[str, str] | None = None
+    ) -> str:
+        """Run Snakemake and return what it printed; `environment` adds variables."""
         command = [sys.executable, "-m", "snakemake", *arguments]
         done = subprocess.run(
-            command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            cwd=self.folder,
+            env=os.environ | (environment or {}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
         if check:
             assert done.returncode == 0, done.stdout

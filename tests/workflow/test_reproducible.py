@@ -1,0 +1,107 @@
+"""The same configuration gives the same bytes, whatever the order of the jobs, and says what it was made with."""
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+from workspaces import new_workspace
+
+from manifold_capacity.models import load_metadata
+from manifold_capacity.moments import Moments
+from manifold_capacity.provenance import config_digest, cpu_name
+from manifold_capacity.store import open_layer
+
+# A trained network, and one whose arithmetic takes several threads.
+CONFIG = {
+    "models": ["small_cnn", {"name": "resnet18", "weights": "random"}],
+    "checkpoints": ["final"],
+    "layers": {
+        "input": False,
+        "types": [],
+        "names": ["features.0", "classifier.2", "layer1.0.conv1"],
+    },
+}
+TABLES = ["results/summary/layers.csv", "results/summary/training.csv"]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All that a run leaves behind, save what says how long it took."""
+    paths = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    timed = ("logs", "benchmarks")
+    return {
+        str(path): (folder / path).read_bytes()
+        for path in paths
+        if path.parts[0] not in timed and path.name != ".snakemake_timestamp"
+    }
+
+
+def made(results: Path) -> list[int]:
+    """When files that depend on PyTorch's arithmetic were made, in nanoseconds."""
+    folders = ("activations", "moments", "geometry")
+    paths = [path for folder in folders for path in sorted((results / folder).rglob("*"))]
+    weights = [*(results / "training").rglob("epoch-001.safetensors")]
+    return [path.stat().st_mtime_ns for path in [*paths, *weights] if path.is_file()]
+
+
+def test_the_number_of_cores_changes_no_byte(tmp_path):
+    workspace = new_workspace(tmp_path / "run", CONFIG)
+    workspace.snakemake(*TABLES, "--cores", "1")
+    runs, times = [contents(workspace.results)], [made(workspace.results)]
+    for cores in ("2", "4"):
+        workspace.snakemake(*TABLES, "--cores", cores, "--forcerun", "train", "extract_activations")
+        runs.append(contents(workspace.results))
+        times.append(made(workspace.results))
+    assert all(len({*each}) == len(each) == 3 for each in zip(*times, strict=True)), "made thrice"
+    assert {"summary/layers.csv", "summary/manifolds.csv", "provenance.json"} < set(runs[0])
+    assert any(name.endswith(".safetensors") for name in runs[0])
+    for other in runs[1:]:
+        assert set(other) == set(runs[0])
+        assert [name for name in other if other[name] != runs[0][name]] == []
+    made_with = json.loads(runs[0]["provenance.json"])["made_with"]
+    assert {about["torch_threads"] for about in made_with["activations"]} == {1, 8}
+
+
+def test_tables_point_to_where_their_numbers_come_from(finished_once):
+    results = finished_once.results
+    provenance = json.loads((results / "provenance.json").read_text())
+    assert provenance["config"]["geometry"]["n_gaussians"] == 40
+    assert provenance["config_digest"] == config_digest(provenance["config"])
+    for table in ("layers", "manifolds", "training"):
+        digests = pd.read_csv(results / f"summary/{table}.csv", dtype=str)["config_digest"]
+        assert set(digests) == {provenance["config_digest"]}
+    n_layers = len(pd.read_csv(results / "summary/layers.csv"))
+    made_with = provenance["made_with"]
+    steps = ("dataset", "weights", "activations", "moments", "geometry", "summary")
+    assert set(made_with) == {*steps}
+    for step in steps[2:5]:
+        (about,) = made_with[step]
+        assert about["n_layers"] == n_layers
+        assert about["device"] == cpu_name() or about["device"].startswith("cuda: ")
+    # Untrained and trained, by different code
+    untrained, trained = sorted(made_with["weights"], key=lambda about: "recipe" in about)
+    assert trained["recipe"]["learning_rate"] == 0.05
+    assert "recipe" not in untrained
+    assert untrained["packages"]["torch"] == trained["packages"]["torch"] == version("torch")
+
+
+def test_every_file_carries_what_it_was_made_with(finished_once):
+    results, run = finished_once.results, "small_cnn/seed-0/epoch-001"
+    dataset = json.loads((results / "datasets/digits/dataset.json").read_text())["digest"]
+    weights = load_metadata(results / f"training/{run}.safetensors")["provenance"]
+    store = open_layer(results / f"activations/{run}/train", "1_Conv2d").attributes["provenance"]
+    moments = Moments.load(results / f"moments/{run}/train/1_Conv2d.npz").provenance
+    layer = json.loads((results / f"geometry/{run}/train/1_Conv2d.json").read_text())["provenance"]
+    assert store["dataset"]["digest"] == dataset
+    assert list(weights) == ["weights"]
+    assert store == {**weights, "dataset": store["dataset"], "activations": store["activations"]}
+    assert moments == {**store, "moments": moments["moments"]}
+    assert layer == {**moments, "geometry": layer["geometry"]}
+
+
+def test_the_summary_is_remade_when_it_would_say_something_else(finished):
+    # The device is a resource and computes nothing again, but the configuration is another one.
+    finished.configure({"device": "cpu"})
+    plan = finished.planned()
+    assert plan["summarize"] == 1
+    assert "measure_geometry" not in plan
