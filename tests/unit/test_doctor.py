@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 
 from manifold_capacity import doctor
 from manifold_capacity.doctor import Finding
@@ -14,13 +15,21 @@ from manifold_capacity.doctor import Finding
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 
+@pytest.fixture
+def one_thread():
+    """As in a job that was given one: Snakemake sets the environment, which a process reads at its start."""
+    threads = torch.get_num_threads()
+    with threadpool_limits(1, user_api="blas"):
+        yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("kind", ["dataset", "cpu", "gpu"])
 def test_this_machine_is_well(kind, tmp_path):
-    threads = torch.get_num_threads()
     findings = doctor.examine(
         kind, tmp_path / "results", PROJECT, threads=1, device="auto", urls=[]
     )
-    torch.set_num_threads(threads)
     assert [finding for finding in findings if finding.remedy] == []
     assert {"packages", "results folder"} < {finding.check for finding in findings}
     assert list((tmp_path / "results").iterdir()) == []
@@ -72,6 +81,7 @@ def test_a_network_that_cannot_be_reached():
     assert "dataset.url" in finding.remedy
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_what_goes_wrong_in_a_check_is_a_finding(tmp_path):
     findings = doctor.examine(
         "cpu", tmp_path, tmp_path / "missing.toml", threads=1, device="cpu", urls=[]
