@@ -16,11 +16,13 @@ SUMMARY = {
 }
 GEOMETRY = {"measure_geometry": N_JOBS, **SUMMARY}
 MOMENTS = {"compute_moments": N_JOBS, **GEOMETRY}
+# Tables name the configuration that they are of: another one makes that of the training again as well.
+TRAINING_TABLE = {"summarize_training": 1, "draw_training": 1}
 
 
 def test_margin_reruns_geometry_and_summary(finished):
     finished.configure({"geometry.margin": 0.5})
-    assert finished.planned() == GEOMETRY
+    assert finished.planned() == GEOMETRY | TRAINING_TABLE
 
 
 def test_a_comment_reruns_nothing(finished):
@@ -55,7 +57,7 @@ def test_one_missing_geometry_table_is_one_job(finished):
 
 def test_shuffled_labels_need_no_activations_of_their_own(finished):
     finished.configure({"manifolds.shuffle_labels": True})
-    assert finished.planned() == MOMENTS | {"draw_controls": 1}
+    assert finished.planned() == MOMENTS | TRAINING_TABLE | {"draw_controls": 1}
 
 
 def test_more_draws_are_extracted_at_once(finished):
