@@ -42,7 +42,7 @@ rule extract_activations:
         layers=config["layers"],
         sample={
             "class_indices": list(CLASSES),
-            "points_per_class": config["manifolds"]["points_per_class"],
+            "points_per_class": config["manifolds"]["points_per_class"] * N_DRAWS,
         },
         normalize=config["dataset"]["normalize"],
         options={

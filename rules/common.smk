@@ -30,6 +30,7 @@ from manifold_capacity.datasets import addresses, describe, needs_network
 from manifold_capacity.layers import read_layers, select_layers
 from manifold_capacity.plan import groups_of_profile, store_bytes, stores_at_once
 from manifold_capacity.provenance import config_digest, software_versions, source_digest
+from manifold_capacity.rows import ORIGINAL, SHUFFLED
 
 
 def checked_config():
@@ -87,6 +88,10 @@ CLASSES = {
     index: DATASET.class_names[index]
     for index in class_indices(config["manifolds"]["classes"], DATASET)
 }
+# What comes after a run's split and after a layer in paths: of the control with shuffled labels, of repeated draws.
+LABELS = ["", "-shuffled"] if config["manifolds"]["shuffle_labels"] else [""]
+N_DRAWS = config["geometry"]["repeats"]
+DRAWS = ["", *(f"-draw-{draw}" for draw in range(2, N_DRAWS + 1))]
 
 
 def sharing():
@@ -123,9 +128,11 @@ pathvars:
 wildcard_constraints:
     model="|".join(map(re.escape, MODELS)),
     seed=r"\d+",
-    checkpoint=r"epoch-\d{3,}|pretrained|external",
+    checkpoint=r"epoch-\d\d\d+|pretrained|external",
     split="train|test|all",
+    labels="(-shuffled)?",
     layer=r"\d+_\w+",
+    draw=r"(-draw-\d+)?",
 
 
 def model_of(wildcards):
@@ -179,6 +186,7 @@ def identity_of(wildcards):
         "checkpoint": wildcards.checkpoint,
         "epoch": int(epoch) if epoch.isdigit() else None,
         "split": wildcards.split,
+        "labels": SHUFFLED if wildcards.labels else ORIGINAL,
     }
 
 
@@ -228,25 +236,27 @@ def tables_of_layers():
 
 
 def for_each_layer(step, suffix):
-    """Files of one step for every run and each of its layers."""
+    """Files of one step for every run, with its labels and shuffled, and each of its layers."""
     layers = {model: measured_layers(model) for model in MODELS}
     return [
-        f"<results>/{step}/{RUN.format(**run)}/{layer.label}.{suffix}"
+        f"<results>/{step}/{RUN.format(**run)}{labels}/{layer.label}.{suffix}"
         for run in runs()
+        for labels in LABELS
         for layer in layers[run["model"]]
     ]
 
 
 def made_of_activations(run, layers):
     """What is computed from a run's store of activations: once it is there, a temporary store is gone."""
-    steps = {"moments": "npz"}
-    if config["geometry"]["simulated"]:
-        steps["simulated"] = "json"
-    return [
-        f"{config['results']}/{step}/{run}/{layer.label}.{suffix}"
-        for step, suffix in steps.items()
+    moments = [
+        f"moments/{run}{labels}/{layer.label}{draw}.npz"
+        for labels in LABELS
         for layer in layers
+        for draw in DRAWS
     ]
+    simulated = [f"simulated/{run}/{layer.label}.json" for layer in layers]
+    files = moments + (simulated if config["geometry"]["simulated"] else [])
+    return [f"{config['results']}/{file}" for file in files]
 
 
 def waiting_runs():
@@ -285,6 +295,33 @@ def turn_of(wildcards):
     run = RUN.format(**wildcards)
     turn = f"{config['results']}/turns/{run}"
     return [turn] if run in RUNS_THAT_TAKE_TURNS or os.path.exists(turn) else []
+
+
+def shuffle_of(wildcards):
+    """Seed of the control's deal of points: of the seed and the draw, so the same in every layer and checkpoint."""
+    if not wildcards.labels:
+        return None
+    return [seed_of(wildcards), draw_of(wildcards), *b"labels"]
+
+
+def draw_of(wildcards):
+    """Which draw of points, from 0."""
+    return DRAWS.index(wildcards.draw)
+
+
+def classes_of(wildcards):
+    """Index and name of each manifold's class."""
+    if not wildcards.labels:
+        return CLASSES
+    return {index: f"shuffled {index}" for index in range(len(CLASSES))}
+
+
+def simulated_of(wildcards):
+    """The simulated capacity, if it is asked for; not of the control."""
+    if not config["geometry"]["simulated"] or wildcards.labels:
+        return []
+    run = RUN.format(**dict(wildcards.items()))
+    return [f"<results>/simulated/{run}/{wildcards.layer}.json"]
 
 
 def store_of_activations(path):

@@ -5,11 +5,11 @@ rule compute_moments:
     input:
         own_layer_files if OWN else "<results>/activations/<run>",
     output:
-        "<results>/moments/<run>/{layer}.npz",
+        "<results>/moments/<network>/{checkpoint}/{split}{labels}/{layer}{draw}.npz",
     log:
-        "<logs>/compute_moments/<run>/{layer}.log",
+        "<logs>/compute_moments/<network>/{checkpoint}/{split}{labels}/{layer}{draw}.log",
     benchmark:
-        "<benchmarks>/compute_moments/<run>/{layer}.tsv"
+        "<benchmarks>/compute_moments/<network>/{checkpoint}/{split}{labels}/{layer}{draw}.tsv"
     # Snakemake can't identify a folder by its contents, which is all that a job on another node sees.
     cache: SHARED and not OWN and not workflow.remote_exec
     conda:
@@ -22,6 +22,9 @@ rule compute_moments:
         layer="{layer}",
         own=own_layer if OWN else None,
         seed=seed_of if OWN else None,
+        draw=draw_of,
+        n_draws=None if OWN else N_DRAWS,
+        shuffle=shuffle_of,
         code=source_digest("moments", "own_activations" if OWN else "store"),
         software=software("moments"),
     script:
@@ -30,20 +33,21 @@ rule compute_moments:
 
 rule measure_geometry:
     input:
-        moments="<results>/moments/<run>/{layer}.npz",
-        layers="<results>/layers/{model}.csv",
-        simulated=(
-            ["<results>/simulated/<run>/{layer}.json"]
-            if config["geometry"]["simulated"]
-            else []
+        moments=expand(
+            "<results>/moments/<network>/{checkpoint}/{split}{labels}/{layer}{draw}.npz",
+            draw=DRAWS,
+            allow_missing=True,
         ),
+        layers="<results>/layers/{model}.csv",
+        simulated=simulated_of,
     output:
-        layer="<results>/geometry/<run>/{layer}.json",
-        manifolds="<results>/geometry/<run>/{layer}.csv",
+        layer="<results>/geometry/<network>/{checkpoint}/{split}{labels}/{layer}.json",
+        manifolds="<results>/geometry/<network>/{checkpoint}/{split}{labels}/{layer}.csv",
+        centers="<results>/geometry/<network>/{checkpoint}/{split}{labels}/{layer}.centers.csv",
     log:
-        "<logs>/measure_geometry/<run>/{layer}.log",
+        "<logs>/measure_geometry/<network>/{checkpoint}/{split}{labels}/{layer}.log",
     benchmark:
-        "<benchmarks>/measure_geometry/<run>/{layer}.tsv"
+        "<benchmarks>/measure_geometry/<network>/{checkpoint}/{split}{labels}/{layer}.tsv"
     conda:
         "../envs/geometry.yaml"
     threads: 1
@@ -52,13 +56,13 @@ rule measure_geometry:
         runtime=rising(5),
     params:
         run=identity_of,
-        classes=CLASSES,
+        classes=classes_of,
         geometry={
             key: value
             for key, value in config["geometry"].items()
-            if key != "simulated"
+            if key not in ("simulated", "repeats")
         },
-        code=source_digest("geometry", "rows"),
+        code=source_digest("geometry", "repeats", "rows"),
     script:
         "../scripts/measure_geometry.py"
 
@@ -81,6 +85,7 @@ rule simulate_capacity:
     params:
         own=own_layer if OWN else None,
         seed=seed_of,
+        n_draws=None if OWN else N_DRAWS,
         code=source_digest("simulated", "own_activations" if OWN else "store"),
     script:
         "../scripts/simulate_capacity.py"

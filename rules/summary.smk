@@ -3,6 +3,7 @@ rule summarize:
         tables=tables_of_layers(),
         layers=lambda wildcards: for_each_layer("geometry", "json"),
         manifolds=lambda wildcards: for_each_layer("geometry", "csv"),
+        centers=lambda wildcards: for_each_layer("geometry", "centers.csv"),
     output:
         layers=report(
             "<results>/summary/layers.csv",
@@ -24,6 +25,7 @@ rule summarize:
         ),
         layers_parquet="<results>/summary/layers.parquet",
         manifolds_parquet="<results>/summary/manifolds.parquet",
+        centers="<results>/summary/centers.csv",
         table="<results>/summary/layers.txt",
         provenance=report(
             "<results>/provenance.json",
@@ -46,6 +48,33 @@ rule summarize:
         code=source_digest("summary", "provenance"),
     script:
         "../scripts/summarize.py"
+
+
+rule compare:
+    input:
+        "<results>/summary/layers.csv",
+        "<results>/summary/manifolds.csv",
+    output:
+        report(
+            "<results>/summary/comparisons.csv",
+            caption="../report/comparisons.rst",
+            category="Tables",
+            labels={"table": "comparisons.csv"},
+        ),
+    log:
+        "<logs>/compare.log",
+    benchmark:
+        "<benchmarks>/compare.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=rising(1000),
+        runtime=rising(10),
+    params:
+        code=source_digest("comparisons"),
+    script:
+        "../scripts/compare.py"
 
 
 rule summarize_training:
@@ -90,6 +119,7 @@ rule draw_layers:
             labels={"figure": "along the layers"},
         ),
         "<results>/figures/layers.png",
+        values="<results>/figures/layers.csv",
     log:
         "<logs>/draw_layers.log",
     benchmark:
@@ -118,6 +148,7 @@ use rule draw_layers as draw_manifolds with:
             labels={"figure": "class by class"},
         ),
         "<results>/figures/manifolds.png",
+        values="<results>/figures/manifolds.csv",
     log:
         "<logs>/draw_manifolds.log",
     benchmark:
@@ -136,6 +167,7 @@ use rule draw_layers as draw_dynamics with:
             labels={"figure": "over training"},
         ),
         "<results>/figures/dynamics.png",
+        values="<results>/figures/dynamics.csv",
     log:
         "<logs>/draw_dynamics.log",
     benchmark:
@@ -156,10 +188,70 @@ use rule draw_layers as draw_training with:
             labels={"figure": "the training"},
         ),
         "<results>/figures/training.png",
+        values="<results>/figures/training.csv",
     log:
         "<logs>/draw_training.log",
     benchmark:
         "<benchmarks>/draw_training.tsv"
     params:
         figure="plot_training",
+        code=source_digest("figures"),
+
+
+use rule draw_layers as draw_radius_dimension with:
+    output:
+        report(
+            "<results>/figures/radius_dimension.svg",
+            caption="../report/figure_radius_dimension.rst",
+            category="Figures",
+            labels={"figure": "radius and dimension"},
+        ),
+        "<results>/figures/radius_dimension.png",
+        values="<results>/figures/radius_dimension.csv",
+    log:
+        "<logs>/draw_radius_dimension.log",
+    benchmark:
+        "<benchmarks>/draw_radius_dimension.tsv"
+    params:
+        figure="plot_radius_dimension",
+        code=source_digest("figures"),
+
+
+use rule draw_layers as draw_centers with:
+    input:
+        "<results>/summary/centers.csv",
+    output:
+        report(
+            "<results>/figures/centers.svg",
+            caption="../report/figure_centers.rst",
+            category="Figures",
+            labels={"figure": "spectrum of the centers"},
+        ),
+        "<results>/figures/centers.png",
+        values="<results>/figures/centers.csv",
+    log:
+        "<logs>/draw_centers.log",
+    benchmark:
+        "<benchmarks>/draw_centers.tsv"
+    params:
+        figure="plot_centers",
+        code=source_digest("figures"),
+
+
+use rule draw_layers as draw_controls with:
+    output:
+        report(
+            "<results>/figures/controls.svg",
+            caption="../report/figure_controls.rst",
+            category="Figures",
+            labels={"figure": "controls"},
+        ),
+        "<results>/figures/controls.png",
+        values="<results>/figures/controls.csv",
+    log:
+        "<logs>/draw_controls.log",
+    benchmark:
+        "<benchmarks>/draw_controls.tsv"
+    params:
+        figure="plot_controls",
         code=source_digest("figures"),

@@ -19,13 +19,18 @@ rule geometry:
         tables_of_layers(),
         lambda wildcards: for_each_layer("geometry", "json"),
         lambda wildcards: for_each_layer("geometry", "csv"),
+        lambda wildcards: for_each_layer("geometry", "centers.csv"),
 
 
 rule summary:
     input:
         rules.summarize.output,
         rules.draw_layers.output,
+        rules.compare.output,
         rules.draw_manifolds.output,
+        rules.draw_radius_dimension.output,
+        rules.draw_centers.output,
+        rules.draw_controls.output if len(LABELS) > 1 else [],
         # Over training, if there are checkpoints on the way; and how the training itself went.
         rules.draw_dynamics.output
         if trainings() and len(config["checkpoints"]) > 2

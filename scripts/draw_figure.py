@@ -1,4 +1,4 @@
-"""Draw one figure of a run from a table, as SVG and PNG."""
+"""Draw one figure of a run from a table, as SVG and PNG, and write the values that it shows."""
 
 from pathlib import Path
 
@@ -7,5 +7,6 @@ from manifold_capacity.logs import log_to
 from manifold_capacity.summary import read_table
 
 with log_to(snakemake.log[0]):
-    draw = getattr(figures, snakemake.params.figure)
-    figures.save(draw(read_table(snakemake.input[0])), Path(snakemake.output[0]).with_suffix(""))
+    name, table = snakemake.params.figure, read_table(snakemake.input[0])
+    figures.save(getattr(figures, name)(table), Path(snakemake.output[0]).with_suffix(""))
+    figures.plotted_values(name, table).to_csv(snakemake.output.values, index=False)

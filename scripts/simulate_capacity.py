@@ -8,14 +8,14 @@ from manifold_capacity.geometry import DegenerateManifoldsError
 from manifold_capacity.logs import log_to
 from manifold_capacity.own_activations import open_own_layer
 from manifold_capacity.simulated import simulated_capacity
-from manifold_capacity.store import open_layer
+from manifold_capacity.store import open_draw
 
 with log_to(snakemake.log[0]) as log:
     params, layer = snakemake.params, snakemake.wildcards.layer
     if params.own:
         activations = open_own_layer(layer, params.own, params.seed)
     else:
-        activations = open_layer(Path(snakemake.input[0]), layer)
+        activations = open_draw(Path(snakemake.input[0]), layer, 0, params.n_draws)
     try:
         found = simulated_capacity(activations, seed=params.seed, threads=snakemake.threads)
         row = {

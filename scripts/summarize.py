@@ -1,4 +1,4 @@
-"""Gather every layer's results into two tables, the text that ends a run, and where all of it comes from."""
+"""Gather every layer's results into tables and the text that ends a run."""
 
 import json
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 from manifold_capacity.logs import log_to
 from manifold_capacity.provenance import collect_provenance, stamp
 from manifold_capacity.summary import (
+    collect_centers,
     collect_layers,
     collect_manifolds,
     format_html,
@@ -23,6 +24,8 @@ with log_to(snakemake.log[0]):
     for table, name in ((layers, "layers"), (manifolds, "manifolds")):
         write_table(table, output[name])
         write_table(table, output[f"{name}_parquet"])
+    centers = collect_centers(snakemake.input.centers, config_digest=digest)
+    write_table(centers, output.centers)
     Path(output.table).write_text(format_table(layers) + "\n", encoding="utf-8")
     Path(output.page).write_text(format_html(layers), encoding="utf-8")
     text = json.dumps(provenance, indent=1, ensure_ascii=False) + "\n"

@@ -310,7 +310,8 @@ def _measure_layer(
 
     from manifold_capacity.geometry import measure
     from manifold_capacity.own_activations import EXTERNAL, SPLIT
-    from manifold_capacity.rows import STATUS_OK, layer_columns, manifold_table
+    from manifold_capacity.repeats import combine_draws
+    from manifold_capacity.rows import ORIGINAL, STATUS_OK, layer_columns, manifold_table
 
     row: dict[str, Any] = {
         "dataset": own.name,
@@ -320,6 +321,7 @@ def _measure_layer(
         "checkpoint": EXTERNAL,
         "epoch": None,
         "split": SPLIT,
+        "labels": ORIGINAL,
         **layer_columns(layer),
     }
     try:
@@ -334,8 +336,9 @@ def _measure_layer(
     except ValueError as error:
         row |= {"status": _in_options(error), "n_manifolds": len(own.class_names)}
         return row, manifold_table(row, {}, pd.DataFrame())
-    row |= {"status": STATUS_OK} | geometry.summary()
-    return row, manifold_table(row, dict(enumerate(own.class_names)), geometry.to_frame())
+    numbers, manifolds = combine_draws([geometry])
+    row |= {"status": STATUS_OK} | numbers
+    return row, manifold_table(row, dict(enumerate(own.class_names)), manifolds)
 
 
 def _layers(arguments: argparse.Namespace) -> int:
@@ -367,12 +370,25 @@ def _layers(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-_FIGURES = ("layers", "manifolds", "dynamics", "training")
+_FIGURES = (
+    "layers",
+    "manifolds",
+    "dynamics",
+    "radius_dimension",
+    "centers",
+    "controls",
+    "training",
+)
 
 
 def _plot(arguments: argparse.Namespace) -> int:
     from manifold_capacity import figures
-    from manifold_capacity.rows import LAYER_IDENTITY, MANIFOLD_IDENTITY
+    from manifold_capacity.rows import (
+        CENTERS_IDENTITY,
+        CENTERS_NUMBERS,
+        LAYER_IDENTITY,
+        MANIFOLD_IDENTITY,
+    )
     from manifold_capacity.summary import LAYER_NUMBERS, MANIFOLD_NUMBERS, read_table
 
     path: Path = arguments.table
@@ -383,6 +399,9 @@ def _plot(arguments: argparse.Namespace) -> int:
     needed = {
         "layers": layers,
         "dynamics": layers,
+        "radius_dimension": layers,
+        "controls": layers,
+        "centers": {*CENTERS_IDENTITY, *CENTERS_NUMBERS},
         "manifolds": {*MANIFOLD_IDENTITY, *MANIFOLD_NUMBERS},
         "training": {
             *("model", "seed", "epoch"),
@@ -392,7 +411,7 @@ def _plot(arguments: argparse.Namespace) -> int:
     fitting = [figure for figure, columns in needed.items() if columns <= {*table.columns}]
     if not fitting:
         raise ValueError(
-            f"{path} is none of the tables layers, manifolds and training of a run, nor of "
+            f"{path} is none of the tables layers, manifolds, centers and training of a run, nor of "
             f"`{_PROGRAM} measure`: its columns are {', '.join(map(str, table.columns[:8]))}"
             f"{', ...' if len(table.columns) > 8 else ''}"
         )

@@ -481,6 +481,9 @@ def _combination_problems(config: Mapping[str, Any]) -> Iterator[str]:
                 f"manifolds.points_per_class: {wanted}, but {dataset.name} has only {counts[scarce]} {split} images of "
                 f"class {dataset.class_names[scarce]!r}; allowed: 1 to {counts[scarce]}"
             )
+        elif scarce is not None:
+            have = f"{counts[scarce]} {split} images of class {dataset.class_names[scarce]!r}"
+            yield from _repeats_problems(config, f"{dataset.name} has only {have}", counts[scarce])
 
 
 def _own_activations_problems(config: Mapping[str, Any]) -> Iterator[str]:
@@ -512,6 +515,25 @@ def _own_activations_problems(config: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"manifolds.points_per_class: {wanted}, but {own.name} has only {counts[scarce]} samples of class "
             f"{own.class_names[scarce]!r}; allowed: 1 to {counts[scarce]}, or all"
+        )
+    else:
+        have = f"{counts[scarce]} samples of class {own.class_names[scarce]!r}"
+        yield from _repeats_problems(config, f"{own.name} has only {have}", counts[scarce])
+
+
+def _repeats_problems(config: Mapping[str, Any], have: str, count: int) -> Iterator[str]:
+    """Draws that the smallest class, of `count` points, is too small for."""
+    repeats, wanted = config["geometry"]["repeats"], config["manifolds"]["points_per_class"]
+    if repeats > 1 and wanted == "all":
+        yield (
+            f"geometry.repeats: {repeats}, but manifolds.points_per_class: all leaves no point for a second "
+            f"draw; set manifolds.points_per_class to {count // repeats} or less, or geometry.repeats to 1"
+        )
+    elif repeats > 1 and repeats * wanted > count:
+        yield (
+            f"geometry.repeats: {repeats} draws of {wanted} points need {repeats * wanted} of each class, but "
+            f"{have}; allowed: {'1' if count < 2 * wanted else f'1 to {count // wanted}'}, or fewer "
+            f"manifolds.points_per_class: 1 to {count // repeats}"
         )
 
 

@@ -7,7 +7,9 @@ gives the same bytes everywhere.
 The encoding is the same in all of them. Color is the model or, where there is only one, the checkpoint
 (light to dark as training goes on). A solid line with filled markers is the training split, a dashed
 line with open markers the test split. With several seeds a curve is their mean and the band around
-it one standard deviation; with one, bars are the Monte-Carlo standard error.
+it one standard deviation; with one, bars are the standard error.
+
+What a figure shows is also a table: `plotted_values`.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from __future__ import annotations
 import math
 import os
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -26,16 +28,32 @@ import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, Normalize, to_hex, to_rgb
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import (
+    BoundaryNorm,
+    LinearSegmentedColormap,
+    ListedColormap,
+    Normalize,
+    to_hex,
+    to_rgb,
+)
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.path import Path
+from matplotlib.ticker import (
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullLocator,
+    PercentFormatter,
+)
 from numpy.typing import NDArray
 
+from manifold_capacity.balls import ball_capacity
 from manifold_capacity.own_activations import EXTERNAL
 from manifold_capacity.own_activations import SPLIT as NO_SPLIT
-from manifold_capacity.rows import STATUS_OK
+from manifold_capacity.rows import ORIGINAL, SHUFFLED, STATUS_OK
 from manifold_capacity.summary import checkpoint_title, layer_title, shorten, split_title
 
 _LABELS = {
@@ -92,6 +110,14 @@ _SLANTED_PITCH = 0.21
 _LONGEST_LABEL = 20  # characters
 _MOST_LAYERS_IN_A_SQUARE = 24  # more need the page's full width
 _MOST_MARKERS = 30  # on a curve; more run into each other
+_SMALLEST_SHARE = 1e-6  # of the centers' variance that is drawn
+
+# Curves of the figure of controls, besides that of the last checkpoint: color and marker.
+_CONTROLS: dict[str, tuple[str, str]] = {
+    "last checkpoint": (_MODEL_COLORS[0], "o"),
+    "untrained": (_MODEL_COLORS[5], "s"),
+    "labels shuffled": ("#606060", "^"),
+}
 
 
 @dataclass(frozen=True)
@@ -186,6 +212,7 @@ def plot_layers(layers: pd.DataFrame) -> Figure:
         If the table has no rows.
     """
     _refuse_empty(layers, "layers")
+    layers = _of_classes(layers)
     groups = _models_by_layers(layers)
     curves = [curve for names, models in groups.items() for curve in _along(layers, names, models)]
     if max(map(len, groups)) == 1:
@@ -247,25 +274,7 @@ def plot_training(metrics: pd.DataFrame) -> Figure:
     parts = {"loss": "Loss", "accuracy": "Accuracy"}
     models = tuple(dict.fromkeys(metrics["model"]))
     encoding = _Encoding(models, {"": ""}, tuple(_DASHES), overlaid=len(models) > 1)
-    curves = []
-    for model in models:
-        mine = _select(metrics, model=model)
-        epochs = sorted(mine["epoch"].unique())
-        for split in encoding.splits:
-            of_split = mine[["seed", "epoch"]].assign(
-                **{part: mine[f"{split}_{part}"] for part in parts}
-            )
-            curves.append(
-                _Curve(
-                    model,
-                    "",
-                    split,
-                    mine["seed"].nunique(),
-                    np.array(epochs, dtype=float),
-                    *_mean_and_spread(of_split, "epoch", epochs, [*parts]),
-                    np.zeros(len(epochs), dtype=bool),
-                )
-            )
+    curves = [*_over_epochs(metrics, [*parts])]
     handles = _with_marks(encoding.handles(), curves)
     with _style():
         figure = _figure(7.6, 3.1, handles)
@@ -298,16 +307,14 @@ def plot_manifolds(manifolds: pd.DataFrame) -> Figure:
         If the table has no rows.
     """
     _refuse_empty(manifolds, "manifolds")
-    models = [*dict.fromkeys(manifolds["model"])]
-    last = pd.concat(
-        _select(manifolds, model=model, checkpoint=[*_checkpoints(manifolds, model)][-1])
-        for model in models
-    )
+    last = _at_last_checkpoint(_of_classes(manifolds))
+    models = [*dict.fromkeys(last["model"])]
     names = {model: _layers_of(last, model) for model in models}
     columns = _models_and_splits(last)
     chosen = _extreme_classes(last)
     classes = last.drop_duplicates("class_index").set_index("class_index")["class_name"]
     accents = dict(zip(chosen, (_MODEL_COLORS[1], _MODEL_COLORS[0]), strict=False))
+    ranks = ("highest capacity\nin the last layer", "lowest capacity\nin the last layer")
     handles: list[Artist] = [
         Line2D([], [], color="black", label="median of the classes"),
         Patch(color=_GRAY, alpha=0.3, linewidth=0, label="middle half"),
@@ -317,11 +324,9 @@ def plot_manifolds(manifolds: pd.DataFrame) -> Figure:
                 [],
                 [],
                 color=color,
-                label=f"class {shorten(str(classes[index]), _LONGEST_LABEL)}: {rank}",
+                label=f"class {shorten(str(classes[index]), _LONGEST_LABEL)}:\n{rank}",
             )
-            for (index, color), rank in zip(
-                accents.items(), ("highest capacity", "lowest capacity"), strict=False
-            )
+            for (index, color), rank in zip(accents.items(), ranks, strict=False)
         ),
     ]
     with _style():
@@ -338,9 +343,7 @@ def plot_manifolds(manifolds: pd.DataFrame) -> Figure:
         for column, (model, split) in enumerate(columns):
             mine = _select(last, model=model, split=split)
             for quantity, axis in zip(_PER_MANIFOLD, axes[:, column], strict=True):
-                table = mine.pivot_table(
-                    index="class_index", columns="layer", values=quantity, observed=True
-                ).reindex(columns=names[model])
+                table = _class_table(mine, quantity, names[model])
                 _draw_classes(axis, table, accents)
                 if column == 0:
                     axis.set_ylabel(_LABELS[quantity])
@@ -375,6 +378,7 @@ def plot_dynamics(layers: pd.DataFrame) -> Figure:
         If the table has no rows.
     """
     _refuse_empty(layers, "layers")
+    layers = _of_classes(layers)
     runs = _models_and_splits(layers)
     names = {model: _layers_of(layers, model) for model, _ in runs}
     several = len(names) > 1
@@ -409,6 +413,487 @@ def plot_dynamics(layers: pd.DataFrame) -> Figure:
             _label_epochs(axes[-1, column], layers, checkpoints, width)
         _head(figure, layers, ("dataset", "model", "seed"))
     return figure
+
+
+def plot_radius_dimension(layers: pd.DataFrame) -> Figure:
+    """Draw each layer's radius against its dimension, the layers of a network as a path.
+
+    Gray lines are the radii and dimensions at which balls have the same capacity (`balls`). A panel
+    for each model; color and line as in `plot_layers`.
+
+    Parameters
+    ----------
+    layers : DataFrame
+        As `summary.collect_layers` returns it, with at least one row.
+
+    Raises
+    ------
+    ValueError
+        If the table has no rows.
+    """
+    _refuse_empty(layers, "layers")
+    layers = _of_classes(layers)
+    models = [*dict.fromkeys(layers["model"])]
+    encoding = _encode(layers, overlaid=False)
+    drawn = [(curve.value["radius"], curve.value["dimension"]) for curve in _paths(layers)]
+    handles = [
+        *encoding.handles(),
+        Line2D(
+            [], [], color=_GRAY, linestyle="none", marker="s", markersize=6, label="first layer"
+        ),
+        Line2D([], [], color=_GRAY, linestyle="none", marker="D", markersize=6, label="last layer"),
+        Line2D([], [], color="#b0b0b0", linewidth=0.9, label="equal capacity\nof balls"),
+    ]
+    known = layers[layers["status"] == STATUS_OK]
+    with _style(), matplotlib.rc_context({"axes.grid": False}):
+        figure = _figure(3.7 * len(models), 3.7, handles)
+        axes = figure.subplots(1, len(models), sharex=True, sharey=True, squeeze=False)[0]
+        _frame_logarithmic(axes[0], *zip(*drawn, strict=True))
+        for axis, model in zip(axes, models, strict=True):
+            for curve in _paths(layers, model):
+                style = encoding.line(model, curve.checkpoint, curve.split)
+                x, y = (curve.value[quantity] for quantity in ("radius", "dimension"))
+                label = f"{model} {curve.checkpoint} {curve.split}"
+                axis.plot(x, y, label=label, **style | {"linewidth": 1.0, "markersize": 3.0})
+                ends = np.flatnonzero((x > 0) & (y > 0))
+                for place, marker in zip(ends[[0, -1]] if len(ends) else [], "sD", strict=False):
+                    size = style | {"marker": marker, "markersize": 6, "linestyle": "none"}
+                    axis.plot(x[place], y[place], **size)
+            axis.set(xscale="log", yscale="log", xlabel=_LABELS["radius"])
+            if len(models) > 1:
+                axis.set_title(model, fontweight="bold")
+        axes[0].set_ylabel(_LABELS["dimension"])
+        margins = known["margin"].unique() if "margin" in known else [0.0]
+        for axis in axes:
+            _plain_ticks(axis)
+            if len(margins) == 1:
+                _draw_equal_capacity(axis, float(margins[0]))
+        _head(figure, layers, ("dataset", "model", "seed", "checkpoint", "split"))
+    return figure
+
+
+def plot_centers(centers: pd.DataFrame) -> Figure:
+    """Draw the spectrum of each layer's centers, and how many directions were taken out of them.
+
+    A line for each layer, light to dark along the network: the share of the centers' variance in
+    each principal component, the mean over seeds. A dot at component K says that K directions were
+    taken out: fitted ones, not these components. A row for each model, its first and its last
+    checkpoint side by side; the training split where it was measured.
+
+    Parameters
+    ----------
+    centers : DataFrame
+        As `summary.collect_centers` returns it, with at least one row.
+
+    Raises
+    ------
+    ValueError
+        If the table has no rows.
+    """
+    _refuse_empty(centers, "centers")
+    values = _center_values(centers)
+    panels: dict[str, list[str]] = {
+        model: [*dict.fromkeys(_select(values, model=model)["checkpoint"])]
+        for model in dict.fromkeys(values["model"])
+    }
+    titles = _checkpoints(centers)
+    n_columns = max(map(len, panels.values()))
+    handles = [
+        Line2D([], [], color=_GRAY, label="one layer"),
+        Line2D(
+            [],
+            [],
+            color=_GRAY,
+            linestyle="none",
+            marker="o",
+            label="K, the number of\ndirections taken out",
+        ),
+    ]
+    with _style():
+        figure = _figure(3.2 * n_columns + 1.3, 3.2 * len(panels), handles)
+        axes = figure.subplots(len(panels), n_columns, sharex=True, sharey=True, squeeze=False)
+        for row, (model, checkpoints) in enumerate(panels.items()):
+            names = _layers_of(centers, model)
+            colors = _CHECKPOINT_COLORS(np.linspace(0, 1, len(names)))
+            for axis in axes[row, len(checkpoints) :]:
+                axis.set_visible(False)
+            for axis, checkpoint in zip(axes[row], checkpoints, strict=False):
+                mine = _select(values, model=model, checkpoint=checkpoint)
+                for name, color in zip(names, colors, strict=True):
+                    line = _select(mine, layer=name)
+                    line = line[line["variance_share"] > _SMALLEST_SHARE]
+                    if line.empty:
+                        continue
+                    alone = "." if len(line) == 1 else ""
+                    axis.plot(
+                        line["component"],
+                        line["variance_share"],
+                        color=color,
+                        linewidth=1.0,
+                        marker=alone,
+                    )
+                    at = line["component"] == round(line["center_rank"].iloc[0])
+                    axis.plot(line["component"][at], line["variance_share"][at], "o", color=color)
+                title = titles[checkpoint]
+                axis.set_title(f"{model}, {title}" if len(panels) > 1 else title, fontweight="bold")
+                axis.set(xscale="log", yscale="log")
+            axes[row, 0].set_ylabel("Share of the centers' variance")
+            _layer_bar(figure, list(axes[row]), names, 3.2 - 0.6)
+        most = int(values["component"].max())
+        ticks = [step * 10**power for power in range(len(str(most))) for step in (1, 2, 5)]
+        for axis in axes[-1]:
+            axis.set_xlabel("Principal component of the centers")
+            axis.set_xticks([tick for tick in ticks if tick <= most])
+            axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.xaxis.set_minor_locator(NullLocator())
+        _head(
+            figure,
+            centers.assign(split=values["split"].iloc[0]),
+            ("dataset", "model", "seed", "split"),
+        )
+    return figure
+
+
+def plot_controls(layers: pd.DataFrame) -> Figure:
+    """Draw what training does beside two controls: the untrained network, and shuffled labels.
+
+    Along the layers, at each model's last checkpoint: the classes, and manifolds of the same points
+    dealt at random; and the classes in the untrained network, if it was measured. A column for each
+    model.
+
+    Parameters
+    ----------
+    layers : DataFrame
+        As `summary.collect_layers` returns it, with at least one row.
+
+    Raises
+    ------
+    ValueError
+        If the table has no rows.
+    """
+    _refuse_empty(layers, "layers")
+    models = [*dict.fromkeys(layers["model"])]
+    names = {model: _layers_of(layers, model) for model in models}
+    curves = [*_controls(layers)]
+    roles = _Roles(
+        tuple(dict.fromkeys(curve.checkpoint for curve in curves)), tuple(_splits(layers))
+    )
+    if max(map(len, names.values())) == 1:
+        curves = _spread_out(curves)
+    handles = _with_marks(roles.handles(), curves)
+    square = len(models) == 1 and len(names[models[0]]) <= _MOST_LAYERS_IN_A_SQUARE
+    with _style():
+        if square:
+            widths = _panel_widths([names[models[0]]], 3.6)
+            figure = _figure(2 * widths[0], 5.6, handles)
+            axes = figure.subplots(2, 2, sharex=True, squeeze=False)
+            panels, feet = [list(axes.flat)], [list(axes[-1])]
+        else:
+            widths = _panel_widths([*names.values()], 3.0 if len(models) > 1 else 7.0)
+            figure = _figure(sum(widths), 8.6, handles)
+            axes = figure.subplots(
+                len(_LABELS),
+                len(models),
+                sharex="col",
+                sharey="row",
+                squeeze=False,
+                width_ratios=widths,
+            )
+            panels = [list(axes[:, column]) for column in range(len(models))]
+            feet = [[axes[-1, column]] for column in range(len(models))]
+        for column, model in enumerate(models):
+            mine = [curve for curve in curves if curve.model == model]
+            for quantity, axis in zip(_LABELS, panels[column], strict=True):
+                _draw(axis, mine, quantity, roles)
+                if column == 0:
+                    axis.set_ylabel(_LABELS[quantity])
+            for axis in feet[column]:
+                axis.set_xlim(-0.5, len(names[model]) - 0.5)
+                _label_layers(axis, "x", names[model], widths[column] - _BESIDE_AXES)
+            if len(models) > 1:
+                panels[column][0].set_title(model, fontweight="bold")
+        figure.align_ylabels(axes[:, 0])
+        _head(figure, _at_last_checkpoint(layers))
+    return figure
+
+
+def plotted_values(figure: str, table: pd.DataFrame) -> pd.DataFrame:
+    """The numbers that a figure shows, as a table.
+
+    Parameters
+    ----------
+    figure : str
+        Name of a function that draws one, ``plot_layers``.
+    table : DataFrame
+        What that function is given.
+
+    Returns
+    -------
+    DataFrame
+        In the long form: what identifies a point, then ``quantity``, ``value``, ``spread`` (what a
+        bar or band shows; empty where there is none) and ``n_seeds``. Of `plot_manifolds` a row per
+        layer and quantity with the median, the quartiles and the two classes that stand out; of
+        `plot_centers` a row per layer and component.
+    """
+    values: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
+        "plot_layers": lambda table: _tabulated(_paths(table), table, [*_LABELS]),
+        "plot_radius_dimension": lambda table: _tabulated(
+            _paths(table), table, ["radius", "dimension"]
+        ),
+        "plot_dynamics": lambda table: _tabulated(_paths(table), table, [*_LABELS]).drop(
+            columns="spread"
+        ),
+        "plot_controls": lambda table: _tabulated(_controls(table), table, [*_LABELS]).rename(
+            columns={"checkpoint": "curve"}
+        ),
+        "plot_training": lambda table: (
+            _tabulated(_over_epochs(table, ["loss", "accuracy"]), None, ["loss", "accuracy"])
+            .drop(columns="checkpoint")
+            .rename(columns={"layer": "epoch"})
+        ),
+        "plot_manifolds": _manifold_values,
+        "plot_centers": _center_values,
+    }
+    return values[figure](table)
+
+
+@dataclass(frozen=True)
+class _Roles:
+    """Color, marker and line of the curves in the figure of controls."""
+
+    roles: tuple[str, ...]
+    splits: tuple[str, ...]
+
+    def line(self, model: str, role: str, split: str) -> dict[str, Any]:
+        color, marker = _CONTROLS[role]
+        return _line(color, split) | {"marker": marker}
+
+    def handles(self) -> list[Artist]:
+        samples = {role: self.line("", role, "train") for role in self.roles}
+        if len(self.splits) > 1:
+            samples |= {split_title(split): _line(_GRAY, split) for split in self.splits}
+        return [Line2D([], [], label=label, **style) for label, style in samples.items()]
+
+
+def _of_classes(frame: pd.DataFrame) -> pd.DataFrame:
+    """Without the control."""
+    return frame[frame["labels"] == ORIGINAL] if "labels" in frame.columns else frame
+
+
+def _at_last_checkpoint(frame: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat(
+        _select(frame, model=model, checkpoint=[*_checkpoints(frame, model)][-1])
+        for model in dict.fromkeys(frame["model"])
+    )
+
+
+def _paths(layers: pd.DataFrame, model: str | None = None) -> Iterator[_Curve]:
+    """The curves of the classes along the layers, of one model or all."""
+    layers = _of_classes(layers)
+    for name in [model] if model else dict.fromkeys(layers["model"]):
+        yield from _along(layers, _layers_of(layers, name), [name])
+
+
+def _controls(layers: pd.DataFrame) -> Iterator[_Curve]:
+    """Curves whose `checkpoint` says which control they are."""
+    classes = _of_classes(layers)
+    last = _at_last_checkpoint(layers)
+    untrained = classes[classes["epoch"] == 0].merge(
+        last[["model", "checkpoint"]].drop_duplicates(),
+        on=["model", "checkpoint"],
+        how="left",
+        indicator=True,
+    )
+    parts = {
+        "last checkpoint": _of_classes(last),
+        "untrained": untrained[untrained["_merge"] == "left_only"],
+        "labels shuffled": last[last["labels"] == SHUFFLED],
+    }
+    for role, part in parts.items():
+        for model in dict.fromkeys(part["model"]):
+            for curve in _along(part, _layers_of(layers, model), [model]):
+                yield replace(curve, checkpoint=role)
+
+
+def _over_epochs(metrics: pd.DataFrame, parts: Sequence[str]) -> Iterator[_Curve]:
+    """The curves of training, on both splits."""
+    for model in dict.fromkeys(metrics["model"]):
+        mine = _select(metrics, model=model)
+        epochs = sorted(mine["epoch"].unique())
+        for split in _DASHES:
+            of_split = mine[["seed", "epoch"]].assign(
+                **{part: mine[f"{split}_{part}"] for part in parts}
+            )
+            yield _Curve(
+                model,
+                "",
+                split,
+                mine["seed"].nunique(),
+                np.array(epochs, dtype=float),
+                *_mean_and_spread(of_split, "epoch", epochs, parts),
+                np.zeros(len(epochs), dtype=bool),
+            )
+
+
+def _tabulated(
+    curves: Iterator[_Curve], layers: pd.DataFrame | None, quantities: Sequence[str]
+) -> pd.DataFrame:
+    """A row per point of each curve and quantity; of layers by their names, else by position."""
+    columns = ["model", "checkpoint", "split", "layer", "quantity", "value", "spread", "n_seeds"]
+    names = {}
+    if layers is not None:
+        names = {model: _layers_of(layers, model) for model in dict.fromkeys(layers["model"])}
+    rows = [
+        (
+            curve.model,
+            curve.checkpoint,
+            curve.split,
+            names[curve.model][int(place)] if names else int(place),
+            quantity,
+            curve.value[quantity][index],
+            curve.spread[quantity][index],
+            curve.n_seeds,
+        )
+        for curve in curves
+        for quantity in quantities
+        for index, place in enumerate(curve.position)
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _class_table(frame: pd.DataFrame, quantity: str, names: Sequence[str]) -> pd.DataFrame:
+    """Mean over seeds, a row per class and a column per layer."""
+    table = frame.pivot_table(index="class_index", columns="layer", values=quantity, observed=True)
+    return table.reindex(columns=[*names])
+
+
+def _manifold_values(manifolds: pd.DataFrame) -> pd.DataFrame:
+    last = _at_last_checkpoint(_of_classes(manifolds))
+    chosen = _extreme_classes(last)
+    classes = last.drop_duplicates("class_index").set_index("class_index")["class_name"]
+    parts = []
+    for model, split in _models_and_splits(last):
+        mine = _select(last, model=model, split=split)
+        for quantity in _PER_MANIFOLD:
+            names = _layers_of(last, model)
+            table = _class_table(mine, quantity, names)
+            low, middle, high = table.quantile([0.25, 0.5, 0.75]).to_numpy()
+            part = {
+                "model": model,
+                "checkpoint": mine["checkpoint"].iloc[0],
+                "split": split,
+                "layer": names,
+                "quantity": quantity,
+                "lower_quartile": low,
+                "median": middle,
+                "upper_quartile": high,
+            }
+            # A single class is both.
+            for rank, index in zip(("highest", "lowest"), [*chosen, chosen[0]], strict=False):
+                part[f"{rank}_class"] = classes[index]
+                part[f"{rank}_value"] = table.reindex([index]).to_numpy()[0]
+            parts.append(pd.DataFrame(part))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _center_values(centers: pd.DataFrame) -> pd.DataFrame:
+    """First and last checkpoint of each model, the mean over seeds."""
+    keys = ["model", "checkpoint", "split", "layer", "component"]
+    classes = _of_classes(centers)
+    parts = []
+    for model in dict.fromkeys(classes["model"]):
+        checkpoints = [*_checkpoints(classes, model)]
+        for checkpoint in dict.fromkeys([checkpoints[0], checkpoints[-1]]):
+            mine = _select(classes, model=model, checkpoint=checkpoint)
+            mine = _select(mine, split=_splits(mine)[0]).sort_values(
+                ["layer_index", "component"], kind="stable"
+            )
+            numbers = mine.groupby(keys, sort=False)[["variance_share", "center_rank"]].mean()
+            parts.append(numbers.reset_index())
+    return pd.concat(parts, ignore_index=True)
+
+
+def _frame_logarithmic(
+    axis: Axes, x: Sequence[NDArray[np.float64]], y: Sequence[NDArray[np.float64]]
+) -> None:
+    """Limits of both axes around all points, with a margin, at least a factor of 1.5 apart."""
+    for values, set_limits in ((x, axis.set_xlim), (y, axis.set_ylim)):
+        all_values = np.concatenate(values)
+        known = all_values[np.isfinite(all_values) & (all_values > 0)]
+        low, high = (known.min(), known.max()) if len(known) else (1.0, 1.0)
+        room = max((high / low) ** 0.08, (1.5 * low / high) ** 0.5)
+        set_limits(low / room, high * room)
+
+
+def _plain_ticks(axis: Axes) -> None:
+    """Numbers in place of powers of ten, at 1, 2 and 5 of each; all digits where the range is narrow."""
+    for one in (axis.xaxis, axis.yaxis):
+        low, high = sorted(one.get_view_interval())
+        one.set_major_locator(
+            LogLocator(subs=(1.0, 2.0, 5.0))
+            if high / low > 8
+            else MaxNLocator(6, steps=[1, 2, 2.5, 5, 10])
+        )
+        one.set_minor_locator(NullLocator())
+        one.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _draw_equal_capacity(axis: Axes, margin: float) -> None:
+    """Contours of the capacity of balls behind what is drawn, within the axes' limits."""
+    limits = axis.get_xlim(), axis.get_ylim()
+    radii, dimensions = (np.geomspace(*ends, 40) for ends in limits)
+    dimensions = np.maximum(dimensions, 1.0)
+    capacity = ball_capacity(radii[None], dimensions[:, None], margin)
+    steps = np.array([1, 1.5, 2, 3, 5, 7])
+    levels = np.sort(np.outer(10.0 ** np.arange(-6, 1), steps).ravel())
+    levels = levels[(levels > capacity.min()) & (levels < capacity.max())]
+    if not len(levels):
+        return
+    contours = axis.contour(
+        radii, dimensions, capacity, levels, colors="#b0b0b0", linewidths=0.9, zorder=0.5
+    )
+    axis.set(xlim=limits[0], ylim=limits[1])
+    places = _places_of_labels(axis, contours.get_paths())
+    if places:
+        axis.clabel(
+            contours,
+            fmt=lambda level: f"{level:g}",
+            fontsize=7,
+            colors="#707070",
+            manual=places,
+        )
+
+
+def _places_of_labels(axis: Axes, paths: Sequence[Path]) -> list[tuple[float, float]]:
+    """On each path the point that is farthest from what is drawn, well within the axes if there is one."""
+    to_axes = axis.transScale + axis.transLimits
+    drawn = np.concatenate([to_axes.transform(line.get_xydata()) for line in axis.lines])
+    drawn = drawn[np.isfinite(drawn).all(axis=1)]
+    places = []
+    for path in paths:
+        vertices = np.asarray(path.vertices)
+        points = to_axes.transform(vertices)
+        inside = ((points > 0.1) & (points < 0.9)).all(axis=1)
+        if inside.any():
+            gaps = points[inside][:, None] - drawn[None]
+            clear = np.hypot(*np.moveaxis(gaps, -1, 0)).min(axis=1, initial=1.0)
+            x, y = vertices[inside][clear.argmax()]
+            places.append((float(x), float(y)))
+    return places
+
+
+def _layer_bar(figure: Figure, axes: list[Axes], names: Sequence[str], length: float) -> None:
+    """A color bar that names the layers, the first on top."""
+    colors = ListedColormap(_CHECKPOINT_COLORS(np.linspace(0, 1, len(names))))
+    scale = BoundaryNorm(np.arange(len(names) + 1), len(names))
+    bar = figure.colorbar(
+        ScalarMappable(scale, colors), ax=axes, aspect=24, pad=0.02, spacing="proportional"
+    )
+    bar.outline.set(visible=False)
+    bar.ax.invert_yaxis()
+    bar.ax.minorticks_off()
+    _label_layers(bar.ax, "y", names, length)
+    bar.ax.tick_params(length=0)
 
 
 def _tint(color: str, place: float) -> str:
@@ -529,7 +1014,9 @@ def _along(layers: pd.DataFrame, names: Sequence[str], models: Sequence[str]) ->
                 )
 
 
-def _draw(axis: Axes, curves: Sequence[_Curve], quantity: str, encoding: _Encoding) -> None:
+def _draw(
+    axis: Axes, curves: Sequence[_Curve], quantity: str, encoding: _Encoding | _Roles
+) -> None:
     buried = 0
     if any(curve.dead.any() for curve in curves):
         axis.margins(y=0.12)  # room for the crosses

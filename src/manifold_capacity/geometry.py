@@ -90,8 +90,12 @@ class Geometry:
     participation_ratio : (P,) array
         ``(sum_k l_k)^2 / sum_k l_k^2`` of the eigenvalues of the points' covariance: how many
         directions share the manifold's variance. 0 for a point.
+    mean_correlation : (P,) array
+        Mean |cos| between the manifold's center and the others; their mean is `center_correlation`.
+    centers_spectrum : (P - 1,) array
+        Eigenvalues of the centers' covariance, largest first, as shares of their sum.
     centers_participation_ratio : float
-        The same of the centers.
+        Participation ratio of the centers.
     centers_dimension_90 : int
         Fewest principal components that explain 90 % of the centers' variance.
     center_correlation, residual_correlation : float
@@ -121,6 +125,8 @@ class Geometry:
     projected_center_norm: FloatArray
     spread: FloatArray
     participation_ratio: FloatArray
+    mean_correlation: FloatArray
+    centers_spectrum: FloatArray
     centers_participation_ratio: float
     centers_dimension_90: int
     centers: CenterStructure
@@ -228,7 +234,11 @@ class Geometry:
             "worst_gap",
             "n_unconverged",
         )
-        return pd.DataFrame({name: getattr(self, name) for name in columns})
+        frame = pd.DataFrame({name: getattr(self, name) for name in columns})
+        frame.insert(
+            columns.index("participation_ratio"), "center_correlation", self.mean_correlation
+        )
+        return frame
 
     def to_xarray(self) -> Any:
         """The columns of `to_frame` along the dimension ``manifold``; `summary` as attributes.
@@ -508,6 +518,10 @@ def _gather(
         for result in results
     ]
 
+    cosines = moments.center_gram / np.sqrt(
+        np.outer(moments.center_gram.diagonal(), moments.center_gram.diagonal())
+    )
+    spectrum = np.linalg.eigvalsh(moments.center_gram)[:0:-1].clip(0)
     traces = moments.deviation_trace
     squares = np.array([(gram**2).sum() for gram in moments.deviation_gram])
 
@@ -531,6 +545,8 @@ def _gather(
         participation_ratio=np.divide(
             traces**2, squares, out=np.zeros_like(traces), where=squares > 0
         ),
+        mean_correlation=(np.abs(cosines).sum(axis=0) - 1) / (len(cosines) - 1),
+        centers_spectrum=spectrum / spectrum.sum(),
         centers_participation_ratio=float(
             np.trace(moments.center_gram) ** 2 / (moments.center_gram**2).sum()
         ),

@@ -204,7 +204,12 @@ class Moments:
         )
 
 
-def moments_from_arrays(manifolds: Any, *, block_features: int | None = None) -> Moments:
+def moments_from_arrays(
+    manifolds: Any,
+    *,
+    block_features: int | None = None,
+    shuffle: int | Sequence[int] | None = None,
+) -> Moments:
     """Second moments of manifolds, in one streaming pass over blocks of features.
 
     Sums are in float64 whatever the input's type, and of deviations within each manifold, so that a
@@ -221,6 +226,9 @@ def moments_from_arrays(manifolds: Any, *, block_features: int | None = None) ->
     block_features : int, optional
         Features held in memory at a time. By default as many as fit a buffer of 48 MiB, at most
         1024.
+    shuffle : int or sequence of int, optional
+        Seed. All points are then dealt to the manifolds at random, as many to each as it had: a
+        control whose manifolds have nothing in common but the cloud that they are drawn from.
 
     Returns
     -------
@@ -247,7 +255,7 @@ def moments_from_arrays(manifolds: Any, *, block_features: int | None = None) ->
     array([[ 1., -1.],
            [-1.,  1.]])
     """
-    source = _Source(manifolds)
+    source = _Source(manifolds, shuffle)
     if block_features is None:
         fitting = _BUFFER_BYTES // (8 * source.n_total)
         block_features = max(8, min(_MAX_BLOCK_FEATURES, fitting))
@@ -397,7 +405,7 @@ def _not_manifolds(given: Any) -> str:
 class _Source:
     """The manifolds as blocks of features, whatever holds them."""
 
-    def __init__(self, manifolds: Any) -> None:
+    def __init__(self, manifolds: Any, shuffle: int | Sequence[int] | None = None) -> None:
         if isinstance(manifolds, str | bytes | os.PathLike | Mapping):
             raise TypeError(_not_manifolds(manifolds))
         whole = manifolds if hasattr(manifolds, "shape") else None
@@ -448,6 +456,9 @@ class _Source:
         self.n_total = sum(self.sizes)
         self._whole = whole
         self._arrays = arrays
+        self._order: NDArray[np.int64] | None = None
+        if shuffle is not None:
+            self._order = np.random.default_rng(shuffle).permutation(self.n_total)
 
     def _check_features(self, arrays: list[Any]) -> None:
         different = [i for i, a in enumerate(arrays) if int(a.shape[1]) != self.n_features]
@@ -477,6 +488,9 @@ class _Source:
         for start in range(0, self.n_features, read_features):
             stop = min(self.n_features, start + read_features)
             read = self._read(start, stop)
+            if self._order is not None:
+                ends = np.cumsum(self.sizes)[:-1]
+                read = np.split(np.concatenate(read)[self._order], ends)
             for first in range(0, stop - start, block_features):
                 yield (
                     start + first,

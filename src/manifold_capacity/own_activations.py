@@ -161,6 +161,7 @@ class OwnActivations:
         classes: Sequence[int] | None = None,
         points_per_class: int | str = "all",
         seed: int = 0,
+        draw: int = 0,
     ) -> list[Any]:
         """One layer's manifolds, read by blocks of features.
 
@@ -175,6 +176,8 @@ class OwnActivations:
             the class, not on the layer; a smaller number draws some of what a larger one does.
         seed : int
             Seed of the draw.
+        draw : int
+            Which of several draws that have no point in common, from 0.
 
         Returns
         -------
@@ -186,7 +189,7 @@ class OwnActivations:
         layer = self._layer(label)
         if classes is None:
             classes = range(len(self.class_names))
-        chosen = [self._draw(index, points_per_class, seed) for index in classes]
+        chosen = [self._draw(index, points_per_class, seed, draw) for index in classes]
         if self._codes is None:
             rows = np.repeat(np.asarray(classes), [len(points) for points in chosen])
             lead: tuple[NDArray[np.int64], ...] = (rows, np.concatenate(chosen))
@@ -197,7 +200,9 @@ class OwnActivations:
         ends = np.cumsum([len(points) for points in chosen]).tolist()
         return [_Manifold(reader, a, b) for a, b in zip([0, *ends], ends, strict=False)]
 
-    def _draw(self, index: int, points_per_class: int | str, seed: int) -> NDArray[np.int64]:
+    def _draw(
+        self, index: int, points_per_class: int | str, seed: int, draw: int
+    ) -> NDArray[np.int64]:
         """Points of one class: samples, or places along the points' axis."""
         if self._codes is None:
             points = np.arange(self.counts[SPLIT][index])
@@ -206,12 +211,13 @@ class OwnActivations:
         if points_per_class == "all":
             return points
         assert isinstance(points_per_class, int)
-        if points_per_class > len(points):
+        first, end = draw * points_per_class, (draw + 1) * points_per_class
+        if end > len(points):
             raise ValueError(
-                f"manifolds.points_per_class: {points_per_class}, but {self.path} has only "
-                f"{len(points)} points of class {self.class_names[index]!r}"
+                f"manifolds.points_per_class: {points_per_class}, {draw + 1} times, but {self.path} has "
+                f"only {len(points)} points of class {self.class_names[index]!r}"
             )
-        drawn = np.random.default_rng([seed, index]).permutation(points)[:points_per_class]
+        drawn = np.random.default_rng([seed, index]).permutation(points)[first:end]
         return np.sort(drawn)  # reads forwards; the geometry does not depend on the order
 
     def _layer(self, label: str) -> Layer:
@@ -331,7 +337,7 @@ class OwnActivations:
             raise ValueError(f"{problem}, {leave_out}")
 
 
-def open_own_layer(label: str, own: Mapping[str, Any], seed: int) -> list[Any]:
+def open_own_layer(label: str, own: Mapping[str, Any], seed: int, draw: int = 0) -> list[Any]:
     """One layer's manifolds, by what the workflow says about them.
 
     Parameters
@@ -342,6 +348,8 @@ def open_own_layer(label: str, own: Mapping[str, Any], seed: int) -> list[Any]:
         `source`: path and labels; `names`: of the layers; `sample`: classes and points_per_class.
     seed : int
         Seed of the draw of points.
+    draw : int
+        Which of several draws, from 0.
 
     Returns
     -------
@@ -349,7 +357,7 @@ def open_own_layer(label: str, own: Mapping[str, Any], seed: int) -> list[Any]:
         See `OwnActivations.open`.
     """
     found = OwnActivations(**own["source"], names=own["names"])
-    return found.open(label, **own["sample"], seed=seed)
+    return found.open(label, **own["sample"], seed=seed, draw=draw)
 
 
 def default_name(path: str) -> str:

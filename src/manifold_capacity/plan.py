@@ -43,7 +43,7 @@ def store_bytes(config: Mapping[str, Any], tables: Mapping[str, Sequence[Layer]]
         label: bill(
             select_layers(layers, config["layers"], model=label),
             len(classes),
-            config["manifolds"]["points_per_class"],
+            config["manifolds"]["points_per_class"] * config["geometry"]["repeats"],
             config["activations"]["dtype"],
             batch_size=config["activations"]["batch_size"],
         ).total
@@ -73,7 +73,7 @@ def stores_at_once(max_gib: float | None, sizes: Mapping[str, int]) -> int | Non
         raise ValueError(
             f"activations.max_gib: {max_gib:g}, but one store of {label} takes {sizes[label] / GIB:.4g} GiB; "
             f"allowed: {sizes[label] / GIB:.4g} or more, or choose fewer layers (layers), fewer points "
-            "(manifolds.points_per_class) or activations.dtype: float16"
+            "(manifolds.points_per_class, geometry.repeats) or activations.dtype: float16"
         )
     return int(max_gib * GIB // sizes[label])
 

@@ -132,6 +132,53 @@ class LayerArray:
         )
 
 
+class Draw:
+    """One of several draws of points, a range of a layer's points.
+
+    Attributes
+    ----------
+    shape : tuple of int, (n_manifolds, n_points, n_features)
+        Of the draw.
+    dtype, chunks, attributes : as of the layer's array
+    """
+
+    ndim = 3
+
+    def __init__(self, layer: LayerArray, draw: int, n_draws: int) -> None:
+        n_manifolds, n_points, n_features = layer.shape
+        if n_points % n_draws or not 0 <= draw < n_draws:
+            raise StoreError(
+                f"layer {layer.label}: {n_points} points per manifold are not {n_draws} draws of equal "
+                f"size with a draw {draw}; extract the activations again"
+            )
+        size = n_points // n_draws
+        self._layer, self._first = layer, draw * size
+        self.shape = (n_manifolds, size, n_features)
+        self.dtype, self.chunks = layer.dtype, layer.chunks
+        self.attributes = layer.attributes
+
+    def __getitem__(self, key: tuple[slice, slice, slice]) -> np.ndarray:
+        manifolds, points, features = key
+        start, stop, step = points.indices(self.shape[1])
+        return self._layer[
+            manifolds, slice(self._first + start, self._first + stop, step), features
+        ]
+
+
+def open_draw(folder: Path, label: str, draw: int, n_draws: int) -> LayerArray | Draw:
+    """Open one of the equal draws of points that a layer of a store consists of.
+
+    Parameters
+    ----------
+    folder, label
+        As of `open_layer`.
+    draw, n_draws : int
+        Which, from 0, of how many.
+    """
+    layer = open_layer(folder, label)
+    return layer if n_draws == 1 else Draw(layer, draw, n_draws)
+
+
 def open_layer(folder: Path, label: str) -> LayerArray:
     """Open one layer of a store for reading.
 

@@ -21,7 +21,14 @@ import pandas as pd
 
 from manifold_capacity.own_activations import EXTERNAL
 from manifold_capacity.own_activations import SPLIT as NO_SPLIT
-from manifold_capacity.rows import LAYER_IDENTITY, MANIFOLD_IDENTITY, STATUS_OK
+from manifold_capacity.rows import (
+    CENTERS_IDENTITY,
+    CENTERS_NUMBERS,
+    LAYER_IDENTITY,
+    MANIFOLD_IDENTITY,
+    SHUFFLED,
+    STATUS_OK,
+)
 
 # The numbers that every table has, measured or not; whatever else the geometry reports becomes a
 # column after these.
@@ -30,6 +37,7 @@ LAYER_NUMBERS = (
     "n_points",
     "margin",
     "n_gaussians",
+    "n_repeats",
     "solver",
     "capacity",
     "capacity_stderr",
@@ -61,6 +69,7 @@ _WORDS = (
     "weights",
     "checkpoint",
     "split",
+    "labels",
     "layer",
     "layer_name",
     "layer_type",
@@ -81,10 +90,13 @@ _WHOLE = (
     "n_manifolds",
     "n_points",
     "n_gaussians",
+    "n_repeats",
+    "component",
     "center_rank",
     "n_unconverged",
 )
 _SPLITS = ("train", "test")
+_LAYER_KEY = ("model", "seed", "epoch", "checkpoint", "split", "labels", "layer_index")
 
 # The terminal's table: its widest line, and how its numbers are written.
 TABLE_WIDTH = 100
@@ -222,8 +234,8 @@ def collect_layers(
     Returns
     -------
     DataFrame
-        A row per layer, sorted by model, seed, epoch (a checkpoint without an epoch last), split and
-        layer index. Columns: those that identify a layer, ``status``, the numbers that every table
+        A row per layer, sorted by model, seed, epoch (a checkpoint without an epoch last), split,
+        labels and layer index. Columns: those that identify a layer, ``status``, the numbers that every table
         has, then whatever else the files hold, in the order of their first appearance.
 
     Raises
@@ -237,7 +249,7 @@ def collect_layers(
         pd.DataFrame([_read_layer(source) for source in sources]),
         sources,
         _LAYER_COLUMNS,
-        key=("model", "seed", "epoch", "checkpoint", "split", "layer_index"),
+        key=_LAYER_KEY,
         config_digest=config_digest,
     )
 
@@ -267,22 +279,35 @@ def collect_manifolds(
         If a file is empty or is no table, lacks something that identifies a manifold, or repeats a
         manifold that another file has.
     """
-    frames: list[pd.DataFrame] = []
-    sources: list[str] = []
-    for path in paths:
-        source = os.fspath(path)
-        frame = read_table(source)
-        _require(source, frame.columns, MANIFOLD_IDENTITY)
-        if len(frame):  # columns without values have no type, and would spoil that of the others
-            frames.append(frame)
-            sources.extend([source] * len(frame))
-    return _arrange(
-        pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(),
-        sources,
-        _MANIFOLD_COLUMNS,
-        key=("model", "seed", "epoch", "checkpoint", "split", "layer_index", "class_index"),
-        config_digest=config_digest,
-    )
+    return _collect_tables(paths, MANIFOLD_IDENTITY, MANIFOLD_NUMBERS, "class_index", config_digest)
+
+
+def collect_centers(
+    paths: Iterable[str | os.PathLike[str]], *, config_digest: str | None = None
+) -> pd.DataFrame:
+    """Gather the spectra of the centers, one CSV file per layer, into one table.
+
+    Parameters
+    ----------
+    paths : iterable of path
+        The files that the geometry jobs wrote, in any order; that of a layer without geometry has a
+        header and no rows.
+    config_digest : str, optional
+        As of `collect_layers`.
+
+    Returns
+    -------
+    DataFrame
+        A row per layer and principal component of its centers, sorted as in `collect_layers` and
+        then by component. Columns: those that identify a layer, ``component``, ``variance_share``,
+        ``center_rank``.
+
+    Raises
+    ------
+    ValueError
+        As `collect_manifolds`.
+    """
+    return _collect_tables(paths, CENTERS_IDENTITY, CENTERS_NUMBERS, "component", config_digest)
 
 
 def collect_training(
@@ -352,7 +377,7 @@ def format_table(layers: pd.DataFrame) -> str:
     Returns
     -------
     str
-        A block per model, seed, checkpoint and split; in it a line per layer with capacity, radius
+        A block per model, seed, checkpoint, split and labels; in it a line per layer with capacity, radius
         and dimension, each with its standard error, and the correlation of the centers. A layer
         without geometry shows its status, one whose quadratic programs did not all converge how
         many did not.
@@ -423,6 +448,32 @@ def format_html(layers: pd.DataFrame) -> str:
         parts.append("</table>")
     parts.append(f"<p>{html.escape(_table_note(layers))}</p>" if len(layers) else "")
     return _PAGE.format(body="\n".join(parts))
+
+
+def _collect_tables(
+    paths: Iterable[str | os.PathLike[str]],
+    identity: Sequence[str],
+    numbers: Sequence[str],
+    within: str,
+    config_digest: str | None,
+) -> pd.DataFrame:
+    """Tables of a layer each in one; `within` tells a layer's rows apart."""
+    frames: list[pd.DataFrame] = []
+    sources: list[str] = []
+    for path in paths:
+        source = os.fspath(path)
+        frame = read_table(source)
+        _require(source, frame.columns, identity)
+        if len(frame):  # columns without values have no type, and would spoil that of the others
+            frames.append(frame)
+            sources.extend([source] * len(frame))
+    return _arrange(
+        pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(),
+        sources,
+        (*identity, *numbers),
+        key=(*_LAYER_KEY, within),
+        config_digest=config_digest,
+    )
 
 
 def _read_layer(source: str) -> dict[str, Any]:
@@ -552,11 +603,13 @@ def _columns(layers: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def _blocks(layers: pd.DataFrame) -> list[tuple[str, list[int]]]:
-    """Title and rows of each model, seed, checkpoint and split."""
+    """Title and rows of each model, seed, checkpoint, split and labels."""
     blocks: dict[str, list[int]] = {}
     for row, record in enumerate(layers.to_dict("records")):
         model = f"{record['model']}, seed {record['seed']}, {checkpoint_title(record)}"
         title = f"{record['dataset']}: {model}, {split_title(record['split'])}"
+        if record["labels"] == SHUFFLED:
+            title += ", shuffled labels"
         blocks.setdefault(title, []).append(row)
     return [*blocks.items()]
 
@@ -587,8 +640,10 @@ def _table_note(layers: pd.DataFrame) -> str:
     note = "Capacity is the harmonic mean over the manifolds, radius and dimension are the mean"
     measured = layers[layers["status"] == STATUS_OK]
     samples, margins = measured["n_gaussians"].unique(), measured["margin"].unique()
-    if len(samples) == 1 and len(margins) == 1:
-        note += (
-            f"; ± is the standard error from {samples[0]:g} Gaussian samples, margin {margins[0]:g}"
-        )
+    repeats = measured["n_repeats"].unique()
+    if len(samples) == 1 and len(margins) == 1 and len(repeats) == 1:
+        source = f"from {samples[0]:g} Gaussian samples"
+        if repeats[0] > 1:
+            source = f"over {repeats[0]:g} draws of points and of {samples[0]:g} Gaussian samples"
+        note += f"; ± is the standard error {source}, margin {margins[0]:g}"
     return note + "."

@@ -191,6 +191,15 @@ def test_all_types_means_every_layer():
             {"manifolds.points_per_class": 600},
             ["manifolds.points_per_class: 600, but digits has only", "train images of class"],
         ),
+        (
+            {"geometry.repeats": 3, "manifolds.points_per_class": 70},
+            [
+                "geometry.repeats: 3 draws of 70 points need 210 of each class, but digits has only",
+                "allowed: 1",
+                "fewer manifolds.points_per_class: 1 to 4",
+            ],
+        ),
+        ({"geometry.repeats": 0}, ["geometry.repeats: 0", "integer ≥ 1"]),
         ({"manifolds.classes": 11}, ["manifolds.classes: 11, but digits has 10 classes"]),
         ({"manifolds.classes": [3]}, ["manifolds.classes: [3]"]),
         ({"manifolds.classes": 1}, ["manifolds.classes: 1"]),
@@ -258,6 +267,18 @@ def test_activations_that_exist_already_stand_for_dataset_and_models(recording):
         (
             {"manifolds": {"points_per_class": 5, "classes": [1, 2]}},
             ["manifolds.points_per_class: 5, but", "4 samples of class '1'", "1 to 4, or all"],
+        ),
+        (
+            {"manifolds": {"classes": [1, 2]}, "geometry": {"repeats": 2}},
+            ["geometry.repeats: 2, but manifolds.points_per_class: all", "points_per_class to 2"],
+        ),
+        (
+            {"manifolds": {"points_per_class": 2, "classes": [1, 2]}, "geometry": {"repeats": 3}},
+            [
+                "3 draws of 2 points need 6 of each class",
+                "4 samples of class '1'",
+                "allowed: 1 to 2",
+            ],
         ),
         ({"manifolds": {"classes": [1, 0]}}, ["0 is not a class of", "its classes are 1, 2, 5, 7"]),
         ({"manifolds": {"classes": 9}}, ["manifolds.classes: 9, but area V4.npz has 4 classes"]),

@@ -13,16 +13,22 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.collections import PolyCollection, QuadMesh
 from matplotlib.colors import to_hex
+from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from PIL import Image
 
+from manifold_capacity.balls import ball_capacity
 from manifold_capacity.figures import (
+    plot_centers,
+    plot_controls,
     plot_dynamics,
     plot_layers,
     plot_manifolds,
+    plot_radius_dimension,
     plot_training,
+    plotted_values,
     save,
 )
 
@@ -59,6 +65,7 @@ def table(
                 "checkpoint": "pretrained" if epoch is None else f"epoch-{epoch:03d}",
                 "epoch": math.nan if epoch is None else epoch,
                 "split": split,
+                "labels": "original",
                 "layer": name,
                 "layer_index": int(name.split("_")[0]),
                 "status": "all activations are zero" if (epoch, name) in dead else "ok",
@@ -76,6 +83,24 @@ def external(name: str) -> pd.DataFrame:
     """The same of activations that exist already, in a file of this name."""
     layers = table({name: ["1_V1", "2_V4"]}, epochs=(None,), splits=("all",))
     return layers.assign(dataset=f"{name}.npz", weights="external", checkpoint="external")
+
+
+def with_control(layers: pd.DataFrame) -> pd.DataFrame:
+    """The same, and the control with shuffled labels, a third as large."""
+    shuffled = layers.assign(labels="shuffled")
+    shuffled[[*QUANTITIES]] /= 3
+    return pd.concat([layers, shuffled], ignore_index=True)
+
+
+def of_centers(layers: pd.DataFrame, classes: int) -> pd.DataFrame:
+    """A table of centers, whose variance is the more alike in all directions the later the layer."""
+    parts = []
+    for place, row in enumerate(layers[layers["status"] == "ok"].to_dict("records")):
+        shares = (1 + np.arange(classes - 1)) ** (-2 + place / len(layers))
+        part = {name: row[name] for name in layers.columns[:10]}
+        part |= {"component": np.arange(1, classes), "variance_share": shares / shares.sum()}
+        parts.append(pd.DataFrame(part | {"center_rank": place % (classes // 2)}))
+    return pd.concat(parts, ignore_index=True)
 
 
 def of_classes(layers: pd.DataFrame, classes: int) -> pd.DataFrame:
@@ -145,6 +170,33 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "2 models over training": lambda: plot_dynamics(
         table({"a": SIX, "b": many(17)}, epochs=(*range(0, 200, 20), None), seeds=(0, 1))
     ),
+    "radius and dimension of 6 layers": lambda: plot_radius_dimension(table({"small_cnn": SIX})),
+    "radius and dimension of 3 models, 5 seeds": lambda: plot_radius_dimension(
+        table(NETWORKS, seeds=range(5))
+    ),
+    "radius and dimension of one layer": lambda: plot_radius_dimension(
+        table({"a": ["0_Input"]}, epochs=(15,), splits=("test",))
+    ),
+    "radius and dimension of points": lambda: plot_radius_dimension(
+        table({"a": SIX}).assign(radius=0.0, dimension=0.0)
+    ),
+    "radius and dimension of dead layers": lambda: plot_radius_dimension(
+        table({"a": SIX}, epochs=(0,), dead=[(0, name) for name in SIX])
+    ),
+    "centers in 6 layers": lambda: plot_centers(of_centers(table({"a": SIX}), 10)),
+    "centers of 2 classes": lambda: plot_centers(of_centers(table({"a": SIX}), 2)),
+    "centers in 54 layers": lambda: plot_centers(of_centers(table({"a": many(54)}), 100)),
+    "centers of 2 models": lambda: plot_centers(
+        of_centers(table({"a": SIX, "b": many(17)}, epochs=(None,), seeds=(0, 1)), 30)
+    ),
+    "controls of 6 layers": lambda: plot_controls(with_control(table({"small_cnn": SIX}))),
+    "controls of 17 layers, 3 seeds": lambda: plot_controls(
+        with_control(table({"vgg16": many(17)}, seeds=range(3)))
+    ),
+    "controls of 54 layers": lambda: plot_controls(with_control(table({"resnet50": many(54)}))),
+    "controls of 2 models": lambda: plot_controls(
+        with_control(table({"a": SIX, "b": many(17)}, epochs=(None,)))
+    ),
     "nothing but dead layers over training": lambda: plot_dynamics(
         table({"a": SIX}, epochs=(0,), dead=[(0, name) for name in SIX])
     ),
@@ -158,8 +210,9 @@ def test_nothing_is_clipped_and_no_texts_overlap(name: str) -> None:
     edge = figure.bbox.padded(1)
     for axis in figure.axes:
         inside = axis.get_window_extent()
-        assert inside.width > 60  # pixels at 100 dpi: there is room for curves
-        assert inside.height > 60 or axis.get_label() == "<colorbar>"
+        if axis.get_label() != "<colorbar>":  # pixels at 100 dpi: there is room for curves
+            assert inside.width > 60
+            assert inside.height > 60
         for direction in (axis.xaxis, axis.yaxis):
             labels = tick_labels(direction)
             for text in [direction.label, axis.title, *labels]:
@@ -363,7 +416,10 @@ def test_classes_are_spread_around_their_median() -> None:
     heights = corners[corners[:, 0] == 0][:, 1]
     low, high = expected.iloc[0] * 1.1 / 1.2, expected.iloc[0] * 1.3 / 1.2
     np.testing.assert_allclose([heights.min(), heights.max()], [low, high])
-    assert legend_of(figure)[-2:] == ["class fox: highest capacity", "class cat: lowest capacity"]
+    assert legend_of(figure)[-2:] == [
+        "class fox:\nhighest capacity\nin the last layer",
+        "class cat:\nlowest capacity\nin the last layer",
+    ]
 
 
 def test_class_and_layer_that_are_missing_in_one_split() -> None:
@@ -397,13 +453,117 @@ def test_maps_hold_the_numbers_in_the_order_of_layers_and_training() -> None:
     assert [label.get_text() for label in maps[0].get_yticklabels()][:2] == ["0 Input", "1 Conv2d"]
 
 
-@pytest.mark.parametrize("plot", [plot_layers, plot_training, plot_manifolds, plot_dynamics])
+def test_the_control_stands_in_no_other_figure() -> None:
+    layers = table({"a": SIX}, epochs=(0, 15))
+    for plot in (plot_layers, plot_radius_dimension):
+        for one, other in zip(plot(layers).axes, plot(with_control(layers)).axes, strict=True):
+            assert [*curves(one)] == [*curves(other)]
+            for label, line in curves(one).items():
+                np.testing.assert_array_equal(line.get_ydata(), curves(other)[label].get_ydata())
+
+
+def test_paths_pass_through_radius_and_dimension() -> None:
+    layers = table({"a": SIX}, dead=[(15, SIX[2])])
+    (axis,) = plot_radius_dimension(layers).axes
+    lines = curves(axis)
+    assert len(lines) == 4
+    mine = layers[(layers["epoch"] == 15) & (layers["split"] == "test")]
+    np.testing.assert_array_equal(lines["a epoch-015 test"].get_xdata(), mine["radius"])
+    np.testing.assert_array_equal(lines["a epoch-015 test"].get_ydata(), mine["dimension"])
+    (contours,) = (shape for shape in axis.collections if isinstance(shape, ContourSet))
+    for level, path in zip(contours.levels, contours.get_paths(), strict=True):
+        radius, dimension = path.vertices.T
+        np.testing.assert_allclose(ball_capacity(radius, dimension), level, rtol=0.01)
+
+
+def test_the_dot_is_at_the_number_of_directions_taken_out() -> None:
+    centers = of_centers(table({"a": SIX}, splits=("train",)), 10)
+    figure = plot_centers(centers)
+    panels = [axis for axis in figure.axes if axis.get_label() != "<colorbar>"]
+    assert [axis.get_title() for axis in panels] == ["epoch 0 (untrained)", "epoch 15"]
+    for axis, checkpoint in zip(panels, ("epoch-000", "epoch-015"), strict=True):
+        mine = centers[centers["checkpoint"] == checkpoint]
+        for name in SIX:
+            layer = mine[mine["layer"] == name].set_index("component")
+            rank = layer["center_rank"].iloc[0]
+            shares = [line.get_ydata() for line in axis.lines if len(line.get_ydata()) > 1]
+            assert any(np.array_equal(share, layer["variance_share"]) for share in shares)
+            dots = {tuple(dot.get_xydata()[0]) for dot in axis.lines if len(dot.get_xydata()) == 1}
+            if rank:  # there is no component 0
+                assert (rank, layer.loc[rank, "variance_share"]) in dots
+
+
+def test_controls_stand_beside_the_last_checkpoint() -> None:
+    layers = with_control(table({"a": SIX}, epochs=(0, 5, 15), splits=("train",)))
+    figure = plot_controls(layers)
+    assert legend_of(figure)[:3] == ["last checkpoint", "untrained", "labels shuffled"]
+    lines = curves(figure.axes[1])
+    wanted = {
+        "last checkpoint": ("epoch-015", "original"),
+        "untrained": ("epoch-000", "original"),
+        "labels shuffled": ("epoch-015", "shuffled"),
+    }
+    assert len(lines) == len(wanted)
+    for role, (checkpoint, labels) in wanted.items():
+        mine = layers[(layers["checkpoint"] == checkpoint) & (layers["labels"] == labels)]
+        np.testing.assert_array_equal(lines[f"a {role} train"].get_ydata(), mine["radius"])
+    # A network that was never trained is no control of itself.
+    untrained = plot_controls(layers[layers["epoch"] == 0])
+    assert legend_of(untrained)[:2] == ["last checkpoint", "labels shuffled"]
+
+
+@pytest.mark.parametrize("plot", [plot_layers, plot_radius_dimension, plot_controls, plot_training])
+def test_plotted_values_are_those_of_the_curves(plot: Callable[[pd.DataFrame], Figure]) -> None:
+    if plot is plot_training:
+        frame = metrics(["a", "b"], [0, 1], 4)
+    else:
+        frame = with_control(table({"a": SIX, "b": SIX}, seeds=(0, 1), epochs=(0, 15)))
+    values = plotted_values(plot.__name__, frame)
+    drawn = [
+        np.asarray(line.get_ydata(), dtype=float)
+        for axis in plot(frame).axes
+        for line in curves(axis).values()
+    ]
+    keys = [name for name in ("model", "checkpoint", "curve", "split") if name in values.columns]
+    if plot is plot_radius_dimension:
+        values = values[values["quantity"] == "dimension"]
+    tabulated = [part["value"].to_numpy() for _, part in values.groupby([*keys, "quantity"])]
+    assert len(tabulated) == len(drawn)
+    for numbers in tabulated:
+        assert any(np.array_equal(numbers, line, equal_nan=True) for line in drawn)
+
+
+def test_plotted_values_of_classes_and_maps() -> None:
+    layers = table({"a": SIX}, epochs=(0, 5, 15))
+    manifolds = plotted_values("plot_manifolds", of_classes(layers, 5))
+    last = layers[(layers["epoch"] == 15) & (layers["split"] == "test")]
+    mine = manifolds[(manifolds["split"] == "test") & (manifolds["quantity"] == "capacity")]
+    np.testing.assert_allclose(mine["median"], 1.2 * last["capacity"])
+    np.testing.assert_allclose(mine["highest_value"], 1.4 * last["capacity"])
+    assert set(mine["highest_class"]) == {NAMES[4]}
+    assert set(mine["lowest_class"]) == {NAMES[0]}
+    maps = plotted_values("plot_dynamics", layers)
+    assert len(maps) == len(layers) * len(QUANTITIES)
+
+
+@pytest.mark.parametrize(
+    "plot",
+    [
+        plot_layers,
+        plot_training,
+        plot_manifolds,
+        plot_dynamics,
+        plot_radius_dimension,
+        plot_centers,
+        plot_controls,
+    ],
+)
 def test_empty_table_is_an_error(plot: Callable[[pd.DataFrame], Figure]) -> None:
     with pytest.raises(ValueError, match=r"table of \w+ has no rows; there is nothing to draw"):
         plot(pd.DataFrame(columns=["model", "status"]))
 
 
-@pytest.mark.parametrize("plot", [plot_layers, plot_dynamics])
+@pytest.mark.parametrize("plot", [plot_layers, plot_dynamics, plot_radius_dimension])
 def test_same_table_gives_the_same_bytes(
     plot: Callable[[pd.DataFrame], Figure], tmp_path: Path
 ) -> None:

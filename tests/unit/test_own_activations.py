@@ -126,7 +126,14 @@ def test_the_draw_depends_on_seed_and_class_alone(tmp_path):
     assert np.array_equal(conv2[0], alone[0][:, 10:50])
     few = points(own.open("1_conv10", classes=[8], points_per_class=3, seed=1))
     assert {row.tobytes() for row in few[0]} < {row.tobytes() for row in alone[0]}
-    with pytest.raises(ValueError, match=r"points_per_class: 99, but .* has only \d+ points"):
+    # Draws have no point in common, and together are the draw of as many points.
+    second = points(own.open("1_conv10", classes=[8], points_per_class=3, seed=1, draw=1))
+    drawn = [row.tobytes() for draw in (few, second) for row in draw[0]]
+    assert sorted(drawn) == sorted(row.tobytes() for row in alone[0])
+    assert len(set(drawn)) == 6
+    with pytest.raises(ValueError, match=r"points_per_class: 30, 9 times, but .* has only"):
+        own.open("1_conv10", points_per_class=30, draw=8)
+    with pytest.raises(ValueError, match=r"points_per_class: 99, .*but .* has only \d+ points"):
         own.open("1_conv10", points_per_class=99)
 
 

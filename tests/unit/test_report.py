@@ -19,7 +19,14 @@ ENVIRONMENT = Environment(trim_blocks=True, lstrip_blocks=True, undefined=Strict
 # What every run's report has, and texts may point to.
 LINKS = "".join(
     f"\n.. _{target}: javascript:show('{target}')\n"
-    for target in ("Figures", "Tables", "Statistics", "layers.csv", "manifolds.csv")
+    for target in (
+        "Figures",
+        "Tables",
+        "Statistics",
+        "layers.csv",
+        "manifolds.csv",
+        "comparisons.csv",
+    )
 )
 
 SMALL = {"dataset": {"name": "digits"}, "models": ["small_cnn"]}

@@ -12,10 +12,13 @@ import pandas as pd
 import pytest
 
 from manifold_capacity import measure, summary
+from manifold_capacity.comparisons import COLUMNS as COMPARED
 from manifold_capacity.layers import Layer
+from manifold_capacity.repeats import combine_draws
 from manifold_capacity.rows import (
     LAYER_IDENTITY,
     MANIFOLD_IDENTITY,
+    centers_table,
     layer_columns,
     manifold_table,
 )
@@ -23,6 +26,7 @@ from manifold_capacity.summary import (
     LAYER_NUMBERS,
     MANIFOLD_NUMBERS,
     TABLE_WIDTH,
+    collect_centers,
     collect_layers,
     collect_manifolds,
     collect_training,
@@ -40,6 +44,7 @@ NUMBERS: dict[str, Any] = {
     "n_points": 40,
     "margin": 0.0,
     "n_gaussians": 300,
+    "n_repeats": 1,
     "solver": "active_set",
     "capacity": 0.123456,
     "capacity_stderr": 0.0012,
@@ -66,6 +71,7 @@ def layer_row(index: int = 1, kind: str = "Conv2d", **changes: Any) -> dict[str,
         "checkpoint": "pretrained" if epoch is None else f"epoch-{epoch:03d}",
         "epoch": epoch,
         "split": "train",
+        "labels": "original",
         "layer": f"{index}_{kind}",
         "layer_index": index,
         "layer_name": f"features.{index}",
@@ -440,18 +446,25 @@ def test_every_column_is_documented_and_every_documented_column_is_written(
 ) -> None:
     geometry = measure(np.random.default_rng(0).standard_normal((3, 5, 20)), n_gaussians=10)
     identity = {name: layer_row()[name] for name in LAYER_IDENTITY}
-    row = {**identity, "status": "ok", **geometry.summary(), "provenance": {"geometry": {}}}
+    row, frame = combine_draws([geometry])
+    row = {**identity, "status": "ok", **row, "provenance": {"geometry": {}}}
     layers = collect_layers(write(row), config_digest="0123456789012345")
     assert list(layers.columns)[: len(LAYER_IDENTITY)] == [*LAYER_IDENTITY]
     assert list(layers["config_digest"]) == ["0123456789012345"]
     assert set(layers.columns) == documented_columns("layers.csv")
 
     path = tmp_path / "manifolds.csv"
-    manifold_table(identity, {1: "a", 2: "b", 5: "c"}, geometry.to_frame()).to_csv(
-        path, index=False
-    )
+    manifold_table(identity, {1: "a", 2: "b", 5: "c"}, frame).to_csv(path, index=False)
     manifolds = collect_manifolds([path], config_digest="0123456789012345")
     assert set(manifolds.columns) == documented_columns("manifolds.csv") | {*LAYER_IDENTITY}
+
+    path = tmp_path / "centers.csv"
+    centers_table(row, [geometry.centers_spectrum]).to_csv(path, index=False)
+    centers = collect_centers([path], config_digest="0123456789012345")
+    assert set(centers.columns) == documented_columns("centers.csv") | {*LAYER_IDENTITY}
+    assert list(centers["component"]) == [1, 2]
+    assert centers["variance_share"].sum() == pytest.approx(1)
+    assert set(COMPARED) == documented_columns("comparisons.csv")
 
     path = tmp_path / "metrics.csv"
     path.write_text(",".join(COLUMNS) + "\n" + ",".join("0" * len(COLUMNS)) + "\n")

@@ -17,7 +17,14 @@ from manifold_capacity import measure
 BLOCKS = re.findall(
     r"^```(python|yaml|console)\n(.*?)^```", (ROOT / "docs/own_data.md").read_text(), re.M | re.S
 )
-SUMMARY = {"summarize": 1, "draw_layers": 1, "draw_manifolds": 1}
+SUMMARY = {
+    "summarize": 1,
+    "compare": 1,
+    "draw_layers": 1,
+    "draw_manifolds": 1,
+    "draw_radius_dimension": 1,
+    "draw_centers": 1,
+}
 
 
 @pytest.fixture(scope="module")

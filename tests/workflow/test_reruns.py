@@ -6,14 +6,23 @@ import pytest
 from workspaces import LAYERS
 
 N_JOBS = 2 * len(LAYERS)  # two checkpoints
-SUMMARY = {"summarize": 1, "draw_layers": 1, "draw_manifolds": 1}
+SUMMARY = {
+    "summarize": 1,
+    "compare": 1,
+    "draw_layers": 1,
+    "draw_manifolds": 1,
+    "draw_radius_dimension": 1,
+    "draw_centers": 1,
+}
 GEOMETRY = {"measure_geometry": N_JOBS, **SUMMARY}
 MOMENTS = {"compute_moments": N_JOBS, **GEOMETRY}
+# Tables name the configuration that they are of: another one makes that of the training again as well.
+TRAINING_TABLE = {"summarize_training": 1, "draw_training": 1}
 
 
 def test_margin_reruns_geometry_and_summary(finished):
     finished.configure({"geometry.margin": 0.5})
-    assert finished.planned() == GEOMETRY
+    assert finished.planned() == GEOMETRY | TRAINING_TABLE
 
 
 def test_a_comment_reruns_nothing(finished):
@@ -28,7 +37,11 @@ def test_a_comment_reruns_nothing(finished):
         ("anchors", GEOMETRY),
         ("centers", GEOMETRY),
         ("moments", MOMENTS),
-        ("figures", {"draw_layers": 1, "draw_manifolds": 1, "draw_training": 1}),
+        ("comparisons", {"compare": 1}),
+        (
+            "figures",
+            {name: 1 for name in SUMMARY if name.startswith("draw_")} | {"draw_training": 1},
+        ),
     ],
 )
 def test_code_reruns_what_imports_it(finished, module, plan):
@@ -40,6 +53,20 @@ def test_code_reruns_what_imports_it(finished, module, plan):
 def test_one_missing_geometry_table_is_one_job(finished):
     (finished.results / f"geometry/small_cnn/seed-0/epoch-001/train/{LAYERS[1]}.json").unlink()
     assert finished.planned() == {"measure_geometry": 1, **SUMMARY}
+
+
+def test_shuffled_labels_need_no_activations_of_their_own(finished):
+    finished.configure({"manifolds.shuffle_labels": True})
+    assert finished.planned() == MOMENTS | TRAINING_TABLE | {"draw_controls": 1}
+
+
+def test_more_draws_are_extracted_at_once(finished):
+    finished.configure({"geometry.repeats": 3})
+    plan = finished.planned()
+    assert plan["extract_activations"] == 2
+    assert plan["compute_moments"] == 3 * N_JOBS
+    assert plan["measure_geometry"] == N_JOBS
+    assert "train" not in plan
 
 
 def test_another_seed_adds_its_own_jobs(finished):

@@ -10,11 +10,15 @@ import pandas as pd
 import pytest
 from workspaces import CONFIG, LAYERS, ROOT
 
+from manifold_capacity import measure
 from manifold_capacity.command_line import main
+from manifold_capacity.moments import Moments, moments_from_arrays
+from manifold_capacity.repeats import combine_draws, draw_seed
 from manifold_capacity.store import open_layer
 from manifold_capacity.summary import read_table
 
 CHECKPOINTS = ["epoch-000", "epoch-001"]
+RUN = "small_cnn/seed-0/epoch-000/train"
 
 
 def test_every_layer_has_its_numbers(finished_once):
@@ -57,9 +61,12 @@ def test_every_manifold_has_its_row(finished_once):
 
 def test_figures_tables_logs_and_benchmarks_are_there(finished_once):
     results = finished_once.results
-    for figure in (results / "figures").iterdir():
-        assert figure.stat().st_size > 1000
-    assert {path.suffix for path in (results / "figures").iterdir()} == {".svg", ".png"}
+    figures = {path.stem for path in (results / "figures").iterdir()}
+    assert {"layers", "manifolds", "radius_dimension", "centers", "training"} <= figures
+    for figure in figures:
+        for suffix in (".svg", ".png"):
+            assert (results / "figures" / f"{figure}{suffix}").stat().st_size > 1000
+        assert len(pd.read_csv(results / "figures" / f"{figure}.csv")) > 1
     assert "capacity" in (results / "summary" / "layers.txt").read_text().lower()
     jobs = list((results / "geometry").rglob("*.json"))
     assert len(jobs) == 2 * len(LAYERS)
@@ -105,8 +112,72 @@ def test_the_command_line_measures_a_store_as_the_pipeline_does(finished_once, t
     assert list(found["layer_name"]) == LAYERS
     layers = read_table(finished_once.results / "summary" / "layers.csv")
     expected = layers[layers["checkpoint"] == CHECKPOINTS[1]].reset_index(drop=True)
-    numbers = list(expected.loc[:, "n_manifolds":].columns)
+    numbers = list(expected.loc[:, "n_manifolds":"centers_converged"].columns)
     pd.testing.assert_frame_equal(found[numbers], expected[numbers], rtol=1e-9, check_dtype=False)
+
+
+def test_the_trained_network_is_compared_with_the_untrained(finished_once):
+    summary = finished_once.results / "summary"
+    layers = pd.read_csv(summary / "layers.csv").set_index(["checkpoint", "layer"])
+    comparisons = pd.read_csv(summary / "comparisons.csv")
+    assert set(comparisons["comparison"]) == {"checkpoint"}
+    assert len(comparisons) == 4 * len(LAYERS)
+    radius = comparisons[comparisons["quantity"] == "radius"].set_index("layer")
+    for layer in LAYERS:
+        before, after = (layers.loc[(checkpoint, layer), "radius"] for checkpoint in CHECKPOINTS)
+        assert radius.loc[layer, "difference"] == pytest.approx(after - before, abs=1e-12)
+        # Nothing changes in the input, whose interval has no width.
+        assert (radius.loc[layer, "difference_low"] < radius.loc[layer, "difference_high"]) == (
+            layer != "0_Input"
+        )
+
+
+def test_shuffled_labels_and_draws_of_points(workspace):
+    workspace.configure(
+        {
+            "checkpoints": [0],
+            "layers": {"input": False, "types": [], "names": ["classifier.2"]},
+            "manifolds.shuffle_labels": True,
+            "geometry.repeats": 2,
+        }
+    )
+    results = workspace.results
+    workspace.snakemake("results/summary/comparisons.csv", "results/figures/controls.svg")
+    activations = np.asarray(open_layer(results / "activations" / RUN, LAYERS[-1]))
+    n_points = CONFIG["manifolds"]["points_per_class"]
+    clouds = [activations[:, :n_points], activations[:, n_points:]]
+    expected, _ = combine_draws(
+        [
+            measure(points, n_gaussians=40, seed=draw_seed(0, draw))
+            for draw, points in enumerate(clouds)
+        ]
+    )
+    layers = pd.read_csv(results / "summary" / "layers.csv").set_index("labels")
+    assert list(layers.index) == ["original", "shuffled"]
+    assert (layers["n_points"] == 4 * n_points).all()
+    assert (layers["n_repeats"] == 2).all()
+    for name in ("capacity", "capacity_stderr", "center_correlation_stderr"):
+        assert layers.loc["original", name] == pytest.approx(expected[name], rel=1e-6)
+
+    # The control's points are the same cloud, dealt anew.
+    for draw, suffix in enumerate(("", "-draw-2")):
+        name = f"{LAYERS[-1]}{suffix}.npz"
+        classes, shuffled = (
+            Moments.load(results / "moments" / f"{RUN}{labels}" / name)
+            for labels in ("", "-shuffled")
+        )
+        assert classes.total_trace == pytest.approx(shuffled.total_trace, rel=1e-6)
+        assert classes.total_trace == pytest.approx(
+            moments_from_arrays(clouds[draw]).total_trace, rel=1e-6
+        )
+        assert shuffled.center_norm_squared.sum() < classes.center_norm_squared.sum()
+
+    comparisons = pd.read_csv(results / "summary" / "comparisons.csv").set_index("quantity")
+    assert set(comparisons["comparison"]) == {"labels"}
+    difference = layers["capacity"]["original"] - layers["capacity"]["shuffled"]
+    assert comparisons.loc["capacity", "difference"] == pytest.approx(difference, rel=1e-6)
+    controls = pd.read_csv(results / "figures" / "controls.csv")
+    assert set(controls["curve"]) == {"last checkpoint", "labels shuffled"}
 
 
 def test_a_second_run_does_nothing(finished):
