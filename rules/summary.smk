@@ -1,6 +1,5 @@
 rule summarize:
     input:
-        tables=tables_of_layers(),
         layers=lambda wildcards: for_each_layer("geometry", "json"),
         manifolds=lambda wildcards: for_each_layer("geometry", "csv"),
         centers=lambda wildcards: for_each_layer("geometry", "centers.csv"),
