@@ -129,7 +129,7 @@ def resolve(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, A
     problems = list(_combination_problems(resolved))
     if problems:
         raise ConfigError(problems)
-    return resolved
+    return _in_order(resolved, schema)
 
 
 def own_activations(config: Mapping[str, Any]) -> OwnActivations | None:
@@ -160,7 +160,7 @@ def _resolve_own_activations(resolved: dict[str, Any], schema: Mapping[str, Any]
     problems = list(_own_activations_problems(resolved))
     if problems:
         raise ConfigError(problems)
-    return resolved
+    return _in_order(resolved, schema)
 
 
 def model_checkpoints(config: Mapping[str, Any], model: Mapping[str, Any]) -> list[str]:
@@ -548,6 +548,23 @@ def _fill_defaults(value: Any, schema: Mapping[str, Any]) -> None:
     elif isinstance(value, list) and isinstance(schema.get("items"), Mapping):
         for item in value:
             _fill_defaults(item, schema["items"])
+
+
+def _in_order(value: Any, schema: Mapping[str, Any]) -> Any:
+    """A copy with keys in the order of the schema, whatever the order in the file.
+
+    Snakemake runs a job again if the text of a parameter changes: moving a line must not.
+    """
+    if isinstance(value, Mapping):
+        known = _properties(schema)
+        keys = [
+            *(key for key in known if key in value),
+            *(key for key in value if key not in known),
+        ]
+        return {key: _in_order(value[key], known.get(key, {})) for key in keys}
+    if isinstance(value, list):
+        return [_in_order(entry, _items(schema)) for entry in value]
+    return value
 
 
 def _dotted(path: Sequence[str | int] | Any) -> str:

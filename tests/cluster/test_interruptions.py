@@ -44,12 +44,6 @@ def log_of(site: Site) -> str:
     return path.read_text() if path.exists() else ""
 
 
-def start_again(site: Site, job: Job) -> None:
-    """Spare a requeued job the two minutes that SLURM lets go by."""
-    wait_until(lambda: site.cluster.control(job.id)["JobState"] == "PENDING", "requeue")
-    site.cluster.ask("scontrol", "update", f"JobId={job.id}", "StartTime=now")
-
-
 def completed(site: Site, job: Job) -> None:
     """Wait for SLURM to say so; Snakemake, which asks ever more rarely, may take a minute longer."""
     wait_until(
@@ -61,7 +55,6 @@ def test_a_requeued_training_goes_on(training, uninterrupted):
     site, _ = training
     (job,) = site.jobs("train")
     site.cluster.ask("scontrol", "requeue", str(job.id))
-    start_again(site, job)
     completed(site, job)
     assert site.cluster.control(job.id)["Restarts"] == "1"
     assert "resuming from" in log_of(site)
@@ -76,7 +69,6 @@ def test_a_training_survives_its_node(training, uninterrupted):
     site.cluster.start_node("node-gpu")
     # Back so soon, the node may take the job again while it still ends what was left of it, and end that
     # too; Snakemake then tries once more.
-    start_again(site, job)
     assert process.wait(timeout=600) == 0
     assert site.cluster.control(job.id)["Restarts"] == "1"
     assert "resuming from" in log_of(site)

@@ -121,6 +121,24 @@ def test_defaults_are_themselves_valid():
     assert resolve(resolved, SCHEMA) == resolved
 
 
+def test_the_order_of_keys_does_not_matter():
+    """Snakemake compares parameters by their text."""
+    given = {
+        "training": {"epochs": 3, "augment": {"horizontal_flip": True, "crop_padding": 1}},
+        "models": [{"name": "small_cnn", "label": "a"}],
+        "dataset": {"name": "digits", "normalize": {"mean": [0.5], "std": [0.2]}},
+    }
+
+    def turned(value):
+        if isinstance(value, dict):
+            return {key: turned(value[key]) for key in reversed(value)}
+        return [turned(entry) for entry in value] if isinstance(value, list) else value
+
+    assert turned(given) == given
+    assert str(turned(given)) != str(given)
+    assert str(resolve(turned(given), SCHEMA)) == str(resolve(given, SCHEMA))
+
+
 def test_final_is_the_last_epoch_and_checkpoints_are_sorted():
     resolved = resolve(with_({"training.epochs": 7, "checkpoints": ["final", 3, 0, 7]}), SCHEMA)
     assert resolved["checkpoints"] == [0, 3, 7]
