@@ -25,7 +25,7 @@ demo: .venv/installed ## Run config.yaml (handwritten digits, about a minute) an
 	@echo
 	@echo "Figures: results/figures/   Tables: results/summary/   Report: results/report.html"
 
-test: .venv/installed ## Run the unit and workflow tests, a file per core at a time
+test: .venv/installed ## Run the unit and workflow tests, two files at a time
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 test-cluster: .venv/installed ## Run the tests on a real SLURM, started on this host from Debian's packages
