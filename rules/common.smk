@@ -233,7 +233,7 @@ def selected_layers(model, table, changed_ns):
 def tables_of_layers():
     """Inputs of what depends on all models' layers, so that one look at the checkpoints finds all of them.
 
-    Not for a rule in a group of a cluster's profile: Snakemake 9.27 fails with a KeyError once the checkpoint is done.
+    Not for jobs that a profile groups: Snakemake 9.27 then ends with a KeyError once the checkpoint is done.
     """
     return [] if OWN else [f"<results>/layers/{model}.csv" for model in MODELS]
 

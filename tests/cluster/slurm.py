@@ -242,6 +242,7 @@ class Cluster:
         with open(self.folder / f"{name}.out", "ab") as out:
             self.daemons[name] = subprocess.Popen(
                 [shutil.which(program, path=SEARCH) or program, *arguments],
+                cwd=self.folder,  # where one that crashes leaves its core
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
