@@ -74,7 +74,7 @@ _LIGHTEST_TINT = 0.6  # of white in a model's color, at the first checkpoint
 _GRAY = "#606060"
 _DASHES: dict[str, Any] = {"train": "-", "test": (0, (4, 1.5))}
 _OTHER_DASHES: Any = (0, (1, 1.2))
-_STYLE: dict[str, Any] = {
+STYLE: dict[str, Any] = {
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.labelsize": 9,
@@ -89,6 +89,7 @@ _STYLE: dict[str, Any] = {
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
+    "axes.prop_cycle": matplotlib.cycler(color=_MODEL_COLORS),
     "grid.color": "#e6e6e6",
     "grid.linewidth": 0.6,
     "lines.linewidth": 1.4,
@@ -96,6 +97,7 @@ _STYLE: dict[str, Any] = {
     "svg.fonttype": "none",  # text stays text, to be searched and copied
     "svg.hashsalt": "manifold-capacity",  # without it the ids in the file are drawn at random
 }
+"""The one style of all figures: settings of matplotlib, for `rcParams.update` in a notebook of your own."""
 _PNG_DPI = 200
 
 # Sizes in inches. Tick labels are 8 points (0.11 inch) high.
@@ -914,7 +916,7 @@ def _line(color: str, split: str = "train") -> dict[str, Any]:
 
 @contextmanager
 def _style() -> Iterator[None]:
-    with matplotlib.style.context(["default", _STYLE]):
+    with matplotlib.style.context(["default", STYLE]):
         yield
 
 

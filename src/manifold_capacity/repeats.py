@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from manifold_capacity.geometry import Geometry
+from manifold_capacity.geometry import Geometry, check_integer, measure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +31,62 @@ def draw_seed(seed: int, draw: int) -> int:
     (7, False)
     """
     return int(np.random.SeedSequence([seed, draw]).generate_state(1)[0]) if draw else seed
+
+
+def measure_draws(
+    manifolds: Sequence[Any], n_points: int, n_draws: int = 1, *, seed: int = 0, **options: Any
+) -> list[Geometry]:
+    """Geometry of several draws of equally many points from each manifold; none is in two draws.
+
+    Parameters
+    ----------
+    manifolds : sequence of P arrays (n_points_i, n_features)
+        They may have different numbers of points.
+    n_points : int
+        Points to draw from each manifold, without replacement.
+    n_draws : int
+        How many draws; every manifold needs `n_points` times as many points.
+    seed : int
+        Seed of the points and of the Gaussian samples. What is drawn depends on it and on the
+        manifold's place alone, so that manifolds of the same trials in two areas give the same trials.
+    **options
+        Passed on to `manifold_capacity.measure`.
+
+    Returns
+    -------
+    list of Geometry
+        One per draw, as `combine_draws` takes them. The workflow's ``manifolds.points_per_class`` and
+        ``geometry.repeats`` draw the same points.
+
+    Raises
+    ------
+    ValueError
+        If a manifold has too few points, naming it.
+
+    Examples
+    --------
+    >>> manifolds = [np.random.default_rng(i).normal(i, 1, (20 + i, 30)) for i in range(4)]
+    >>> row, _ = combine_draws(measure_draws(manifolds, 5, 4))
+    >>> row["n_points"], row["n_repeats"]
+    (20, 4)
+    """
+    check_integer("n_points", n_points, least=1)
+    check_integer("n_draws", n_draws, least=1)
+    for index, points in enumerate(manifolds):
+        if len(points) < n_draws * n_points:
+            raise ValueError(
+                f"n_points is {n_points} and n_draws {n_draws}, but manifold {index} has only {len(points)} "
+                "points; draw fewer, or leave the manifold out"
+            )
+    geometries = []
+    for draw in range(n_draws):
+        drawn = []
+        for index, points in enumerate(manifolds):
+            order = np.random.default_rng([seed, index]).permutation(len(points))
+            chosen = np.sort(order[draw * n_points : (draw + 1) * n_points])
+            drawn.append(np.asarray(points)[chosen])
+        geometries.append(measure(drawn, seed=draw_seed(seed, draw), **options))
+    return geometries
 
 
 def combine_draws(draws: Sequence[Geometry]) -> tuple[dict[str, Any], pd.DataFrame]:

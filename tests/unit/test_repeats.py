@@ -1,4 +1,5 @@
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -6,7 +7,8 @@ import pytest
 
 from manifold_capacity import measure
 from manifold_capacity.moments import moments_from_arrays
-from manifold_capacity.repeats import combine_draws, draw_seed
+from manifold_capacity.own_activations import OwnActivations
+from manifold_capacity.repeats import combine_draws, draw_seed, measure_draws
 
 CENTERS = np.random.default_rng(5).standard_normal((6, 1, 20))
 
@@ -87,3 +89,21 @@ def test_shuffled_manifolds_keep_their_sizes_and_all_features() -> None:
 def test_the_first_draw_has_the_seed_itself() -> None:
     assert draw_seed(11, 0) == 11
     assert len({draw_seed(seed, draw) for seed in range(20) for draw in range(20)}) == 400
+
+
+def test_draws_have_no_point_in_common_and_are_those_of_the_workflow(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    manifolds = [rng.normal(place, 1, (6 + place, 12)) for place in range(4)]
+    labels = np.repeat(np.arange(4), [len(points) for points in manifolds])
+    np.savez(tmp_path / "recording.npz", V4=np.concatenate(manifolds), labels=labels)
+    own = OwnActivations(tmp_path / "recording.npz")
+    draws = measure_draws(manifolds, 2, 3, seed=5, n_gaussians=20)
+    assert len({draw.summary()["capacity"] for draw in draws}) == 3
+    for place, draw in enumerate(draws):
+        drawn = own.open("1_V4", points_per_class=2, seed=5, draw=place)
+        same = measure(drawn, n_gaussians=20, seed=draw_seed(5, place))
+        assert draw.summary() == same.summary()
+    with pytest.raises(ValueError, match=r"n_points is 2 and n_draws 4, but manifold 0 has only 6"):
+        measure_draws(manifolds, 2, 4)
+    with pytest.raises(ValueError, match="n_draws is 0; it must be a whole number, 1 or more"):
+        measure_draws(manifolds, 2, 0)
