@@ -26,6 +26,7 @@ import matplotlib
 import matplotlib.style
 import numpy as np
 import pandas as pd
+from matplotlib import rcsetup
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -89,7 +90,7 @@ STYLE: dict[str, Any] = {
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "axes.prop_cycle": matplotlib.cycler(color=_MODEL_COLORS),
+    "axes.prop_cycle": rcsetup.cycler(color=_MODEL_COLORS),
     "grid.color": "#e6e6e6",
     "grid.linewidth": 0.6,
     "lines.linewidth": 1.4,
@@ -100,10 +101,13 @@ STYLE: dict[str, Any] = {
 """The one style of all figures: settings of matplotlib, for `rcParams.update` in a notebook of your own."""
 _PNG_DPI = 200
 
-# Sizes in inches. Tick labels are 8 points (0.11 inch) high.
-_WIDEST = 30.0
-_TALLEST = 30.0
+# Sizes in inches. Tick labels are 8 points (0.11 inch) high. Fitted into a page's 7.1 x 9.5 inches,
+# the largest figure has labels of 6 points.
+_WIDEST = 9.4
+_TALLEST = 10.0  # without title, legend and the scales of maps
+_NARROWEST = 1.9  # panel; with more than 4 beside each other a figure gets wider yet
 _LEGEND_WIDTH = 1.6
+_LEGEND_LINE = 0.16
 _BESIDE_AXES = 0.7  # of a panel's width: axis label and tick labels
 _CHARACTER = 0.072  # mean width in a tick label
 _TITLE_CHARACTER = 0.08  # and, with something to spare, in a title
@@ -112,6 +116,7 @@ _SLANTED_PITCH = 0.21
 _LONGEST_LABEL = 20  # characters
 _MOST_LAYERS_IN_A_SQUARE = 24  # more need the page's full width
 _MOST_MARKERS = 30  # on a curve; more run into each other
+_LABEL_ROOM = 0.07  # of a panel: around the label of a line of equal capacity
 _SMALLEST_SHARE = 1e-6  # of the centers' variance that is drawn
 
 # Curves of the figure of controls, besides that of the last checkpoint: color and marker.
@@ -217,45 +222,8 @@ def plot_layers(layers: pd.DataFrame) -> Figure:
     layers = _of_classes(layers)
     groups = _models_by_layers(layers)
     curves = [curve for names, models in groups.items() for curve in _along(layers, names, models)]
-    if max(map(len, groups)) == 1:
-        curves = _spread_out(curves)
     encoding = _encode(layers, overlaid=any(len(models) > 1 for models in groups.values()))
-    handles = _with_marks(encoding.handles(), curves)
-    side_by_side = len(groups) > 1
-    with _style():
-        if side_by_side or max(map(len, groups)) > _MOST_LAYERS_IN_A_SQUARE:
-            widths = _panel_widths(groups, 3.0 if side_by_side else 7.0)
-            figure = _figure(sum(widths), 8.6, handles)
-            axes = figure.subplots(
-                len(_LABELS),
-                len(groups),
-                sharex="col",
-                sharey="row",
-                squeeze=False,
-                width_ratios=widths,
-            )
-            panels = [list(axes[:, column]) for column in range(len(groups))]
-            feet = [[axes[-1, column]] for column in range(len(groups))]
-        else:
-            widths = _panel_widths(groups, 3.6)
-            figure = _figure(2 * widths[0], 5.6, handles)
-            axes = figure.subplots(2, 2, sharex=True, squeeze=False)
-            panels = [list(axes.flat)]
-            feet = [list(axes[-1])]
-        for column, (names, models) in enumerate(groups.items()):
-            mine = [curve for curve in curves if curve.model in models]
-            for quantity, axis in zip(_LABELS, panels[column], strict=True):
-                _draw(axis, mine, quantity, encoding)
-                if column == 0:
-                    axis.set_ylabel(_LABELS[quantity])
-            for axis in feet[column]:
-                axis.set_xlim(-0.5, len(names) - 0.5)
-                _label_layers(axis, "x", names, widths[column] - _BESIDE_AXES)
-            if side_by_side:
-                panels[column][0].set_title(", ".join(models), fontweight="bold")
-        figure.align_ylabels(axes[:, 0])
-        _head(figure, layers)
-    return figure
+    return _plot_along([*groups.items()], curves, encoding, layers)
 
 
 def plot_training(metrics: pd.DataFrame) -> Figure:
@@ -387,7 +355,7 @@ def plot_dynamics(layers: pd.DataFrame) -> Figure:
     checkpoints = _checkpoints(layers)
     heights = [max(1.6, _UPRIGHT_PITCH * len(names[model]) + 0.3) for model, _ in runs]
     heights = [height * min(1.0, _TALLEST / sum(heights)) for height in heights]
-    width = max(1.7, 0.2 * len(checkpoints))
+    width = min(max(1.7, 0.2 * len(checkpoints)), (_WIDEST - 1.4) / len(_LABELS))
     gap = 0.12 / sum(heights)
     with _style(), matplotlib.rc_context({"axes.grid": False}):
         figure = _figure(len(_LABELS) * width + 1.4, sum(heights) + 1.4, [])
@@ -448,7 +416,8 @@ def plot_radius_dimension(layers: pd.DataFrame) -> Figure:
     ]
     known = layers[layers["status"] == STATUS_OK]
     with _style(), matplotlib.rc_context({"axes.grid": False}):
-        figure = _figure(3.7 * len(models), 3.7, handles)
+        side = min(3.7, max(_NARROWEST, (_WIDEST - _LEGEND_WIDTH) / len(models)))
+        figure = _figure(side * len(models), max(side, 0.22 * len(handles)), handles)
         axes = figure.subplots(1, len(models), sharex=True, sharey=True, squeeze=False)[0]
         _frame_logarithmic(axes[0], *zip(*drawn, strict=True))
         for axis, model in zip(axes, models, strict=True):
@@ -456,7 +425,10 @@ def plot_radius_dimension(layers: pd.DataFrame) -> Figure:
                 style = encoding.line(model, curve.checkpoint, curve.split)
                 x, y = (curve.value[quantity] for quantity in ("radius", "dimension"))
                 label = f"{model} {curve.checkpoint} {curve.split}"
-                axis.plot(x, y, label=label, **style | {"linewidth": 1.0, "markersize": 3.0})
+                every: dict[str, Any] = {"markevery": []} if len(x) > _MOST_MARKERS else {}
+                axis.plot(
+                    x, y, label=label, **style | every | {"linewidth": 1.0, "markersize": 3.0}
+                )
                 ends = np.flatnonzero((x > 0) & (y > 0))
                 for place, marker in zip(ends[[0, -1]] if len(ends) else [], "sD", strict=False):
                     size = style | {"marker": marker, "markersize": 6, "linestyle": "none"}
@@ -512,7 +484,8 @@ def plot_centers(centers: pd.DataFrame) -> Figure:
         ),
     ]
     with _style():
-        figure = _figure(3.2 * n_columns + 1.3, 3.2 * len(panels), handles)
+        height = min(3.2, _TALLEST / len(panels))
+        figure = _figure(3.2 * n_columns + 1.3, height * len(panels), handles)
         axes = figure.subplots(len(panels), n_columns, sharex=True, sharey=True, squeeze=False)
         for row, (model, checkpoints) in enumerate(panels.items()):
             names = _layers_of(centers, model)
@@ -540,7 +513,7 @@ def plot_centers(centers: pd.DataFrame) -> Figure:
                 axis.set_title(f"{model}, {title}" if len(panels) > 1 else title, fontweight="bold")
                 axis.set(xscale="log", yscale="log")
             axes[row, 0].set_ylabel("Share of the centers' variance")
-            _layer_bar(figure, list(axes[row]), names, 3.2 - 0.6)
+            _layer_bar(figure, list(axes[row]), names, height - 0.6)
         most = int(values["component"].max())
         ticks = [step * 10**power for power in range(len(str(most))) for step in (1, 2, 5)]
         for axis in axes[-1]:
@@ -578,44 +551,69 @@ def plot_controls(layers: pd.DataFrame) -> Figure:
     names = {model: _layers_of(layers, model) for model in models}
     curves = [*_controls(layers)]
     roles = _Roles(
-        tuple(dict.fromkeys(curve.checkpoint for curve in curves)), tuple(_splits(layers))
+        tuple(dict.fromkeys(curve.checkpoint for curve in curves)),
+        tuple(_splits(layers)),
+        has_checkpoints=bool((layers["checkpoint"] != EXTERNAL).any()),
     )
-    if max(map(len, names.values())) == 1:
+    groups = [(names[model], [model]) for model in models]
+    return _plot_along(groups, curves, roles, _at_last_checkpoint(layers))
+
+
+def _plot_along(
+    groups: Sequence[tuple[Sequence[str], list[str]]],
+    curves: Sequence[_Curve],
+    look: _Encoding | _Roles,
+    headed: pd.DataFrame,
+) -> Figure:
+    """Draw the four quantities along the layers.
+
+    Parameters
+    ----------
+    groups : sequence of (layers, models)
+        A column of panels each; a single one of few layers is a square of panels.
+    curves
+        Of all models.
+    look
+        What color and line say.
+    headed
+        The rows whose common properties stand above the figure.
+    """
+    deepest = max(len(names) for names, _ in groups)
+    if deepest == 1:
         curves = _spread_out(curves)
-    handles = _with_marks(roles.handles(), curves)
-    square = len(models) == 1 and len(names[models[0]]) <= _MOST_LAYERS_IN_A_SQUARE
+    handles = _with_marks(look.handles(), curves)
     with _style():
-        if square:
-            widths = _panel_widths([names[models[0]]], 3.6)
+        if len(groups) == 1 and deepest <= _MOST_LAYERS_IN_A_SQUARE:
+            widths = _panel_widths([groups[0][0]], 3.6)
             figure = _figure(2 * widths[0], 5.6, handles)
             axes = figure.subplots(2, 2, sharex=True, squeeze=False)
-            panels, feet = [list(axes.flat)], [list(axes[-1])]
+            panels = axes.reshape(1, -1)
         else:
-            widths = _panel_widths([*names.values()], 3.0 if len(models) > 1 else 7.0)
+            widths = _panel_widths([names for names, _ in groups], 3.0 if len(groups) > 1 else 7.0)
             figure = _figure(sum(widths), 8.6, handles)
             axes = figure.subplots(
                 len(_LABELS),
-                len(models),
+                len(groups),
                 sharex="col",
                 sharey="row",
                 squeeze=False,
                 width_ratios=widths,
             )
-            panels = [list(axes[:, column]) for column in range(len(models))]
-            feet = [[axes[-1, column]] for column in range(len(models))]
-        for column, model in enumerate(models):
-            mine = [curve for curve in curves if curve.model == model]
+            panels = axes.T
+        feet = axes[-1].reshape(len(groups), -1)
+        for column, (names, models) in enumerate(groups):
+            mine = [curve for curve in curves if curve.model in models]
             for quantity, axis in zip(_LABELS, panels[column], strict=True):
-                _draw(axis, mine, quantity, roles)
+                _draw(axis, mine, quantity, look)
                 if column == 0:
                     axis.set_ylabel(_LABELS[quantity])
             for axis in feet[column]:
-                axis.set_xlim(-0.5, len(names[model]) - 0.5)
-                _label_layers(axis, "x", names[model], widths[column] - _BESIDE_AXES)
-            if len(models) > 1:
-                panels[column][0].set_title(model, fontweight="bold")
-        figure.align_ylabels(axes[:, 0])
-        _head(figure, _at_last_checkpoint(layers))
+                axis.set_xlim(-0.5, len(names) - 0.5)
+                _label_layers(axis, "x", names, widths[column] - _BESIDE_AXES)
+            if len(groups) > 1:
+                panels[column][0].set_title(", ".join(models), fontweight="bold")
+        figure.align_ylabels()
+        _head(figure, headed, barred=not handles and _has_spread(curves))
     return figure
 
 
@@ -665,6 +663,7 @@ class _Roles:
 
     roles: tuple[str, ...]
     splits: tuple[str, ...]
+    has_checkpoints: bool
 
     def line(self, model: str, role: str, split: str) -> dict[str, Any]:
         color, marker = _CONTROLS[role]
@@ -672,6 +671,8 @@ class _Roles:
 
     def handles(self) -> list[Artist]:
         samples = {role: self.line("", role, "train") for role in self.roles}
+        if not self.has_checkpoints:
+            samples = {"classes": samples.pop("last checkpoint"), **samples}
         if len(self.splits) > 1:
             samples |= {split_title(split): _line(_GRAY, split) for split in self.splits}
         return [Line2D([], [], label=label, **style) for label, style in samples.items()]
@@ -860,28 +861,37 @@ def _draw_equal_capacity(axis: Axes, margin: float) -> None:
         axis.clabel(
             contours,
             fmt=lambda level: f"{level:g}",
-            fontsize=7,
+            fontsize=STYLE["xtick.labelsize"],
             colors="#707070",
             manual=places,
         )
 
 
 def _places_of_labels(axis: Axes, paths: Sequence[Path]) -> list[tuple[float, float]]:
-    """On each path the point that is farthest from what is drawn, well within the axes if there is one."""
+    """On each path the point farthest from what is drawn; none on one that has no room for a label."""
     to_axes = axis.transScale + axis.transLimits
-    drawn = np.concatenate([to_axes.transform(line.get_xydata()) for line in axis.lines])
-    drawn = drawn[np.isfinite(drawn).all(axis=1)]
+    drawn = np.concatenate(
+        [_along_line(to_axes.transform(line.get_xydata())) for line in axis.lines]
+    )
     places = []
     for path in paths:
         vertices = np.asarray(path.vertices)
         points = to_axes.transform(vertices)
-        inside = ((points > 0.1) & (points < 0.9)).all(axis=1)
+        inside = ((points > _LABEL_ROOM) & (points < 1 - _LABEL_ROOM)).all(axis=1)
         if inside.any():
             gaps = points[inside][:, None] - drawn[None]
             clear = np.hypot(*np.moveaxis(gaps, -1, 0)).min(axis=1, initial=1.0)
-            x, y = vertices[inside][clear.argmax()]
-            places.append((float(x), float(y)))
+            if clear.max() > _LABEL_ROOM:
+                x, y = vertices[inside][clear.argmax()]
+                places.append((float(x), float(y)))
     return places
+
+
+def _along_line(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points close to each other on a line through those of (n, 2) that are known."""
+    points = points[np.isfinite(points).all(axis=1)]
+    between = np.linspace(0, 1, 20)[:, None, None]
+    return np.concatenate([points, *(points[:-1] + between * np.diff(points, axis=0))])
 
 
 def _layer_bar(figure: Figure, axes: list[Axes], names: Sequence[str], length: float) -> None:
@@ -921,10 +931,18 @@ def _style() -> Iterator[None]:
 
 
 def _figure(width: float, height: float, handles: Sequence[Artist]) -> Figure:
-    """An empty figure with its legend, if there is anything to say, at the right."""
-    figure = Figure((width + (_LEGEND_WIDTH if handles else 0), height), layout="constrained")
-    if handles:
+    """An empty figure with its legend, if there is anything to say: at the right, or below a wide one."""
+    if not handles:
+        return Figure((width, height), layout="constrained")
+    if width + _LEGEND_WIDTH <= _WIDEST:
+        figure = Figure((width + _LEGEND_WIDTH, height), layout="constrained")
         figure.legend(handles=handles, loc="outside right upper", handlelength=2.6)
+        return figure
+    columns = int(width / (1.2 * _LEGEND_WIDTH))
+    lines = max(str(handle.get_label()).count("\n") + 1 for handle in handles)
+    below = _LEGEND_LINE * lines * math.ceil(len(handles) / columns) + 0.2
+    figure = Figure((width, height + below), layout="constrained")
+    figure.legend(handles=handles, loc="outside lower left", ncols=columns, handlelength=2.6)
     return figure
 
 
@@ -1073,6 +1091,10 @@ def _lonely(value: NDArray[np.float64]) -> NDArray[np.bool_]:
     return known[1:-1] & ~known[:-2] & ~known[2:]
 
 
+def _has_spread(curves: Sequence[_Curve]) -> bool:
+    return any(np.isfinite(s).any() for curve in curves for s in curve.spread.values())
+
+
 def _with_marks(samples: list[Artist], curves: Sequence[_Curve]) -> list[Artist]:
     """The legend's samples with those of what stands around a curve."""
     most_seeds = max(curve.n_seeds for curve in curves)
@@ -1080,7 +1102,7 @@ def _with_marks(samples: list[Artist], curves: Sequence[_Curve]) -> list[Artist]
         samples.append(
             Patch(color=_GRAY, alpha=0.25, linewidth=0, label=f"± 1 s.d. of {most_seeds} seeds")
         )
-    elif samples and any(np.isfinite(s).any() for curve in curves for s in curve.spread.values()):
+    elif samples and _has_spread(curves):
         samples.append(
             Line2D(
                 [],
@@ -1165,11 +1187,15 @@ def _label_epochs(
     _label(axis, "x", labels, width - 0.2, offset=0.5)
 
 
-def _panel_widths(
-    groups: Sequence[Sequence[str]] | dict[tuple[str, ...], Any], least: float
-) -> list[float]:
-    widths = [max(least, 1.05 * _UPRIGHT_PITCH * len(names) + _BESIDE_AXES) for names in groups]
-    return [width * min(1.0, _WIDEST / sum(widths)) for width in widths]
+def _panel_widths(groups: Sequence[Sequence[str]], least: float) -> list[float]:
+    """A width for each column, by its number of layers; no more together than `_WIDEST` if that is possible."""
+    wanted = [max(least, 1.05 * _UPRIGHT_PITCH * len(names) + _BESIDE_AXES) for names in groups]
+    least_sum = _NARROWEST * len(wanted)
+    room = max(_WIDEST, least_sum)
+    if sum(wanted) <= room:
+        return wanted
+    share = (room - least_sum) / (sum(wanted) - least_sum)
+    return [_NARROWEST + share * (width - _NARROWEST) for width in wanted]
 
 
 def _label_layers(
@@ -1184,7 +1210,9 @@ def _label(
 ) -> None:
     """Put evenly spaced labels on an axis of `length` inches, turned and thinned out to fit."""
     pitch = length / len(labels)
-    shown = range(0, len(labels), max(1, math.ceil(_UPRIGHT_PITCH / pitch)))
+    # The first and the last are named in any case.
+    step = max(1, math.ceil(_UPRIGHT_PITCH / pitch))
+    shown = np.linspace(0, len(labels) - 1, (len(labels) - 1) // step + 1).round().astype(int)
     turned: dict[str, Any] = {}
     if direction == "x" and _CHARACTER * max(map(len, labels)) + 0.1 > pitch:
         turned = {"rotation": 90}
@@ -1200,8 +1228,9 @@ def _head(
     figure: Figure,
     frame: pd.DataFrame,
     names: Sequence[str] = ("dataset", "model", "seed", "checkpoint", "split"),
+    barred: bool = False,
 ) -> None:
-    """Write above a figure what all its curves share."""
+    """Write above a figure what all its curves share, and what its bars are if no legend says it."""
     shared = {name: [*dict.fromkeys(frame[name])] for name in names if name in frame.columns}
     parts = []
     for name, found in shared.items():
@@ -1213,8 +1242,11 @@ def _head(
             parts.extend(_checkpoints(frame).values())
         elif name != "seed" and len(found) == 1:
             parts.append(split_title(found[0]) if name == "split" else str(found[0]))
+    if barred:
+        parts.append("bars: standard error")
     room = figure.get_figwidth() - 0.2
     for legend in figure.legends:
-        room -= legend.get_window_extent().width / figure.dpi
+        width = legend.get_window_extent().width / figure.dpi
+        room -= width if width < figure.get_figwidth() / 2 else 0  # else it stands below
     text = textwrap.fill(" · ".join(parts), max(_LONGEST_LABEL, int(room / _TITLE_CHARACTER)))
     figure.suptitle(text, x=0.01, ha="left")

@@ -197,6 +197,13 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "controls of 2 models": lambda: plot_controls(
         with_control(table({"a": SIX, "b": many(17)}, epochs=(None,)))
     ),
+    "classes of 2 models, 2 splits": lambda: plot_manifolds(
+        of_classes(table({"vgg16": many(17), "resnet50": many(54)}), 30)
+    ),
+    "2 models, 2 splits over training": lambda: plot_dynamics(
+        table({"vgg16": many(17), "resnet50": many(54)}, epochs=(0, 1, 5, 20))
+    ),
+    "30 epochs over training": lambda: plot_dynamics(table({"a": SIX}, epochs=range(30))),
     "nothing but dead layers over training": lambda: plot_dynamics(
         table({"a": SIX}, epochs=(0,), dead=[(0, name) for name in SIX])
     ),
@@ -234,6 +241,12 @@ def test_nothing_is_clipped_and_no_texts_overlap(name: str) -> None:
         assert not first_box.padded(-4).overlaps(second_box.padded(-4))
     for legend in figure.legends:
         assert edge.containsx(legend.get_window_extent().x1)
+        assert edge.containsy(legend.get_window_extent().y0)
+    # A page has 7.1 x 9.5 inches.
+    width, height = figure.get_size_inches()
+    texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text()]  # type: ignore[attr-defined]
+    smallest = min(text.get_fontsize() for text in texts)  # type: ignore[attr-defined]
+    assert smallest * min(1, 7.1 / width, 9.5 / height) >= 6
 
 
 def test_curves_pass_through_the_numbers_and_are_told_apart() -> None:
@@ -291,12 +304,12 @@ def test_bars_are_the_standard_errors() -> None:
 def test_one_line_needs_no_legend() -> None:
     figure = plot_layers(table({"a": SIX}, epochs=(15,), splits=("test",)))
     assert figure.legends == []
-    assert figure.get_suptitle() == "digits · a · epoch 15 · test split"
+    assert figure.get_suptitle() == "digits · a · epoch 15 · test split · bars: standard error"
 
 
 def test_activations_that_exist_already_are_told_by_their_file() -> None:
     figure = plot_layers(external("recording"))
-    assert figure.get_suptitle() == "recording.npz · recording"
+    assert figure.get_suptitle() == "recording.npz · recording · bars: standard error"
     (line,) = (
         line for line in figure.axes[0].lines if line.get_label() == "recording external all"
     )
@@ -382,7 +395,10 @@ def test_more_labels_than_fit_are_thinned_out() -> None:
     figure = plot_layers(table({"deep": many(400)}, epochs=(5,), splits=("test",)))
     labels = [label.get_text() for label in figure.axes[-1].get_xticklabels()]
     assert labels[0] == "0 Input"
-    assert 100 < len(labels) < 400
+    assert labels[-1] == "1200 LongNamedLinear"
+    assert 40 < len(labels) < 400
+    fewer = plot_layers(table({"resnet50": many(54)})).axes[-1].get_xticklabels()
+    assert len(fewer) == 54
 
 
 def test_training_curves() -> None:
@@ -476,6 +492,18 @@ def test_paths_pass_through_radius_and_dimension() -> None:
         np.testing.assert_allclose(ball_capacity(radius, dimension), level, rtol=0.01)
 
 
+def test_labels_of_equal_capacity_keep_clear_of_the_paths() -> None:
+    figure = plot_radius_dimension(table({"resnet50": many(54)}))
+    figure.draw_without_rendering()
+    (axis,) = figure.axes
+    labels = [text for text in axis.texts if text.get_text()]
+    assert labels
+    for label in labels:
+        for line in curves(axis).values():
+            path = line.get_transform().transform_path(line.get_path())
+            assert not path.intersects_bbox(label.get_window_extent(), filled=False), label
+
+
 def test_the_dot_is_at_the_number_of_directions_taken_out() -> None:
     centers = of_centers(table({"a": SIX}, splits=("train",)), 10)
     figure = plot_centers(centers)
@@ -507,6 +535,10 @@ def test_controls_stand_beside_the_last_checkpoint() -> None:
     for role, (checkpoint, labels) in wanted.items():
         mine = layers[(layers["checkpoint"] == checkpoint) & (layers["labels"] == labels)]
         np.testing.assert_array_equal(lines[f"a {role} train"].get_ydata(), mine["radius"])
+    assert legend_of(plot_controls(with_control(external("recording"))))[:2] == [
+        "classes",
+        "labels shuffled",
+    ]
     # A network that was never trained is no control of itself.
     untrained = plot_controls(layers[layers["epoch"] == 0])
     assert legend_of(untrained)[:2] == ["last checkpoint", "labels shuffled"]
