@@ -51,6 +51,7 @@ COLUMNS = (
     "difference_high",
     "interval_over",
     "n",
+    "config_digest",
 )
 LEVEL = 0.95
 # Fewer give no interval worth the name: of two, it is 13 standard errors wide on either side.
@@ -112,7 +113,7 @@ def compare(layers: pd.DataFrame, manifolds: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         A row for each comparison, layer and quantity, with the columns `COLUMNS`. No rows if there is
-        nothing to compare.
+        nothing to compare. ``config_digest`` is that of `layers`, empty if there is none.
     """
     measured = layers[layers["status"] == STATUS_OK]
     runs = {key: part.set_index("seed") for key, part in measured.groupby([*_GROUP, "layer"])}
@@ -136,6 +137,7 @@ def compare(layers: pd.DataFrame, manifolds: pd.DataFrame) -> pd.DataFrame:
                     "comparison": comparison,
                     "reference": other,
                     **row,
+                    "config_digest": layer.get("config_digest"),
                 }
                 for row in numbers
             ]

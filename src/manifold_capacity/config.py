@@ -450,14 +450,9 @@ def _combination_problems(config: Mapping[str, Any]) -> Iterator[str]:
             yield (
                 f"checkpoints: {checkpoint}, but training.epochs is {epochs}; allowed: 0 to {epochs}, or `final`"
             )
-    try:
-        dataset = describe(config["dataset"])
-        indices = class_indices(config["manifolds"]["classes"], dataset)
-    except ConfigError as error:
-        yield from error.problems
-        return
-    except (ValueError, OSError) as error:
-        yield str(error)
+    dataset, indices, problems = _with_classes(config, lambda: describe(config["dataset"]))
+    yield from problems
+    if dataset is None:
         return
     channels = dataset.image_shape[2]
     normalize = config["dataset"]["normalize"]
@@ -468,10 +463,6 @@ def _combination_problems(config: Mapping[str, Any]) -> Iterator[str]:
                     f"dataset.normalize.{key}: {len(normalize[key])} values, but images of {dataset.name} "
                     f"have {channels} channel{'s' if channels > 1 else ''}; give one value per channel"
                 )
-    if len(indices) < 2:
-        yield (
-            f"manifolds.classes: {dataset.name} has only {len(indices)} class; capacity needs at least two manifolds"
-        )
     wanted = config["manifolds"]["points_per_class"]
     for split in config["manifolds"]["splits"]:
         counts = dataset.counts[split]
@@ -487,20 +478,9 @@ def _combination_problems(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _own_activations_problems(config: Mapping[str, Any]) -> Iterator[str]:
-    try:
-        own = own_activations(config)
-        assert own is not None
-        indices = class_indices(config["manifolds"]["classes"], own)
-    except ConfigError as error:
-        yield from error.problems
-        return
-    except (ValueError, OSError) as error:
-        yield str(error)
-        return
-    if len(indices) < 2:
-        yield (
-            f"manifolds.classes: {own.name} has only {len(indices)} class; capacity needs at least two manifolds"
-        )
+    own, indices, problems = _with_classes(config, lambda: own_activations(config))
+    yield from problems
+    if own is None or problems:
         return
     wanted = config["manifolds"]["points_per_class"]
     counts = own.counts[SPLIT]
@@ -519,6 +499,25 @@ def _own_activations_problems(config: Mapping[str, Any]) -> Iterator[str]:
     else:
         have = f"{counts[scarce]} samples of class {own.class_names[scarce]!r}"
         yield from _repeats_problems(config, f"{own.name} has only {have}", counts[scarce])
+
+
+def _with_classes(
+    config: Mapping[str, Any], find: Callable[[], Any]
+) -> tuple[Any, list[int], list[str]]:
+    """What `find` finds (None if it can't), the classes of it that are measured, and what is wrong with either."""
+    try:
+        found = find()
+        indices = class_indices(config["manifolds"]["classes"], found)
+    except ConfigError as error:
+        return None, [], error.problems
+    except (ValueError, OSError) as error:
+        return None, [], [str(error)]
+    problems = []
+    if len(indices) < 2:
+        problems.append(
+            f"manifolds.classes: {found.name} has only {len(indices)} class; capacity needs at least two manifolds"
+        )
+    return found, indices, problems
 
 
 def _repeats_problems(config: Mapping[str, Any], have: str, count: int) -> Iterator[str]:

@@ -41,8 +41,9 @@ def test_what_is_compared_with_what() -> None:
     layers, manifolds = rows(
         model=["a", "b"], epoch=[0, 5, 15], split=["train", "test"], labels=["original", "shuffled"]
     )
-    table = compare(layers, manifolds)
+    table = compare(layers.assign(config_digest="0123456789abcdef"), manifolds)
     assert list(table.columns) == list(COLUMNS)
+    assert set(table["config_digest"]) == {"0123456789abcdef"}
     groups = table[["comparison", "model", "checkpoint", "split", "labels", "reference"]]
     found = {tuple(row) for row in groups.to_numpy()}
     last, original = "epoch-015", "original"

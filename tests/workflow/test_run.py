@@ -122,6 +122,7 @@ def test_the_trained_network_is_compared_with_the_untrained(finished_once):
     comparisons = pd.read_csv(summary / "comparisons.csv")
     assert set(comparisons["comparison"]) == {"checkpoint"}
     assert len(comparisons) == 4 * len(LAYERS)
+    assert set(comparisons["config_digest"]) == set(layers["config_digest"])
     radius = comparisons[comparisons["quantity"] == "radius"].set_index("layer")
     for layer in LAYERS:
         before, after = (layers.loc[(checkpoint, layer), "radius"] for checkpoint in CHECKPOINTS)
