@@ -1190,12 +1190,13 @@ def _label_epochs(
 def _panel_widths(groups: Sequence[Sequence[str]], least: float) -> list[float]:
     """A width for each column, by its number of layers; no more together than `_WIDEST` if that is possible."""
     wanted = [max(least, 1.05 * _UPRIGHT_PITCH * len(names) + _BESIDE_AXES) for names in groups]
-    least_sum = _NARROWEST * len(wanted)
-    room = max(_WIDEST, least_sum)
-    if sum(wanted) <= room:
-        return wanted
-    share = (room - least_sum) / (sum(wanted) - least_sum)
-    return [_NARROWEST + share * (width - _NARROWEST) for width in wanted]
+    room, columns, most = max(_WIDEST, _NARROWEST * len(wanted)), len(wanted), 0.0
+    for width in sorted(wanted):  # the widest ones share what the others leave
+        most = room / columns
+        if width > most:
+            break
+        room, columns = room - width, columns - 1
+    return [min(width, most) for width in wanted]
 
 
 def _label_layers(

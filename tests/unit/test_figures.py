@@ -399,6 +399,8 @@ def test_more_labels_than_fit_are_thinned_out() -> None:
     assert 40 < len(labels) < 400
     fewer = plot_layers(table({"resnet50": many(54)})).axes[-1].get_xticklabels()
     assert len(fewer) == 54
+    both = plot_layers(table({"vgg16": many(17), "resnet50": many(54)}, splits=("train",)))
+    assert [len(axis.get_xticklabels()) for axis in both.axes[-2:]] == [17, 27]
 
 
 def test_training_curves() -> None:
