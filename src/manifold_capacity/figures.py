@@ -116,7 +116,7 @@ _SLANTED_PITCH = 0.21
 _LONGEST_LABEL = 20  # characters
 _MOST_LAYERS_IN_A_SQUARE = 24  # more need the page's full width
 _MOST_MARKERS = 30  # on a curve; more run into each other
-_LABEL_ROOM = 0.07  # of a panel: around the label of a line of equal capacity
+_LABEL_ROOM = 0.16  # around the middle of the label of a line of equal capacity
 _SMALLEST_SHARE = 1e-6  # of the centers' variance that is drawn
 
 # Curves of the figure of controls, besides that of the last checkpoint: color and marker.
@@ -441,7 +441,7 @@ def plot_radius_dimension(layers: pd.DataFrame) -> Figure:
         for axis in axes:
             _plain_ticks(axis)
             if len(margins) == 1:
-                _draw_equal_capacity(axis, float(margins[0]))
+                _draw_equal_capacity(axis, float(margins[0]), side - _BESIDE_AXES)
         _head(figure, layers, ("dataset", "model", "seed", "checkpoint", "split"))
     return figure
 
@@ -841,8 +841,8 @@ def _plain_ticks(axis: Axes) -> None:
         one.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def _draw_equal_capacity(axis: Axes, margin: float) -> None:
-    """Contours of the capacity of balls behind what is drawn, within the axes' limits."""
+def _draw_equal_capacity(axis: Axes, margin: float, width: float) -> None:
+    """Contours of the capacity of balls behind what is drawn, within the limits of axes of `width` inches."""
     limits = axis.get_xlim(), axis.get_ylim()
     radii, dimensions = (np.geomspace(*ends, 40) for ends in limits)
     dimensions = np.maximum(dimensions, 1.0)
@@ -856,7 +856,7 @@ def _draw_equal_capacity(axis: Axes, margin: float) -> None:
         radii, dimensions, capacity, levels, colors="#b0b0b0", linewidths=0.9, zorder=0.5
     )
     axis.set(xlim=limits[0], ylim=limits[1])
-    places = _places_of_labels(axis, contours.get_paths())
+    places = _places_of_labels(axis, contours.get_paths(), _LABEL_ROOM / width)
     if places:
         axis.clabel(
             contours,
@@ -867,8 +867,8 @@ def _draw_equal_capacity(axis: Axes, margin: float) -> None:
         )
 
 
-def _places_of_labels(axis: Axes, paths: Sequence[Path]) -> list[tuple[float, float]]:
-    """On each path the point farthest from what is drawn; none on one that has no room for a label."""
+def _places_of_labels(axis: Axes, paths: Sequence[Path], room: float) -> list[tuple[float, float]]:
+    """On each path the point farthest from what is drawn; none where all are within `room` of it or of the edge."""
     to_axes = axis.transScale + axis.transLimits
     drawn = np.concatenate(
         [_along_line(to_axes.transform(line.get_xydata())) for line in axis.lines]
@@ -877,11 +877,11 @@ def _places_of_labels(axis: Axes, paths: Sequence[Path]) -> list[tuple[float, fl
     for path in paths:
         vertices = np.asarray(path.vertices)
         points = to_axes.transform(vertices)
-        inside = ((points > _LABEL_ROOM) & (points < 1 - _LABEL_ROOM)).all(axis=1)
+        inside = ((points > room) & (points < 1 - room)).all(axis=1)
         if inside.any():
             gaps = points[inside][:, None] - drawn[None]
             clear = np.hypot(*np.moveaxis(gaps, -1, 0)).min(axis=1, initial=1.0)
-            if clear.max() > _LABEL_ROOM:
+            if clear.max() > room:
                 x, y = vertices[inside][clear.argmax()]
                 places.append((float(x), float(y)))
     return places
