@@ -1,6 +1,6 @@
 # Two commands for everyone: `make demo` runs the whole pipeline on real images, `make test` runs the tests. Both set up
 # what they need in .venv, from pinned and hashed requirements.
-.PHONY: help demo test test-cluster check format docs lock clean
+.PHONY: help demo test test-cluster check format docs site lock clean
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
@@ -45,6 +45,11 @@ format: .venv/installed ## Put sources in their standard form
 
 docs: .venv/installed ## Remake docs/config.md from the schema
 	$(BIN)/python -m manifold_capacity.config schemas/config.schema.yaml > docs/config.md
+
+site: demo ## Build the documentation as a web site in site/, its notebooks run on the demo's results; open site/index.html
+	rm -rf site
+	$(BIN)/sphinx-build --builder html --fail-on-warning --keep-going --nitpicky --fresh-env --quiet --doctree-dir build/doctrees docs site
+	@echo "Documentation: site/index.html"
 
 lock: ## Remake requirements.lock from pyproject.toml, and the environments from the lock
 	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet uv
