@@ -47,8 +47,9 @@ docs: .venv/installed ## Remake docs/config.md from the schema
 	$(BIN)/python -m manifold_capacity.config schemas/config.schema.yaml > docs/config.md
 
 site: demo ## Build the documentation as a web site in site/, its notebooks run on the demo's results; open site/index.html
-	rm -rf site
-	$(BIN)/sphinx-build --builder html --fail-on-warning --keep-going --nitpicky --fresh-env --quiet --doctree-dir build/doctrees docs site
+	rm -rf build/site
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --nitpicky --fresh-env --quiet --doctree-dir build/doctrees docs build/site
+	@rm -rf site && mv build/site site
 	@echo "Documentation: site/index.html"
 
 lock: ## Remake requirements.lock from pyproject.toml, and the environments from the lock

@@ -22,7 +22,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "mathml",
-    "consoles",
+    "habits",
 ]
 exclude_patterns = ["figures", "performance", "**/.ipynb_checkpoints"]
 highlight_language = "none"
@@ -61,9 +61,10 @@ html_math_renderer = "mathml"
 html_copy_source = False
 html_show_sourcelink = False
 html_show_copyright = False
-html_sidebars = {page: [] for page in ("index", "quickstart", "concepts", "faq", "changelog")}
+html_sidebars = {page: [] for page in ("index", "quickstart", "concepts", "faq")}
 html_theme_options = {
-    "header_links_before_dropdown": 8,
+    "header_links_before_dropdown": 7,
+    "navbar_persistent": ["search-button"],
     "show_toc_level": 2,
     "navigation_with_keys": False,
     "secondary_sidebar_items": ["page-toc"],
