@@ -4,7 +4,7 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
-SOURCES := src tests scripts benchmarks
+SOURCES := src tests scripts benchmarks docs
 SNAKEFILES := Snakefile rules
 
 help: ## Say what can be made
@@ -43,8 +43,9 @@ format: .venv/installed ## Put sources in their standard form
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/snakefmt $(SNAKEFILES)
 
-docs: .venv/installed ## Remake docs/config.md from the schema
+docs: .venv/installed ## Remake docs/config.md from the schema, and the pictures of docs/concepts.md
 	$(BIN)/python -m manifold_capacity.config schemas/config.schema.yaml > docs/config.md
+	$(BIN)/python docs/figures/concepts.py docs/images
 
 site: demo ## Build the documentation as a web site in site/, its notebooks run on the demo's results; open site/index.html
 	rm -rf build/site
