@@ -4,7 +4,7 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
-SOURCES := src tests scripts benchmarks docs
+SOURCES := src tests scripts benchmarks docs/conf.py docs/_extensions docs/figures
 SNAKEFILES := Snakefile rules
 
 help: ## Say what can be made
