@@ -51,6 +51,7 @@ site: demo ## Build the documentation as a web site in site/, its notebooks run 
 	rm -rf build/site
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --nitpicky --fresh-env --quiet --doctree-dir build/doctrees docs build/site
 	@rm -rf site && mv build/site site
+	$(BIN)/pytest tests/site -rs --quiet
 	@echo "Documentation: site/index.html"
 
 lock: ## Remake requirements.lock from pyproject.toml, and the environments from the lock

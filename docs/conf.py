@@ -60,6 +60,7 @@ html_css_files = ["site.css"]
 html_math_renderer = "mathml"
 html_copy_source = False
 html_show_sourcelink = False
+html_show_search_summary = False  # fetches pages, which browsers refuse without a server
 html_show_copyright = False
 html_sidebars = {page: [] for page in ("index", "quickstart", "concepts", "faq")}
 html_theme_options = {
