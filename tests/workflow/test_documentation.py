@@ -14,14 +14,17 @@ import jsonschema
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 from sklearn.datasets import load_digits
-from torchvision.utils import save_image
 from workspaces import ROOT, TARGETS, Workspace
 
 from manifold_capacity import command_line
 from manifold_capacity.config import load_schema
 
-PAGES = ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *("README.md", "CONTRIBUTING.md"),
+    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")),
+]
 
 # Pages of which a test runs every block.
 WALKED = {
@@ -95,18 +98,12 @@ def folder(finished_once, tmp_path_factory) -> Workspace:
         for index in range(config["manifolds"]["classes"]):
             of_class = images / split / f"class{index:02}"
             of_class.mkdir(parents=True)
-            save_image(*_tensor(digits.images[index]), of_class / "0.png")
+            Image.fromarray((digits.images[index] * 15).astype(np.uint8)).save(of_class / "0.png")
             for copy in range(1, config["manifolds"]["points_per_class"]):
                 (of_class / f"{copy}.png").hardlink_to(of_class / "0.png")
     config["dataset"]["path"] = str(images)
     (workspace.folder / "my.yaml").write_text(yaml.safe_dump(config))
     return workspace
-
-
-def _tensor(image):
-    import torch
-
-    return (torch.tensor(image / 16)[None],)
 
 
 def my_configuration() -> dict:
@@ -126,8 +123,8 @@ for number, arguments in enumerate(json.load(sys.stdin)):
         os.dup2(output, 1)
         os.dup2(output, 2)
         sys.argv[1:] = arguments
-        snakemake.cli.main()
-    print(os.waitstatus_to_exitcode(os.wait()[1]))
+        sys.exit(snakemake.cli.main())
+    print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
 """
 
 
@@ -176,6 +173,14 @@ def test_make_knows_the_target_and_ci_makes_it(line):
     makefile = (ROOT / "Makefile").read_text()
     assert re.search(rf"^{target}:.* ## ", makefile, re.MULTILINE)
     assert f"make {target}\n" in (ROOT / ".ci/run").read_text()
+
+
+def test_every_block_has_a_language_that_is_tested():
+    shown = {"console", "python", "yaml", ""}
+    for page in PAGES:
+        opened = re.findall(r"^ *```(.*)$", (ROOT / page).read_text(), re.MULTILINE)[::2]
+        directives = {language for language in opened if language.startswith("{")}
+        assert {*opened} - directives <= shown, page
 
 
 def test_no_command_is_left_over():
