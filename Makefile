@@ -59,5 +59,5 @@ lock: ## Remake requirements.lock from pyproject.toml, and the environments from
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras \
 	  --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock
 
-clean: ## Delete the environment and all results
-	rm -rf .venv results .snakemake
+clean: ## Delete the environment, all results and the site
+	rm -rf .venv results .snakemake build site
