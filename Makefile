@@ -1,10 +1,10 @@
 # Two commands for everyone: `make demo` runs the whole pipeline on real images, `make test` runs the tests. Both set up
 # what they need in .venv, from pinned and hashed requirements.
-.PHONY: help demo test test-cluster check format docs lock clean
+.PHONY: help demo test test-cluster check format docs site lock clean
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
-SOURCES := src tests scripts benchmarks
+SOURCES := src tests scripts benchmarks docs/conf.py docs/_extensions docs/figures
 SNAKEFILES := Snakefile rules
 
 help: ## Say what can be made
@@ -43,13 +43,21 @@ format: .venv/installed ## Put sources in their standard form
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/snakefmt $(SNAKEFILES)
 
-docs: .venv/installed ## Remake docs/config.md from the schema
+docs: .venv/installed ## Remake docs/config.md from the schema, and the pictures of docs/concepts.md
 	$(BIN)/python -m manifold_capacity.config schemas/config.schema.yaml > docs/config.md
+	$(BIN)/python docs/figures/concepts.py docs/images
+
+site: demo ## Build the documentation as a web site in site/, its notebooks run on the demo's results; open site/index.html
+	rm -rf build/site
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --nitpicky --fresh-env --quiet --doctree-dir build/doctrees docs build/site
+	@rm -rf site && mv build/site site
+	$(BIN)/pytest tests/site -rs --quiet
+	@echo "Documentation: site/index.html"
 
 lock: ## Remake requirements.lock from pyproject.toml, and the environments from the lock
 	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras \
 	  --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock
 
-clean: ## Delete the environment and all results
-	rm -rf .venv results .snakemake
+clean: ## Delete the environment, all results and the site
+	rm -rf .venv results .snakemake build site

@@ -95,7 +95,7 @@ def extract(
     precision : str
         ``float32``, ``tf32`` or ``bfloat16``, of what the network computes.
     augment : mapping, optional
-        Keyword arguments of :func:`manifold_capacity.augment.augment_batch`, to measure augmented
+        Keyword arguments of ``manifold_capacity.augment.augment_batch``, to measure augmented
         images.
     attributes : mapping, optional
         More that the store should say: model, checkpoint, digests; anything JSON can hold.

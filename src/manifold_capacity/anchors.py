@@ -3,7 +3,7 @@
 For a manifold with points ``s_j`` (in units of its center's norm, relative to the center), a
 margin ``kappa`` and a Gaussian vector ``t`` in ``D + 1`` dimensions, the theory asks for the vector
 ``v`` nearest to ``t`` with ``(s_j, 1) . v <= -kappa`` for every point. The dual is a nonnegative
-least-squares problem in the Gram matrix of the points alone,
+least-squares problem in the Gram matrix of the points alone, ::
 
     min_{lam >= 0}  | sum_j lam_j (s_j, 1) - (t + kappa e_center) |^2 ,
 

@@ -16,9 +16,10 @@ def ball_capacity(radius: ArrayLike, dimension: ArrayLike, margin: float = 0.0) 
     r"""Capacity of D-dimensional balls of radius R.
 
     With t distributed as the norm of D Gaussians and Du the normal measure,
+    :math:`1/\alpha = \langle A(t) + B(t) \rangle`,
 
-    .. math:: 1/\alpha = \Big\langle \int_{\kappa-t/R}^{\kappa+tR} Du \frac{(\kappa+Rt-u)^2}{1+R^2}
-              + \int_{-\infty}^{\kappa-t/R} Du\,(t^2+(u-\kappa)^2) \Big\rangle_t
+    .. math:: A(t) = \int_{\kappa-t/R}^{\kappa+tR} Du \, \frac{(\kappa+Rt-u)^2}{1+R^2}, \quad
+              B(t) = \int_{-\infty}^{\kappa-t/R} Du \, (t^2+(u-\kappa)^2)
 
     (Chung, Lee & Sompolinsky, Phys. Rev. X 8, 031003, 2018), which makes sense for D that are not
     whole. Layers of real networks come close to it with the radius and dimension that are measured

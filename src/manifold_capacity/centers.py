@@ -3,16 +3,16 @@
 Mean-field theory treats the manifolds' centers as uncorrelated. Real centers share a few
 directions; following Cohen, Chung, Lee & Sompolinsky, *Nat. Commun.* 11, 746 (2020), these are
 found and removed from every point. With the center deviations C_i (rows), K orthonormal directions
-V minimize
+V minimize ::
 
     F(V) = 1/2 sum_ik cos(r_i, r_k)^2,    r_i = C_i - V V^T C_i,
 
-for K = 1, 2, ...; the K with the least mean |cos(r_i, r_k)| over i != k is kept.
+for K = 1, 2, ...; the K with the least mean ``|cos(r_i, r_k)|`` over i != k is kept.
 
 **F alone has no minimum.** Let V swallow one center: as r_i goes to zero, its direction is free,
 and can be chosen to suit the others. F then falls toward a value it never takes, and that manifold,
-measured in units of |r_i|, grows without bound. (Factor analysis knows this as a Heywood case: a
-variable whose uniqueness goes to zero.) What is minimized here is therefore
+measured in units of ``|r_i|``, grows without bound. (Factor analysis knows this as a Heywood case:
+a variable whose uniqueness goes to zero.) What is minimized here is therefore ::
 
     F(V) + mu P log( mean_i q_i * mean_i 1/q_i ),    q_i = |r_i|^2 / |C_i|^2,
 
@@ -108,18 +108,19 @@ class CenterStructure:
     ----------
     coefficients : (P, K) array
         The K directions as combinations of center deviations: the orthonormal directions in feature
-        space are C^T coefficients, so coefficients^T G coefficients = 1, and a vector x has the
-        loadings coefficients^T C x.
+        space are ``C^T coefficients``, so ``coefficients^T G coefficients = 1``, and a vector x has
+        the loadings ``coefficients^T C x``.
     center_correlation : float
-        Mean |cos| between different center deviations.
+        Mean ``|cos|`` between different center deviations.
     residual_correlation : float
         The same after projection.
     objective : float
         F (without the balance term) at the kept K. At least P^2 / (2 (rank - K)).
     least_residual_ratio : float
-        Least |r_i| / |C_i| over manifolds. Near zero, that manifold's radius would be meaningless.
+        Least ``|r_i| / |C_i|`` over manifolds. Near zero, that manifold's radius would be
+        meaningless.
     correlations : (n,) array
-        Mean |cos| at K = 0, 1, ..., n - 1, as far as the search went.
+        Mean ``|cos|`` at K = 0, 1, ..., n - 1, as far as the search went.
     stopped : str
         Why the search over K ended: "variance" (all K tried: the components short of 95 % of the
         variance, plus 10), "rises" (three in a row), or "rank" (two dimensions must be left).
@@ -149,11 +150,12 @@ class ProjectedMoments:
     Attributes
     ----------
     deviation_gram : tuple of P arrays (m_i, m_i)
-        W_i' / |d_i'|^2.
+        ``W_i' / |d_i'|^2``.
     center_norm : (P,) array
-        |d_i|, the distance of manifold i's center from the mean of all points, in feature units.
+        ``|d_i|``, the distance of manifold i's center from the mean of all points, in feature
+        units.
     projected_center_norm : (P,) array
-        |d_i'|, the same after projection.
+        ``|d_i'|``, the same after projection.
     """
 
     deviation_gram: tuple[FloatArray, ...]
@@ -519,7 +521,7 @@ def project(moments: Moments, structure: CenterStructure) -> ProjectedMoments:
     """Project the structure out of every point, and scale by the projected center's norm.
 
     With d_i = c_i - o, o the mean of all points, and the loadings of a vector on the directions,
-    W_i' = W_i - (loadings of E_i)^T (loadings of E_i), and |d_i'|^2 likewise.
+    ``W_i' = W_i - (loadings of E_i)^T (loadings of E_i)``, and ``|d_i'|^2`` likewise.
 
     Parameters
     ----------

@@ -74,7 +74,7 @@ def manifold_analysis_corr(
     -------
     capacity, radius, dimension : (P,) array
     center_correlation : float
-        Mean |cos| between different centers.
+        Mean ``|cos|`` between different centers.
     K : int
         Rank of the low-rank structure of the centers that was projected out.
 

@@ -91,7 +91,8 @@ class Geometry:
         ``(sum_k l_k)^2 / sum_k l_k^2`` of the eigenvalues of the points' covariance: how many
         directions share the manifold's variance. 0 for a point.
     mean_correlation : (P,) array
-        Mean |cos| between the manifold's center and the others; their mean is `center_correlation`.
+        Mean ``|cos|`` between the manifold's center and the others, whose mean is
+        `center_correlation`.
     centers_spectrum : (P - 1,) array
         Eigenvalues of the centers' covariance, largest first, as shares of their sum.
     centers_participation_ratio : float
@@ -99,7 +100,7 @@ class Geometry:
     centers_dimension_90 : int
         Fewest principal components that explain 90 % of the centers' variance.
     center_correlation, residual_correlation : float
-        Mean |cos| between centers, before and after projection.
+        Mean ``|cos|`` between centers, before and after projection.
     center_rank : int
         Rank K of the structure.
     centers : CenterStructure
@@ -149,12 +150,12 @@ class Geometry:
 
     @property
     def center_correlation(self) -> float:
-        """Mean |cos| between different centers (relative to their mean)."""
+        """Mean ``|cos|`` between different centers (relative to their mean)."""
         return self.centers.center_correlation
 
     @property
     def residual_correlation(self) -> float:
-        """Mean |cos| between different centers after projection."""
+        """Mean ``|cos|`` between different centers after projection."""
         return self.centers.residual_correlation
 
     @property

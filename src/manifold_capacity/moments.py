@@ -96,7 +96,7 @@ class Moments:
 
     @property
     def center_norm_squared(self) -> FloatArray:
-        """(P,) |d_i|^2 with d_i = c_i - o, o the mean of all points, in ``scale**2``."""
+        """(P,) ``|d_i|^2`` with ``d_i = c_i - o``, o the mean of all points, in ``scale**2``."""
         weights = self.mean_weights
         cross = self.center_gram @ weights
         return np.maximum(self.center_gram.diagonal() - 2 * cross + weights @ cross, 0)

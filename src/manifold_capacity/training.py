@@ -133,7 +133,7 @@ def train(
         The resolved ``training`` section: epochs, optimizer (``sgd``), learning_rate, momentum,
         weight_decay, schedule (``constant``, or ``cosine``: the learning rate falls to 0 over the
         whole training, step by step), batch_size, precision (``float32``, ``tf32`` or
-        ``bfloat16``), augment (see :func:`manifold_capacity.augment.augment_batch`).
+        ``bfloat16``), augment (see ``manifold_capacity.augment.augment_batch``).
     seed : int
         Of the order of the images, augmentation and dropout.
     preprocess : Preprocess

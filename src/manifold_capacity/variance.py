@@ -1,6 +1,6 @@
 """In how many directions a whole layer varies: participation ratio and dimension at 90 % variance.
 
-Unlike what `manifold_capacity.geometry` measures, this needs the inner products of points of
+Unlike what `manifold_capacity.measure` gives, this needs the inner products of points of
 different manifolds, which the moments don't hold; so it reads the activations.
 """
 

@@ -1,0 +1,44 @@
+"""The pictures of docs/concepts.md are those that docs/figures/concepts.py draws."""
+
+import importlib.util
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from manifold_capacity import figures
+
+ROOT = Path(__file__).parents[2]
+
+
+def program():
+    spec = importlib.util.spec_from_file_location("concepts", ROOT / "docs/figures/concepts.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+CONCEPTS = program()
+
+
+def texts(path):
+    """All that is written in a picture: labels, and the numbers that were measured."""
+    return ["".join(node.itertext()) for node in ElementTree.parse(path).iter() if node.text]
+
+
+@pytest.mark.parametrize("name", CONCEPTS.PICTURES)
+def test_the_pictures_are_those_that_the_program_draws(tmp_path, name):
+    with figures._style():
+        figure = CONCEPTS.PICTURES[name]()
+    drawn = tmp_path / "drawn.svg"
+    figures.write(figure, drawn)
+    committed = ROOT / f"docs/images/concepts-{name}.svg"
+    assert len(texts(drawn)) > 5
+    assert texts(drawn) == texts(committed)
+
+
+def test_the_page_shows_them_all():
+    page = (ROOT / "docs/concepts.md").read_text()
+    committed = {path.name for path in (ROOT / "docs/images").glob("concepts-*.svg")}
+    assert committed == {f"concepts-{name}.svg" for name in CONCEPTS.PICTURES}
+    assert all(f"(images/{name})" in page for name in committed)
