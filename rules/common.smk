@@ -9,6 +9,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+STARTED = time.time()
 # Jobs run the package of this working copy, whatever is installed in their environment.
 SOURCE = str(Path(workflow.basedir) / "src")
 sys.path.insert(0, SOURCE)
@@ -92,6 +93,18 @@ CLASSES = {
 LABELS = ["", "-shuffled"] if config["manifolds"]["shuffle_labels"] else [""]
 N_DRAWS = config["geometry"]["repeats"]
 DRAWS = ["", *(f"-draw-{draw}" for draw in range(2, N_DRAWS + 1))]
+
+
+def what_came_out():
+    """The table of the layers and what to open, if this run has made them."""
+    results = config["results"]
+    table = Path(results, "summary/layers.txt")
+    if not table.exists() or table.stat().st_mtime < STARTED:
+        return ""
+    return (
+        f"\n{table.read_text(encoding='utf-8')}\nFigures: {results}/figures/   Tables: {results}/summary/   "
+        f"All of it in one page: the same command with --report {results}/report.html"
+    )
 
 
 def sharing():

@@ -9,7 +9,7 @@ from manifold_capacity.own_activations import open_own_layer
 from manifold_capacity.provenance import extended
 from manifold_capacity.store import open_draw
 
-with log_to(snakemake.log[0]):
+with log_to(snakemake.log[0]) as log:
     params = snakemake.params
     if params.own:
         own = open_own_layer(params.layer, params.own, params.seed, params.draw)
@@ -21,3 +21,4 @@ with log_to(snakemake.log[0]):
     moments = moments_from_arrays(activations, shuffle=params.shuffle)
     moments = replace(moments, provenance=provenance)
     moments.save(Path(snakemake.output[0]))
+    log.info("%d manifolds, %d features", moments.n_manifolds, moments.n_features)

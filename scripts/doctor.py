@@ -6,7 +6,10 @@ from pathlib import Path
 from manifold_capacity.doctor import report
 from manifold_capacity.logs import log_to
 
-with log_to(snakemake.log[0]):
+with log_to(snakemake.log[0]) as log:
     text, n_failures = report(map(Path, snakemake.input))
-    print(f"\n{text}\n", flush=True)
+    if n_failures:
+        log.error("not everything is fit for a run:\n%s", text)
+    else:
+        log.info("\n%s", text)
 sys.exit(n_failures > 0)

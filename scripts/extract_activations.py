@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import torch
-
 from manifold_capacity.activations import extract
 from manifold_capacity.augment import Preprocess
 from manifold_capacity.datasets import dataset_digest, load_split, sample_manifolds
+from manifold_capacity.devices import use_threads
 from manifold_capacity.downloads import file_sha256
 from manifold_capacity.files import whole
 from manifold_capacity.layers import read_layers, select_layers
@@ -17,13 +16,13 @@ from manifold_capacity.provenance import extended
 with log_to(snakemake.log[0]), whole(snakemake.output[0]) as output:
     files, params = snakemake.input, snakemake.params
     device = resolve_device(snakemake.resources.device)
-    torch.set_num_threads(max(params.torch_threads, snakemake.threads))
+    threads = use_threads(max(params.torch_threads, snakemake.threads))
     dataset, weights = Path(files.dataset), Path(files.weights)
     drawn = {"split": params.split, "seed": params.seed}
     images, labels = load_split(dataset.parent, params.split)
     model, metadata = load_model(weights)
     origin = {"dataset": dataset_digest(dataset), "checkpoint": file_sha256(weights)}
-    computed = {"device": device_name(device), "torch_threads": torch.get_num_threads()}
+    computed = {"device": device_name(device), "torch_threads": threads}
     earlier = {"dataset": {"digest": origin["dataset"]}} | metadata.get("provenance", {})
     provenance = extended(earlier, "activations", code=params.code, **computed)
     extract(

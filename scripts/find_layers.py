@@ -10,4 +10,4 @@ with log_to(snakemake.log[0]) as log:
     params = snakemake.params
     layers = list_layers(**network_options(params.model, **params.images))
     write_layers(layers, Path(snakemake.output[0]))
-    log.info("%s has %d layers that run", params.model["name"], len(layers))
+    log.info("%d layers that run", len(layers))

@@ -10,7 +10,7 @@ from manifold_capacity.logs import log_to
 from manifold_capacity.moments import Moments
 from manifold_capacity.provenance import extended
 from manifold_capacity.repeats import combine_draws, draw_seed
-from manifold_capacity.rows import STATUS_OK, centers_table, layer_columns, manifold_table
+from manifold_capacity.rows import STATUS_OK, centers_table, in_words, layer_columns, manifold_table
 
 with log_to(snakemake.log[0]) as log:
     params, seed, geometries = snakemake.params, snakemake.params.run["seed"], []
@@ -23,6 +23,7 @@ with log_to(snakemake.log[0]) as log:
             geometries.append(geometry_from_moments(moments, threads=snakemake.threads, **options))
         numbers, table = combine_draws(geometries)
         row |= {"status": STATUS_OK} | numbers
+        log.info("%s", in_words(numbers))
         for file in snakemake.input.simulated:
             row |= json.loads(Path(file).read_text(encoding="utf-8"))
         manifolds = manifold_table(row, params.classes, table)

@@ -5,7 +5,7 @@ from pathlib import Path
 from manifold_capacity.logs import log_to
 from manifold_capacity.plan import describe_plan, planned_jobs, seconds_of_jobs, submissions
 
-with log_to(snakemake.log[0]):
+with log_to(snakemake.log[0]) as log:
     params = snakemake.params
     jobs = planned_jobs(Path(params.snakefile), params.config, python=params.python)
     submitted = None
@@ -21,4 +21,4 @@ with log_to(snakemake.log[0]):
         at_once=params.at_once,
         submitted=submitted,
     )
-    print(text, flush=True)
+    log.info("\n%s", text)

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-import torch
-
 from manifold_capacity.augment import Preprocess
 from manifold_capacity.datasets import load_split
+from manifold_capacity.devices import use_threads
 from manifold_capacity.logs import log_to
 from manifold_capacity.models import load_metadata
 from manifold_capacity.training import train
@@ -13,7 +12,7 @@ from manifold_capacity.training import train
 with log_to(snakemake.log[0]):
     params = snakemake.params
     # The order of sums depends on their number: never fewer than on a machine with more cores.
-    torch.set_num_threads(max(params.torch_threads, snakemake.threads))
+    use_threads(max(params.torch_threads, snakemake.threads))
     dataset = Path(snakemake.input.dataset)
     initial = Path(snakemake.input.initial)
     *checkpoints, metrics = map(Path, snakemake.output)

@@ -9,7 +9,7 @@ import errno
 import hashlib
 import logging
 import shutil
-import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ import numpy as np
 import torch
 import zarr
 from torch import Tensor, nn
-from tqdm import tqdm
 from zarr.codecs import BytesCodec, Crc32cCodec
 
 from manifold_capacity.augment import (
@@ -32,6 +31,7 @@ from manifold_capacity.augment import (
 from manifold_capacity.bill import Bill, bill, grid_of, points_per_batch
 from manifold_capacity.devices import arithmetic, autocast, check_precision
 from manifold_capacity.layers import Layer
+from manifold_capacity.logs import Progress, duration
 from manifold_capacity.models import leaf_modules, resolve_device
 from manifold_capacity.store import FORMAT_VERSION, STORE, StoreError
 
@@ -142,10 +142,11 @@ def extract(
         }
     )
     model = model.to(target).eval()
+    progress = Progress("writing", cost.total, "GiB", scale=2**30)
     rows = [(i, first) for i in range(n_manifolds) for first in range(0, n_points, row_points)]
     try:
         with _Hooks(model, layers, writer), torch.no_grad(), arithmetic(precision):
-            for manifold, first in tqdm(rows, unit="batch", disable=not sys.stderr.isatty()):
+            for manifold, first in rows:
                 places = range(first, min(first + row_points, n_points))
                 batch = to_batch(images[indices[manifold, first : places.stop]], target)
                 if augment is not None:
@@ -162,6 +163,7 @@ def extract(
                 with autocast(precision, target):
                     model(batch)
                 writer.finish()
+                progress.update(len(batch) * cost.total // indices.size)
         writer.complete()
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -170,7 +172,8 @@ def extract(
         raise StoreError(
             f"the disk filled up while {path} was written: it takes {_gib(cost.total)}; {_REMEDY}"
         ) from error
-    logger.info("wrote %s for %d images", _gib(cost.total), indices.size)
+    took = duration(time.monotonic() - progress.started)
+    logger.info("wrote %s for %s images in %s", _gib(cost.total), f"{indices.size:,}", took)
 
 
 _REMEDY = (

@@ -338,6 +338,14 @@ def prepare(config: Mapping[str, Any], output: Path, downloads: Path, *, threads
         (output / "dataset.json").unlink(missing_ok=True)
         for name in (*arrays, "dataset.json"):
             os.replace(staging / name, output / name)
+    n_train, n_test = (sum(dataset.counts[split]) for split in SPLITS)
+    logger.info(
+        "%s: %d classes, %s images to train on, %s to test on",
+        dataset.name,
+        len(dataset.class_names),
+        f"{n_train:,}",
+        f"{n_test:,}",
+    )
 
 
 def dataset_digest(path: Path) -> str:

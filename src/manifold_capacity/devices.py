@@ -134,6 +134,12 @@ def arithmetic(precision: str) -> Iterator[None]:
             switch.fp32_precision = value
 
 
+def use_threads(n_threads: int) -> int:
+    """Have torch compute with this many threads on the CPU, and return their number."""
+    torch.set_num_threads(n_threads)
+    return n_threads
+
+
 def autocast(precision: str, device: torch.device) -> torch.autocast:
     """The context of a forward pass: with ``bfloat16``, torch's automatic mixed precision."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")

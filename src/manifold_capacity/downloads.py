@@ -10,18 +10,19 @@ import logging
 import os
 import re
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from manifold_capacity.logs import Progress
 
 if TYPE_CHECKING:
     import requests
 
-__all__ = ["DownloadError", "Progress", "download", "file_sha256", "lock", "require_space"]
+__all__ = ["DownloadError", "download", "file_sha256", "lock", "require_space"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,6 @@ logger = logging.getLogger(__name__)
 # sent of a chunk may be lost.
 CHUNK_BYTES = 64 * 1024
 # A plain line of progress at most this often, where there is no terminal to draw a bar on.
-LINE_EVERY_S = 10.0
 # No single wait between two attempts is longer, whatever the server asks for.
 LONGEST_WAIT_S = 60.0
 # Answers that a later attempt may not get: timeout, too many requests, and every server error.
@@ -165,53 +165,6 @@ def lock(file: FileIO, waiting_for: str | None = None) -> bool:
     return True
 
 
-class Progress:
-    """A bar on a terminal; elsewhere a plain line now and then.
-
-    Parameters
-    ----------
-    what : str
-        What is under way.
-    total : int or None
-        Where it ends, if known.
-    unit : str
-        `"B"` for bytes, or what else is counted.
-    initial : int
-        Where it begins.
-    """
-
-    def __init__(self, what: str, total: int | None, unit: str, initial: int = 0) -> None:
-        self.what, self.total, self.unit, self.done = what, total, unit, initial
-        self._last_line = time.monotonic()
-        self._bar: Any = None
-        if sys.stderr.isatty():
-            from tqdm import tqdm
-
-            self._bar = tqdm(
-                desc=what, total=total, unit=unit, unit_scale=unit == "B", initial=initial
-            )
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def update(self, n: int) -> None:
-        """Count `n` more."""
-        self.done += n
-        if self._bar is not None:
-            self._bar.update(n)
-        elif time.monotonic() - self._last_line >= LINE_EVERY_S:
-            self._last_line = time.monotonic()
-            share = f" ({self.done / self.total:.0%})" if self.total else ""
-            logger.info("%s: %s%s", self.what, self._amount(), share)
-
-    def _amount(self) -> str:
-        return _mb(self.done) if self.unit == "B" else f"{self.done} {self.unit}"
-
-
 def _fetch(
     url: str,
     file: FileIO,
@@ -308,20 +261,20 @@ def _receive(url: str, response: requests.Response, file: FileIO, part: Path, st
     total = offset + int(length) if length.isdecimal() else None
     if total is not None:
         require_space(part.parent, total - offset, f"the rest of {url}")
-    with Progress(part.stem, total, "B", offset) as progress:
-        for chunk in response.raw.stream(CHUNK_BYTES, decode_content=False):
-            try:
-                _write(file, chunk)
-            except OSError as error:
-                # Resuming later is not worth a disk that stays full.
-                _remove(part, state)
-                raise OSError(
-                    error.errno,
-                    f"{part} could not be written after {_mb(file.tell())} of "
-                    f"{'?' if total is None else _mb(total)}: {error.strerror}; "
-                    "make room, or choose another `results` folder",
-                ) from error
-            progress.update(len(chunk))
+    progress = Progress(part.stem, total, "MB", scale=1e6, initial=offset)
+    for chunk in response.raw.stream(CHUNK_BYTES, decode_content=False):
+        try:
+            _write(file, chunk)
+        except OSError as error:
+            # Resuming later is not worth a disk that stays full.
+            _remove(part, state)
+            raise OSError(
+                error.errno,
+                f"{part} could not be written after {_mb(file.tell())} of "
+                f"{'?' if total is None else _mb(total)}: {error.strerror}; "
+                "make room, or choose another `results` folder",
+            ) from error
+        progress.update(len(chunk))
     received = file.seek(0, os.SEEK_END)
     # urllib3 says so itself since version 2.
     if total is not None and received < total:

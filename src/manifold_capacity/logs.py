@@ -1,34 +1,40 @@
-"""Where a job says what it does: in a log file and on the terminal, in plain lines."""
+"""Where a job says what it does: in its log, in plain lines, and how far it is."""
 
 from __future__ import annotations
 
 import linecache
 import logging
+import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
-__all__ = ["log_to"]
+__all__ = ["JOBS_ARE_SHOWN", "Progress", "duration", "log_to", "quiet_if_shown"]
+
+# Set in the environment of jobs whose logs are shown by `manifold_capacity.terminal` as they grow: one
+# that also wrote to the terminal itself would write into the progress bar.
+JOBS_ARE_SHOWN = "MANIFOLD_CAPACITY_JOBS_ARE_SHOWN"
+
+# Between two lines of one piece of work: a log stays short over hours, and a reader knows it is alive.
+LINE_EVERY_S = 5.0
+
+logger = logging.getLogger(__name__)
 
 
 class _Terminal(logging.Handler):
-    """Lines on standard error; above a progress bar, if one is being drawn."""
+    """Lines on standard error, whatever that is at the time."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        line = self.format(record)
-        if "tqdm" in sys.modules:
-            from tqdm import tqdm
-
-            tqdm.write(line, file=sys.stderr)
-        else:
-            print(line, file=sys.stderr, flush=True)
+        print(self.format(record), file=sys.stderr, flush=True)
 
 
 @contextmanager
 def log_to(path: str | PathLike[str]) -> Iterator[logging.Logger]:
-    """Send this package's messages to a file and to standard error.
+    """Send this package's messages to a file, and to standard error unless the file is shown there.
 
     An exception ends the process with status 1 (130 for Ctrl-C). One that this package raises on
     purpose says all there is to say, and is one message; any other leaves its traceback in the file.
@@ -39,7 +45,7 @@ def log_to(path: str | PathLike[str]) -> Iterator[logging.Logger]:
     level = logger.level
     logger.setLevel(logging.INFO)
     logger.addHandler(handler)
-    terminal = _Terminal()
+    terminal = _Terminal() if os.environ.get(JOBS_ARE_SHOWN) != "1" else logging.NullHandler()
     logger.addHandler(terminal)
     logging.captureWarnings(True)
     warnings_logger = logging.getLogger("py.warnings")
@@ -65,6 +71,17 @@ def log_to(path: str | PathLike[str]) -> Iterator[logging.Logger]:
         handler.close()
 
 
+def quiet_if_shown() -> None:
+    """In a job whose log is shown: end without a traceback on the terminal if it is interrupted."""
+
+    def hook(kind: type[BaseException], error: BaseException, traceback: Any) -> None:
+        if not issubclass(kind, KeyboardInterrupt):
+            sys.__excepthook__(kind, error, traceback)
+
+    if os.environ.get(JOBS_ARE_SHOWN) == "1":
+        sys.excepthook = hook
+
+
 def _on_purpose(error: Exception) -> bool:
     """Whether a `raise` of this package made the exception, and not a mistake in its code."""
     traceback = error.__traceback__
@@ -75,3 +92,71 @@ def _on_purpose(error: Exception) -> bool:
     file = traceback.tb_frame.f_code.co_filename
     line = linecache.getline(file, traceback.tb_lineno).strip()
     return Path(file).parent == Path(__file__).parent and line.startswith("raise ")
+
+
+class Progress:
+    """How far a long piece of work is: a line now and then, with its pace and the time that is left.
+
+    Parameters
+    ----------
+    what : str
+        What is under way.
+    total : int or None
+        Where it ends, if known.
+    unit : str
+        What is counted, as the lines name it.
+    scale : float
+        How many of what is counted make one unit: ``2**30`` for bytes and ``"GiB"``.
+    initial : int
+        Where it begins.
+    """
+
+    def __init__(
+        self, what: str, total: int | None, unit: str, *, scale: float = 1.0, initial: int = 0
+    ) -> None:
+        self.what, self.total, self.unit, self.scale = what, total, unit, scale
+        self.initial = self.done = initial
+        self.started = self._last_line = time.monotonic()
+
+    def update(self, n: int, what: str | None = None) -> None:
+        """Count `n` more; say so if it is time."""
+        self.done += n
+        self.what = what or self.what
+        if time.monotonic() - self._last_line >= LINE_EVERY_S:
+            self._last_line = time.monotonic()
+            logger.info("%s: %s", self.what, self)
+
+    def __str__(self) -> str:
+        of, share = "", ""
+        if self.total:
+            of, share = f" of {self._amount(self.total)}", f" ({self.done / self.total:.0%})"
+        return f"{self._amount(self.done)}{of} {self.unit}{share}, {self.pace()}"
+
+    def pace(self) -> str:
+        """How many per second, and how long at that pace until all is done."""
+        elapsed = time.monotonic() - self.started
+        if self.done == self.initial or elapsed == 0:
+            return "0 " + self.unit + "/s"
+        rate = (self.done - self.initial) / elapsed
+        text = f"{self._amount(rate)} {self.unit}/s"
+        if self.total and self.done < self.total:
+            text += f", {duration((self.total - self.done) / rate)} left"
+        return text
+
+    def _amount(self, n: float) -> str:
+        n /= self.scale
+        return f"{n:,.0f}" if n >= 100 or n == int(n) else f"{n:.3g}"
+
+
+def duration(seconds: float) -> str:
+    """A time to read: ``4.2 s``, ``38 min``, ``2 h 05 min``.
+
+    >>> duration(4.231), duration(61), duration(2270), duration(7500)
+    ('4.2 s', '61 s', '38 min', '2 h 05 min')
+    """
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60:,} h {minutes % 60:02} min"

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from manifold_capacity.downloads import Progress
+from manifold_capacity.logs import Progress
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -125,10 +125,8 @@ class ImageFolder:
         self, split: str, block_length: int, threads: int
     ) -> Iterator[NDArray[np.uint8]]:
         paths = [path for of_class in self._files[split] for path in of_class]
-        with (
-            ThreadPoolExecutor(threads) as pool,
-            Progress(f"decoding {split} images", len(paths), "images") as progress,
-        ):
+        progress = Progress(f"decoding {split} images", len(paths), "images")
+        with ThreadPoolExecutor(threads) as pool:
             for begin in range(0, len(paths), block_length):
                 some = paths[begin : begin + block_length]
                 block = np.empty((len(some), *self.image_shape), dtype=np.uint8)

@@ -19,6 +19,7 @@ from manifold_capacity.bill import bill
 from manifold_capacity.config import class_indices
 from manifold_capacity.datasets import describe
 from manifold_capacity.layers import Layer, select_layers
+from manifold_capacity.logs import duration
 
 GIB = 2**30
 
@@ -230,13 +231,13 @@ def describe_plan(
             mean, n_measured = seconds[rule]
             known += mean * n
             rows.append(
-                (rule, f"{n:,}", f"{_duration(mean)} (mean of {n_measured:,})", _duration(mean * n))
+                (rule, f"{n:,}", f"{duration(mean)} (mean of {n_measured:,})", duration(mean * n))
             )
         else:
             rows.append((rule, f"{n:,}", "not measured yet", "?"))
     missing = [rule for rule in jobs if rule not in seconds]
     rows.append(
-        ("total", f"{sum(jobs.values()):,}", "", _duration(known) + (" + ?" if missing else ""))
+        ("total", f"{sum(jobs.values()):,}", "", duration(known) + (" + ?" if missing else ""))
     )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
@@ -292,10 +293,3 @@ def _disk(
 
 def _gib(n_bytes: float) -> str:
     return f"{n_bytes / GIB:,.3g} GiB" if n_bytes < 1000 * GIB else f"{n_bytes / GIB:,.0f} GiB"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.3g} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60:,} h {minutes % 60:02} min"

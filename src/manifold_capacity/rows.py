@@ -89,3 +89,11 @@ def centers_table(row: Mapping[str, Any], spectra: Sequence[NDArray[np.float64]]
     identity |= {"component": np.arange(1, len(shares) + 1), "variance_share": shares}
     identity["center_rank"] = row.get("center_rank")
     return pd.DataFrame(identity, columns=[*CENTERS_IDENTITY, *CENTERS_NUMBERS])
+
+
+def in_words(numbers: Mapping[str, Any]) -> str:
+    """A layer's numbers in a line of a log."""
+    return (
+        f"capacity {numbers['capacity']:.4g} ± {numbers['capacity_stderr']:.2g}, radius {numbers['radius']:.4g}, "
+        f"dimension {numbers['dimension']:.4g}, center correlation {numbers['center_correlation']:.3g}"
+    )

@@ -15,7 +15,6 @@ import math
 import os
 import shutil
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -29,7 +28,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from manifold_capacity.augment import (
     Draws,
@@ -46,6 +44,7 @@ from manifold_capacity.devices import (
     fits_on,
     prefers_channels_last,
 )
+from manifold_capacity.logs import Progress
 from manifold_capacity.models import (
     device_name,
     load_metadata,
@@ -297,32 +296,26 @@ class _Run:
     def to_the_end(self, received: list[int]) -> None:
         self._restore()
         state, epochs = self.state, self.recipe["epochs"]
-        with tqdm(
-            total=epochs * self.n_steps,
-            initial=max(0, state.epoch - 1) * self.n_steps + state.step,
-            unit="step",
-            disable=not sys.stderr.isatty(),
-        ) as bar:
-            while state.epoch <= epochs:
-                started, from_step = time.monotonic(), state.step
-                if state.epoch > 0:
-                    self._train_epoch(bar, received)
-                row = self._evaluate(received)
-                state.rows.append(row)
-                self._write_metrics()
-                seconds = time.monotonic() - started
-                logger.info("%s", _line(row, epochs, seconds, state.step - from_step))
-                bar.set_description(f"test accuracy {row['test_accuracy']:.4f}")
-                if state.epoch in self.checkpoints:
-                    self._save_checkpoint(self._kept(state.epoch))
-                state.epoch, state.step = state.epoch + 1, 0
-                state.loss_sum, state.n_correct, state.n_seen = 0.0, 0, 0
-                if state.epoch <= epochs and self.save_took <= _SAVE_SHARE * self._unsaved_s():
-                    self._save()
-                self._stop_if_asked(received)
+        per_epoch = min(self.n_steps * self.batch_size, len(self.labels))
+        seen = max(0, state.epoch - 1) * per_epoch + state.n_seen
+        progress = Progress("training", epochs * per_epoch, "images", initial=seen)
+        while state.epoch <= epochs:
+            if state.epoch > 0:
+                self._train_epoch(progress, received)
+            row = self._evaluate(received)
+            state.rows.append(row)
+            self._write_metrics()
+            logger.info("%s", _line(row, epochs, progress))
+            if state.epoch in self.checkpoints:
+                self._save_checkpoint(self._kept(state.epoch))
+            state.epoch, state.step = state.epoch + 1, 0
+            state.loss_sum, state.n_correct, state.n_seen = 0.0, 0, 0
+            if state.epoch <= epochs and self.save_took <= _SAVE_SHARE * self._unsaved_s():
+                self._save()
+            self._stop_if_asked(received)
         self._deliver()
 
-    def _train_epoch(self, bar: Any, received: list[int]) -> None:
+    def _train_epoch(self, progress: Progress, received: list[int]) -> None:
         state = self.state
         self.model.train()
         loss_sum = torch.tensor(state.loss_sum, dtype=torch.float64, device=self.device)
@@ -343,7 +336,7 @@ class _Run:
             n_correct += correct
             state.step += 1
             state.n_seen += len(labels)
-            bar.update()
+            progress.update(len(labels), f"epoch {state.epoch}/{self.recipe['epochs']}")
             due = self._unsaved_s() >= self.save_every_s
             if received or due or state.step % _LOOK_EVERY == 0 or state.step == self.n_steps:
                 settle()
@@ -587,9 +580,9 @@ def _signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _line(row: Mapping[str, Any], epochs: int, seconds: float, n_steps: int) -> str:
+def _line(row: Mapping[str, Any], epochs: int, progress: Progress) -> str:
     text = f"epoch {row['epoch']}/{epochs}: "
     if row["train_loss"] is not None:
         text += f"train loss {row['train_loss']:.4f}, accuracy {row['train_accuracy']:.4f}; "
     text += f"test loss {row['test_loss']:.4f}, accuracy {row['test_accuracy']:.4f}; "
-    return text + f"{n_steps} steps in {seconds:.1f} s"
+    return text + progress.pace()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import logging
 import shutil
 import socket
 import struct
@@ -23,7 +22,7 @@ import pytest
 import urllib3
 
 from manifold_capacity import downloads
-from manifold_capacity.downloads import DownloadError, Progress, download, require_space
+from manifold_capacity.downloads import DownloadError, download, require_space
 
 # Not compressible, several chunks long, and not a multiple of one.
 CONTENT = np.random.default_rng(0).bytes(12 * downloads.CHUNK_BYTES + 1234)
@@ -584,34 +583,6 @@ def test_file_system_without_locks(
     fetch(server, target)
     assert target.read_bytes() == CONTENT
     assert "has no locks (No locks available)" in caplog.text
-
-
-def test_plain_lines_where_there_is_no_terminal(
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    caplog.set_level(logging.INFO)
-    seconds = iter(range(0, 100, 6))
-    monkeypatch.setattr(downloads.time, "monotonic", lambda: float(next(seconds)))
-    with Progress("images.bin", 4_000_000, "B") as progress:
-        progress.update(1_000_000)  # 6 s: too early
-        progress.update(1_000_000)  # 12 s
-    assert caplog.messages == ["images.bin: 2.0 MB (50%)"]
-    assert capfd.readouterr().err == ""
-
-
-def test_bar_on_a_terminal(
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    caplog.set_level(logging.INFO)
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    with Progress("decoding", 10, "images", initial=2) as progress:
-        progress.update(8)
-    assert "decoding: 100%" in capsys.readouterr().err
-    assert caplog.messages == []
 
 
 def in_process(server: Server, target: Path) -> subprocess.Popen[str]:

@@ -1,13 +1,17 @@
 """What a job leaves in its log."""
 
 import logging
+import os
+import subprocess
+import sys
 import warnings
 
 import numpy as np
 import pytest
 
+from manifold_capacity import logs
 from manifold_capacity.anchors import check_solver
-from manifold_capacity.logs import log_to
+from manifold_capacity.logs import JOBS_ARE_SHOWN, Progress, duration, log_to
 
 
 def test_messages_and_warnings_go_to_the_file(tmp_path, capsys):
@@ -50,3 +54,75 @@ def test_an_interruption_is_one_line(tmp_path, capsys):
         raise KeyboardInterrupt
     assert ended.value.code == 130
     assert capsys.readouterr().err == "interrupted; the same command goes on\n"
+
+
+def test_a_log_that_is_shown_is_not_said_twice(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv(JOBS_ARE_SHOWN, "1")
+    with log_to(tmp_path / "job.log") as log:
+        log.info("hello")
+    assert capsys.readouterr().err == ""
+    assert "hello" in (tmp_path / "job.log").read_text()
+
+
+@pytest.mark.parametrize("shown", ["", "1"])
+def test_an_interruption_among_the_imports_is_silent_if_the_log_is_shown(shown):
+    code = "import manifold_capacity; raise KeyboardInterrupt"
+    environment = os.environ | {JOBS_ARE_SHOWN: shown}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
+    assert done.returncode != 0
+    assert (b"Traceback" in done.stderr) == (not shown)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds that pass when the test says so."""
+    now = [100.0]
+    monkeypatch.setattr(logs.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_progress_is_a_line_now_and_then_with_pace_and_time_left(clock, caplog):
+    caplog.set_level(logging.INFO)
+    progress = Progress("images.bin", 4_000_000, "MB", scale=1e6, initial=1_000_000)
+    clock[0] += logs.LINE_EVERY_S - 1
+    progress.update(500_000)
+    assert caplog.messages == []
+    clock[0] += 1
+    progress.update(500_000)
+    rate = 1 / logs.LINE_EVERY_S
+    assert caplog.messages == [
+        f"images.bin: 2 of 4 MB (50%), {rate:.3g} MB/s, {2 / rate:.0f} s left"
+    ]
+
+
+def test_the_time_left_is_that_of_the_pace_since_it_went_on(clock):
+    progress = Progress("training", 60_000, "images", initial=30_000)
+    assert progress.pace() == "0 images/s"
+    clock[0] += 10
+    progress.update(5_000)
+    assert progress.pace() == "500 images/s, 50 s left"
+    progress.update(25_000)
+    assert progress.pace() == "3,000 images/s"
+
+
+def test_a_total_that_is_not_known_is_not_said(clock):
+    progress = Progress("images.bin", None, "MB", scale=1e6)
+    clock[0] += 10
+    progress.update(20_000_000)
+    assert str(progress) == "20 MB, 2 MB/s"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.04, "0.0 s"),
+        (9.97, "10 s"),
+        (99, "99 s"),
+        (100, "2 min"),
+        (5940, "99 min"),
+        (6000, "1 h 40 min"),
+        (360_000, "100 h 00 min"),
+    ],
+)
+def test_durations_are_short(seconds, text):
+    assert duration(seconds) == text

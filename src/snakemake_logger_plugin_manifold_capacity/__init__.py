@@ -1,0 +1,75 @@
+"""How a run looks on the terminal: `--logger manifold-capacity`, which profiles/default asks for.
+
+Snakemake finds this package by its name. What is shown, and how, is in `manifold_capacity.terminal`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+from snakemake_interface_logger_plugins.base import LogHandlerBase
+from snakemake_interface_logger_plugins.common import LogEvent
+
+from manifold_capacity.logs import JOBS_ARE_SHOWN
+from manifold_capacity.terminal import Terminal
+
+__all__ = ["LogHandler"]
+
+
+class LogHandler(LogHandlerBase):
+    """A line for every finished job and a progress bar; Snakemake's own words where details are asked for."""
+
+    def __post_init__(self) -> None:
+        settings = self.common_settings
+        stream = sys.stdout if settings.stdout else sys.stderr
+        self._with_tracebacks = settings.verbose or settings.debug_dag
+        self._details = self._with_tracebacks or settings.dryrun or settings.printshellcmds
+        self._terminal = Terminal(
+            stream,
+            fallback=self.format,
+            quiet={str(getattr(kind, "value", kind)) for kind in settings.quiet or ()},
+            color=not settings.nocolor,
+        )
+        if not self._details:
+            os.environ[JOBS_ARE_SHOWN] = "1"
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show what is worth showing of a message of Snakemake's."""
+        try:
+            is_error = getattr(record, "event", None) == LogEvent.ERROR
+            if self._with_tracebacks or (self._details and not is_error):
+                self._terminal.say(self.format(record))
+            else:
+                self._terminal.handle(record)
+        except BrokenPipeError:
+            raise
+        except Exception:
+            self.handleError(record)
+
+    def close(self) -> None:
+        """Take the progress bar away."""
+        self._terminal.close()
+        super().close()
+
+    @property
+    def writes_to_stream(self) -> bool:
+        return True
+
+    @property
+    def writes_to_file(self) -> bool:
+        return False
+
+    @property
+    def has_filter(self) -> bool:
+        """Where details are asked for, Snakemake's own filter knows which."""
+        return not self._details
+
+    @property
+    def has_formatter(self) -> bool:
+        return False
+
+    @property
+    def needs_rulegraph(self) -> bool:
+        return False

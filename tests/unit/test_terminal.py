@@ -1,0 +1,289 @@
+"""What a run looks like on the terminal, told by Snakemake's log records and the jobs' logs."""
+
+import io
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from manifold_capacity.logs import log_to
+from manifold_capacity.terminal import HEARTBEAT_S, Message, Terminal, read_messages
+
+TRAIN = {"jobid": 7, "rule_name": "train", "wildcards": {"model": "small_cnn", "seed": "3"}}
+
+
+class Screen(io.StringIO):
+    """A stream that is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def record(event: str | None = None, text: str = "", level: int = logging.INFO, **fields: Any):
+    """A log record as Snakemake makes them."""
+    made = logging.LogRecord("snakemake", level, "", 0, text, None, None)
+    vars(made).update({"event": event} | fields)
+    return made
+
+
+def job_info(log: Path | None = None, **fields: Any) -> logging.LogRecord:
+    logs = [str(log)] if log else []
+    return record("job_info", **(TRAIN | {"output": ["weights"], "log": logs} | fields))
+
+
+def finished(terminal: Terminal, jobid: int, done: int, total: int) -> None:
+    terminal.handle(record("job_finished", job_id=jobid))
+    terminal.handle(record("progress", done=done, total=total))
+
+
+@pytest.fixture
+def stream() -> io.StringIO:
+    return io.StringIO()
+
+
+@pytest.fixture
+def terminal(stream):
+    terminal = Terminal(stream)
+    yield terminal
+    terminal.close()
+
+
+@pytest.fixture
+def log(tmp_path) -> Path:
+    return tmp_path / "train.log"
+
+
+def say(path: Path, *texts: str, error: str | None = None) -> None:
+    """A job that says something, and fails if an error is given."""
+    with log_to(path) as logger:
+        for text in texts:
+            logger.info("%s", text)
+        if error is not None:
+            logger.error("%s", error)
+
+
+def test_messages_of_a_log_are_read_with_all_their_lines(log):
+    say(log, "first", "a page\nof two lines")
+    assert read_messages(log) == [Message("INFO", "first"), Message("INFO", "a page\nof two lines")]
+    assert read_messages(log.with_name("no.log")) == []
+
+
+def test_of_a_long_log_the_end_is_read(log):
+    say(log, *(f"message {number} {'x' * 1000}" for number in range(100)))
+    messages = read_messages(log)
+    assert 50 < len(messages) < 100
+    assert messages[-1].text.startswith("message 99 ")
+
+
+def test_a_finished_job_is_one_line_with_its_last_message(terminal, stream, log):
+    terminal.handle(record("run_info", stats={"find_layers": 1, "train": 1, "total": 13}))
+    terminal.handle(job_info(log))
+    say(log, "epoch 1/2: slow", "epoch 2/2: test accuracy 0.99")
+    finished(terminal, 7, 5, 13)
+    first, line = stream.getvalue().splitlines()
+    assert first == "13 jobs, and more once the layers are known"
+    assert line.startswith("[ 5/13] train ")
+    assert "small_cnn seed 3" in line
+    assert line.endswith("epoch 2/2: test accuracy 0.99")
+
+
+def test_jobs_of_a_group_are_counted_one_by_one(terminal, stream):
+    terminal.handle(job_info())
+    terminal.handle(job_info(jobid=8, rule_name="draw", wildcards={}))
+    for jobid in (7, 8):
+        terminal.handle(record("job_finished", job_id=jobid))
+    terminal.handle(record("progress", done=4, total=9))
+    assert [line[:5] for line in stream.getvalue().splitlines()] == ["[3/9]", "[4/9]"]
+
+
+def test_a_target_is_no_line_and_the_end_says_how_long_it_took(terminal, stream):
+    terminal.handle(job_info(rule_name="all", output=[], wildcards=None))
+    finished(terminal, 7, 9, 9)
+    assert stream.getvalue().startswith("9 jobs done in ")
+
+
+def test_a_page_and_warnings_are_shown_whole(terminal, stream, log):
+    terminal.handle(job_info(log, rule_name="plan", wildcards={}))
+    with log_to(log) as logger:
+        logger.warning("no locks here")
+        logger.info("a page\nof two lines")
+    finished(terminal, 7, 1, 2)
+    warning, line, *page = stream.getvalue().splitlines()
+    assert warning == "plan: no locks here"
+    assert "page" not in line
+    assert page == ["a page", "of two lines"]
+
+
+def test_what_an_earlier_attempt_said_is_not_said_again(terminal, stream, log):
+    say(log, "of yesterday")
+    os.utime(log, (time.time() - 3600,) * 2)
+    terminal.handle(job_info(log))
+    finished(terminal, 7, 1, 2)
+    assert "yesterday" not in stream.getvalue()
+
+
+def test_a_job_that_runs_for_long_says_what_is_new(terminal, stream, log):
+    terminal.handle(job_info(log))
+    say(log, "epoch 1/9: slow")
+    now = time.time()
+    terminal.beat(now)
+    assert stream.getvalue() == ""
+    terminal.beat(now + HEARTBEAT_S)
+    terminal.beat(now + 2 * HEARTBEAT_S + 1)  # nothing new
+    assert stream.getvalue() == "train small_cnn seed 3: epoch 1/9: slow\n"
+
+
+def failed(terminal: Terminal, log: Path, died: str = "returned non-zero exit status 1.") -> None:
+    text = (
+        f'RuleException:\nCalledProcessError in file "rules/training.smk", line 91:\nCommand {died}'
+    )
+    terminal.handle(record("error", text, logging.ERROR, exception="RuleException"))
+    fields = TRAIN | {"rule_msg": None, "log": [str(log)], "indent": False}
+    terminal.handle(record("job_error", "Error in rule", logging.ERROR, **fields))
+
+
+def test_a_failure_is_its_cause_and_the_end_of_its_log(terminal, stream, log):
+    terminal.handle(job_info(log))
+    say(log, *(f"line {number}" for number in range(40)), error="diverged; lower the rate")
+    failed(terminal, log)
+    blank, title, cause, place, *lines = stream.getvalue().splitlines()
+    assert (blank, cause) == ("", "  diverged; lower the rate")
+    assert title.startswith("FAILED after ")
+    assert title.endswith(": train small_cnn seed 3")
+    assert place == f"  the end of {log}:"
+    assert len(lines) == 12
+    assert "RuleException" not in stream.getvalue()
+
+
+def test_the_end_of_a_failed_run_says_what_to_do(terminal, stream, log):
+    terminal.handle(job_info(log))
+    say(log, error="diverged; lower the rate")
+    failed(terminal, log)
+    terminal.handle(record("progress", done=4, total=9))
+    stream.truncate(0)
+    text = "WorkflowError:\nAt least one job did not complete successfully."
+    terminal.handle(record("error", text, logging.ERROR, exception="WorkflowError"))
+    printed = stream.getvalue()
+    assert "1 job failed, 4 that need what is missing were not run; 4 done in" in printed
+    assert "train small_cnn seed 3: diverged; lower the rate" in printed
+    assert str(log) in printed
+    assert "give the same command again: what is done is kept" in printed
+
+
+def test_a_job_that_succeeds_when_tried_again_has_not_failed(terminal, stream, log):
+    for _ in range(2):
+        terminal.handle(job_info(log))
+        failed(terminal, log)
+    terminal.handle(job_info(log))
+    finished(terminal, 7, 1, 2)
+    terminal.handle(record("error", "At least one job did not complete successfully."))
+    assert "\n0 jobs failed" in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("died", "cause"),
+    [
+        ("died with <Signals.SIGKILL: 9>.", "too little memory"),
+        ("returned non-zero exit status 137.", "--set-resources train:mem_mb=..."),
+        ("died with <Signals.SIGTERM: 15>.", "ended by SIGTERM from outside"),
+        ("returned non-zero exit status 143.", "ended by signal 15 from outside"),
+        ("returned non-zero exit status 3.", "ended with status 3 and its log does not say why"),
+    ],
+)
+def test_a_job_that_could_not_say_why_it_failed(terminal, stream, log, died, cause):
+    terminal.handle(job_info(log))
+    failed(terminal, log, died)
+    assert cause in stream.getvalue()
+
+
+def test_an_error_of_the_program_is_its_last_line_above_the_log(terminal, stream, log):
+    terminal.handle(job_info(log))
+    with pytest.raises(SystemExit), log_to(log):
+        {}["radius"]
+    failed(terminal, log)
+    assert "\n  An error of the program: KeyError: 'radius'\n" in stream.getvalue()
+    assert "Traceback" in stream.getvalue()
+
+
+def test_of_a_group_the_job_that_failed_is_named(terminal, stream, tmp_path):
+    members = [TRAIN | {"jobid": 1}, TRAIN | {"jobid": 2, "wildcards": {"seed": "4"}}]
+    for fields in members:
+        fields["log"] = [str(tmp_path / f"{fields['jobid']}.log")]
+        terminal.handle(record("job_info", **fields, output=["weights"]))
+    say(tmp_path / "1.log", "fine")
+    say(tmp_path / "2.log", error="diverged")
+    errors = [fields | {"rule_msg": None, "indent": True} for fields in members]
+    terminal.handle(record("group_error", "", aux_logs=[], job_error_info=errors))
+    for fields in errors:
+        terminal.handle(record("job_error", "", **fields))
+    printed = stream.getvalue()
+    assert printed.count("FAILED") == 1
+    assert ": train seed 4\n  diverged" in printed
+
+
+def test_an_interruption_is_no_failure(terminal, stream, log):
+    terminal.handle(record("progress", done=4, total=9))
+    terminal.handle(job_info(log))
+    text = "Terminating processes on user request, this might take some time."
+    terminal.handle(record(None, text, logging.WARNING))
+    failed(terminal, log, "died with <Signals.SIGINT: 2>.")
+    terminal.handle(record("error", "At least one job did not complete successfully."))
+    stopped, end = stream.getvalue().splitlines()
+    assert stopped.startswith("Interrupted")
+    assert end.startswith("4 of 9 jobs done in")
+    assert end.endswith("The same command goes on from there.")
+
+
+def test_snakemakes_small_talk_is_left_out_and_all_else_is_said(terminal, stream):
+    for text in ("Building DAG of jobs...", "Execute 2 jobs...", "Using shell: /usr/bin/bash"):
+        terminal.handle(record(None, text))
+    terminal.handle(record("shellcmd", "sleep 1"))
+    terminal.handle(record(None, "Nothing to be done (all requested files are present)."))
+    assert stream.getvalue() == "Nothing to be done (all requested files are present).\n"
+
+
+def test_an_error_of_the_configuration_has_no_places_in_the_code(terminal, stream):
+    text = (
+        'WorkflowError in file "/a/rules/common.smk", line 55:\nThe configuration cannot be run:\n'
+        '  - seeds: "x"\n  File "/a/rules/common.smk", line 80, in <module>\n'
+        '  File "/a/rules/common.smk", line 55, in checked_config'
+    )
+    terminal.handle(record("error", text, logging.ERROR, exception="WorkflowError"))
+    assert stream.getvalue() == 'The configuration cannot be run:\n  - seeds: "x"\n'
+
+
+@pytest.mark.parametrize("quiet", ["progress", "all"])
+def test_quiet_is_quiet(stream, quiet, log):
+    terminal = Terminal(stream, quiet={quiet})
+    terminal.handle(record("run_info", stats={"total": 13}))
+    terminal.handle(job_info(log))
+    finished(terminal, 7, 1, 13)
+    assert stream.getvalue() == ""
+    failed(terminal, log)
+    assert ("FAILED" in stream.getvalue()) == (quiet == "progress")
+
+
+def test_on_a_terminal_running_jobs_and_a_bar_stand_below_the_lines(monkeypatch, log):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "60")
+    screen = Screen()
+    terminal = Terminal(screen)
+    try:
+        terminal.handle(record("run_info", stats={"total": 13}))
+        terminal.handle(job_info(log))
+        say(log, "epoch 1/9: slow " + "and " * 30)
+        deadline = time.monotonic() + 30
+        while "epoch 1/9" not in screen.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert "train small_cnn seed 3" in screen.getvalue()
+        assert "epoch 1/9: slow" in screen.getvalue()
+        assert "and and and and and and and and" not in screen.getvalue()  # cut at the edge
+        assert "0 of 13 jobs" in screen.getvalue()
+        finished(terminal, 7, 13, 13)
+        assert "[13/13]" in screen.getvalue()
+        assert "13 jobs done in " in screen.getvalue().rpartition("\x1b[?25h")[2]  # cursor is back
+    finally:
+        terminal.close()

@@ -1,0 +1,133 @@
+"""A run as somebody sees it who sits before a terminal, and as it stands in a file."""
+
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+
+import pytest
+
+
+class Watched:
+    """Snakemake in a pseudo-terminal of 100 columns."""
+
+    def __init__(self, folder, *arguments):
+        self.ours, theirs = pty.openpty()
+        fcntl.ioctl(self.ours, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "snakemake", *arguments],
+            cwd=folder,
+            env=os.environ | {"TERM": "xterm-256color"},
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        )
+        os.close(theirs)
+        self.seen = ""
+
+    def until(self, text=None, seconds=300):
+        """Read until something is seen, or to the end."""
+        deadline = time.monotonic() + seconds
+        while text is None or text not in self.seen:
+            assert time.monotonic() < deadline, self.seen
+            if select.select([self.ours], [], [], 1)[0]:
+                try:
+                    self.seen += os.read(self.ours, 65536).decode(errors="replace")
+                except OSError:  # all its other ends are closed
+                    assert text is None or text in self.seen, self.seen
+                    break
+        return self
+
+    def close(self):
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        os.close(self.ours)
+
+
+@pytest.fixture
+def watch():
+    """Starts Snakemake in a pseudo-terminal."""
+    watched = []
+
+    def start(workspace, *arguments):
+        watched.append(Watched(workspace.folder, *arguments))
+        return watched[-1]
+
+    yield start
+    for each in watched:
+        each.close()
+
+
+def lines_of(seen):
+    """What is left on the screen: nothing of the display that was drawn over, no colors."""
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen)
+    return [line.rpartition("\r")[2].rstrip() for line in text.replace("\r\n", "\n").split("\n")]
+
+
+def test_on_a_terminal_a_bar_stands_below_a_line_for_every_job(finished, watch):
+    finished.configure({"geometry.margin": 0.5})
+    watched = watch(finished, "--cores", "2").until()
+    assert watched.process.wait() == 0
+    assert "━" in watched.seen
+    assert re.search(r"\d+ of \d+ jobs, ", watched.seen)
+    lines = lines_of(watched.seen)
+    measured = [line for line in lines if re.match(r"\[ *\d+/\d+\] measure_geometry ", line)]
+    assert len(measured) == 8
+    assert all("capacity" in line and len(line) <= 100 for line in measured)
+    assert watched.seen.rindex("\x1b[?25h") > watched.seen.rindex("\x1b[?25l")  # the cursor is back
+    table = (finished.results / "summary" / "layers.txt").read_text()
+    assert table in "\n".join(lines)
+    assert "Figures: results/figures/" in lines[-1] or "Figures: results/figures/" in lines[-2]
+
+
+def test_ctrl_c_on_a_terminal_is_two_lines(workspace, watch):
+    workspace.configure({"training.epochs": 10_000, "checkpoints": [10_000]})
+    watched = watch(workspace, "training", "--cores", "1").until("epoch 2/10000")
+    os.write(watched.ours, b"\x03")
+    watched.until()
+    assert watched.process.wait() != 0
+    after = lines_of(watched.seen[watched.seen.index("Interrupted: ") :])
+    assert "The same command goes on from there." in "\n".join(after)
+    assert "Traceback" not in watched.seen
+    assert "FAILED" not in watched.seen
+    assert list((workspace.results / "training").rglob("resume/*"))
+
+
+def test_in_a_file_it_is_plain_lines(workspace):
+    printed = workspace.snakemake("results/training/small_cnn/seed-0/metrics.csv", "--cores", "1")
+    assert "\x1b" not in printed
+    assert "━" not in printed
+    (trained,) = (line for line in printed.splitlines() if re.match(r"\[.*\] train ", line))
+    assert re.search(r"epoch (\d+)/\1: train loss .* images/s$", trained)
+    assert "Select jobs" not in printed
+
+
+def test_an_error_comes_alone(workspace):
+    workspace.configure({"training.learning_rate": 1e9, "training.momentum": 0.999})
+    printed = workspace.snakemake("training", check=False)
+    assert printed.count("FAILED") == 1
+    cause = "training diverged: the loss is "
+    assert re.search(rf"FAILED after .*: train small_cnn seed 0\n  {cause}", printed)
+    assert "lower training.learning_rate" in printed
+    for noise in ("Traceback", "RuleException", "CalledProcessError", "WorkflowError"):
+        assert noise not in printed
+    assert printed.rstrip().endswith("what is done is kept.")
+
+
+def test_a_configuration_file_that_is_not_there_or_no_yaml(workspace):
+    missing = workspace.snakemake("--configfile", "mine.yaml", check=False)
+    assert "'mine.yaml' does not exist" in missing
+    (workspace.folder / "mine.yaml").write_text("seeds: [1\nmodels: small_cnn\n")
+    wrong = workspace.snakemake("--configfile", "mine.yaml", check=False)
+    assert re.search(r"mine.yaml is not valid YAML:.*line 2", wrong, re.DOTALL)
+    for printed in (missing, wrong):
+        assert "Traceback" not in printed
