@@ -101,11 +101,10 @@ class _Run:
     started: float
     total: int = 0
     done: int = 0
-    n_finished: int = 0
     running: dict[int, _Job] = field(default_factory=dict)
     finished: list[_Job] = field(default_factory=list)
     failed: dict[int, _Failure] = field(default_factory=dict)
-    exit_text: str = ""
+    exit_texts: list[str] = field(default_factory=list)
     interrupted: bool = False
 
 
@@ -194,7 +193,6 @@ class Terminal:
                 if message.level == "WARNING":
                     self.say(f"{job.name}: {message.text}", style="yellow")
             if not job.is_target:
-                run.n_finished += 1
                 self._say_finished(job, number, messages, record.created)
         if run.done == run.total:
             self._end_display()
@@ -222,9 +220,8 @@ class Terminal:
         if "At least one job did not complete successfully" in text:
             self._say_failures()
         elif exception in ("RuleException", "CalledProcessError") and _DIED.search(text):
-            self._run.exit_text = text  # the job's error follows, and its log says more
+            self._run.exit_texts.append(text)  # the job's error follows, and its log says more
         else:
-            self._end_display()
             self.say(_without_traceback(text), style="red")
 
     def _on_message(self, record: logging.LogRecord) -> None:
@@ -276,7 +273,7 @@ class Terminal:
         run = self._run
         job = self._job_of(fields)
         run.running.pop(fields["jobid"], None)
-        exit_text, run.exit_text = run.exit_text, ""
+        exit_text = run.exit_texts.pop(0) if run.exit_texts else ""
         errors = self._errors(job)
         if errors:
             cause = errors[-1].text.strip()
