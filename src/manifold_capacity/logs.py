@@ -15,8 +15,8 @@ from typing import Any
 
 __all__ = ["JOBS_ARE_SHOWN", "Progress", "duration", "log_to", "quiet_if_shown"]
 
-# Set in the environment of jobs whose logs are shown by `manifold_capacity.terminal` as they grow: one
-# that also wrote to the terminal itself would write into the progress bar.
+# Set in the environment of jobs by Snakemake's logger plugin (`snakemake_logger_plugin_manifold_capacity`),
+# which shows their logs as they grow: one that wrote to the terminal itself would write into the bar.
 JOBS_ARE_SHOWN = "MANIFOLD_CAPACITY_JOBS_ARE_SHOWN"
 
 # Between two lines of one piece of work: a log stays short over hours, and a reader knows it is alive.

@@ -1,6 +1,7 @@
 """How a run looks on the terminal: `--logger manifold-capacity`, which profiles/default asks for.
 
-Snakemake finds this package by its name. What is shown, and how, is in `manifold_capacity.terminal`.
+Snakemake finds this package by its name, and imports it before it reads the Snakefile. It must not
+import `manifold_capacity`: which copy of that a run uses, the Snakefile says (rules/common.smk).
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import sys
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from manifold_capacity.logs import JOBS_ARE_SHOWN
-from manifold_capacity.terminal import Terminal
+from snakemake_logger_plugin_manifold_capacity.terminal import Terminal
 
-__all__ = ["LogHandler"]
+__all__ = ["JOBS_ARE_SHOWN", "LogHandler"]
+
+# To `manifold_capacity.logs` it says that jobs need not write to the terminal themselves.
+JOBS_ARE_SHOWN = "MANIFOLD_CAPACITY_JOBS_ARE_SHOWN"
 
 
 class LogHandler(LogHandlerBase):

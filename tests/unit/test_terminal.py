@@ -3,14 +3,24 @@
 import io
 import logging
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import snakemake_logger_plugin_manifold_capacity as plugin
+from manifold_capacity import logs
 from manifold_capacity.logs import log_to
-from manifold_capacity.terminal import HEARTBEAT_S, Message, Terminal, read_messages
+from snakemake_logger_plugin_manifold_capacity.terminal import (
+    HEARTBEAT_S,
+    Message,
+    Terminal,
+    duration,
+    read_messages,
+)
 
 TRAIN = {"jobid": 7, "rule_name": "train", "wildcards": {"model": "small_cnn", "seed": "3"}}
 
@@ -287,3 +297,18 @@ def test_on_a_terminal_running_jobs_and_a_bar_stand_below_the_lines(monkeypatch,
         assert "13 jobs done in " in screen.getvalue().rpartition("\x1b[?25h")[2]  # cursor is back
     finally:
         terminal.close()
+
+
+def test_the_plugin_leaves_it_to_the_snakefile_which_copy_of_the_package_runs():
+    code = (
+        "import sys, snakemake_logger_plugin_manifold_capacity;"
+        "print('manifold_capacity' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize("seconds", [0.04, 9.97, 99, 100, 5940, 360_000])
+def test_what_the_plugin_has_twice_is_the_same(seconds):
+    assert duration(seconds) == logs.duration(seconds)
+    assert plugin.JOBS_ARE_SHOWN == logs.JOBS_ARE_SHOWN

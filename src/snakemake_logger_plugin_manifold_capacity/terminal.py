@@ -1,8 +1,7 @@
 """How a run looks on the terminal: a line for every finished job, what runs now, and what went wrong.
 
 Jobs write to their logs alone; this reads the logs as they grow. So it looks the same whether a job
-runs here or on a cluster's node. It is given Snakemake's log records by the logger plugin
-`snakemake_logger_plugin_manifold_capacity` and knows nothing else of Snakemake.
+runs here or on a cluster's node. Of Snakemake it knows the log records that it is given.
 """
 
 from __future__ import annotations
@@ -18,13 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
-from manifold_capacity.logs import duration
-
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
 
-__all__ = ["Message", "Terminal", "read_messages"]
+__all__ = ["Message", "Terminal", "duration", "read_messages"]
 
 # Of a long log only the end is read.
 _TAIL_BYTES = 64 * 1024
@@ -433,6 +430,16 @@ def _tail(path: Path) -> str:
             return file.read().decode(errors="replace")
     except OSError:
         return ""
+
+
+def duration(seconds: float) -> str:
+    """A time to read: ``4.2 s``, ``38 min``, ``2 h 05 min``."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60:,} h {minutes % 60:02} min"
 
 
 def _first_line(text: str) -> str:
