@@ -29,6 +29,8 @@ class Watched:
             stdout=theirs,
             stderr=theirs,
             start_new_session=True,
+            # Its controlling terminal: Ctrl-C is a signal to all that run in it.
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )
         os.close(theirs)
         self.seen = ""
