@@ -8,13 +8,13 @@ rule summarize:
             "<results>/summary/layers.csv",
             caption="../report/layers.rst",
             category="Geometry",
-            labels={"item": "Table: layers (CSV)"},
+            labels={"item": "Values: layers.csv"},
         ),
         manifolds=report(
             "<results>/summary/manifolds.csv",
             caption="../report/manifolds.rst",
             category="Geometry",
-            labels={"item": "Table: manifolds (CSV)"},
+            labels={"item": "Values: manifolds.csv"},
         ),
         layers_parquet="<results>/summary/layers.parquet",
         manifolds_parquet="<results>/summary/manifolds.parquet",
@@ -24,7 +24,7 @@ rule summarize:
             "<results>/provenance.json",
             caption="../report/provenance.rst",
             category="Where it comes from",
-            labels={"item": "provenance.json"},
+            labels={"item": "Values: provenance.json"},
         ),
     log:
         "<logs>/summarize.log",
@@ -52,7 +52,7 @@ rule compare:
             "<results>/summary/comparisons.csv",
             caption="../report/comparisons.rst",
             category="Geometry",
-            labels={"item": "Table: comparisons (CSV)"},
+            labels={"item": "Values: comparisons.csv"},
         ),
     log:
         "<logs>/compare.log",
@@ -81,7 +81,7 @@ rule summarize_training:
             "<results>/summary/training.csv",
             caption="../report/training.rst",
             category="Training",
-            labels={"item": "Table: training (CSV)"},
+            labels={"item": "Values: training.csv"},
         ),
     log:
         "<logs>/summarize_training.log",
@@ -113,13 +113,13 @@ rule write_pages:
             "<results>/pages/layers.html",
             caption="../report/layers_page.rst",
             category="Geometry",
-            labels={"item": "Table: layers, their classes and logs"},
+            labels={"item": "Table: layers, classes and logs"},
         ),
         comparisons=report(
             "<results>/pages/comparisons.html",
             caption="../report/comparisons.rst",
             category="Geometry",
-            labels={"item": "Table: comparisons"},
+            labels={"item": "Table: what differs"},
         ),
         origin=report(
             "<results>/pages/origin.html",
@@ -152,7 +152,7 @@ use rule write_pages as write_training_page with:
             "<results>/pages/training.html",
             caption="../report/training.rst",
             category="Training",
-            labels={"item": "Table: training"},
+            labels={"item": "Table: epoch by epoch"},
         ),
     log:
         "<logs>/write_training_page.log",

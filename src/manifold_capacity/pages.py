@@ -12,12 +12,15 @@ import html
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from manifold_capacity.own_activations import EXTERNAL
 from manifold_capacity.rows import MANIFOLD_IDENTITY, SHUFFLED, STATUS_OK
 from manifold_capacity.summary import (
     checkpoint_title,
@@ -47,6 +50,12 @@ LOG_CHARACTERS = 6_000
 
 _TEMPLATE = Path(__file__).with_name("pages.html")
 _DIGITS = 4  # of numbers without an error
+_DIGITS_OF = {"worst_gap": 2}
+_WHY_STOPPED = {
+    "variance": "10 more than explain 95 % of the variance were tried",
+    "rises": "the correlation rose three times in a row",
+    "rank": "there are no more directions",
+}
 
 # Columns of the tables that stand in the pages under another name, with what they mean.
 _TITLES = {
@@ -105,6 +114,7 @@ _TEXTS = (*_IDENTITY, "layer", "layer_name", "output_shape", "status", "solver",
 _WORDS = (*_TEXTS, "comparison", "reference", "quantity", "interval_over", "centers_stopped")
 # Said once, above a table, where all rows have the same.
 _SETTINGS = ("n_manifolds", "n_points", "margin", "n_gaussians", "n_repeats", "solver")
+_MAIN = ("capacity", "radius", "dimension", "center_correlation")
 _NOT_SHOWN = ("config_digest", "layer_index", "layer_type", "epoch", "class_index")
 _DIGEST = "config_digest"
 _TRUSTED_GAP = 1e-9
@@ -135,6 +145,7 @@ def layers_page(layers: pd.DataFrame, manifolds: pd.DataFrame, logs: Path) -> st
     places = _places(manifolds, shown)
     manifolds = manifolds.iloc[np.argsort(places, kind="stable")]
     places = np.sort(places)  # -1: of a layer that is not shown
+    classes = _class_columns(manifolds)
     order = _last_checkpoints_first(shown)
     whole = {
         "layers": _layer_columns(shown),
@@ -148,7 +159,7 @@ def layers_page(layers: pd.DataFrame, manifolds: pd.DataFrame, logs: Path) -> st
         kept = (places >= 0) & detailed[places] if len(shown) else np.zeros(len(places), dtype=bool)
         texts: list[str] = []
         data = whole | {
-            "classes": _class_columns(manifolds[kept]),
+            "classes": [_only(column, kept) for column in classes],
             "starts": np.searchsorted(places[kept], np.arange(len(shown) + 1)).tolist(),
             "detailed": detailed.tolist(),
             "logs": _logs_of_layers(shown, detailed, logs, texts),
@@ -177,17 +188,23 @@ def comparisons_page(comparisons: pd.DataFrame) -> str:
         HTML of at most `MOST_BYTES`.
     """
     shown = comparisons.iloc[:MOST_ROWS]
-    low, high = (shown[f"difference_{end}"].to_numpy(float) for end in ("low", "high"))
-    values, _, decimals = with_errors(shown["difference"], (high - low) / 2)
-    notes = [
-        f" [{number_text(a, decimals)}, {number_text(b, decimals)}]"
-        for a, b in zip(low, high, strict=True)
-    ]
+    low, high = (_floats(shown[f"difference_{end}"]) for end in ("low", "high"))
+    values, notes = [""] * len(shown), [""] * len(shown)
+    for rows in shown.groupby("quantity", sort=False).indices.values():
+        differences = _floats(shown["difference"])[rows]
+        texts, _, decimals = with_errors(differences, (high - low)[rows] / 2)
+        for row, text in zip(rows, texts, strict=True):
+            values[row] = text
+            ends = (number_text(end, decimals) for end in (low[row], high[row]))
+            notes[row] = f" [{', '.join(ends)}]"
+    without = ["yes" if end else "no" for end in (low > 0) | (high < 0)]
     first = ["layer", "quantity"]
     rest = ["value", "reference_value", "comparison", "reference"]
     varying = [name for name in _IDENTITY if name in shown and shown[name].nunique() > 1]
     columns = [_column(shown, name) for name in first]
+    columns[1]["texts"] = [text.replace("_", " ") for text in columns[1]["texts"]]
     columns.append(_titled("difference", values, notes=notes, number=True))
+    columns.append(_titled("interval without 0", without, number=False))
     columns += [_column(shown, name) for name in [*rest, *varying, "interval_over", "n"]]
     for column in columns:
         column["choice"] = not column["number"]
@@ -267,12 +284,11 @@ def origin_page(
         html.escape(line) if ours else f"<span class=default>{html.escape(line)}</span>"
         for line, ours in lines
     ) + "</pre>")  # fmt: skip
-    if dataset is not None:
-        parts += ["<h2>Dataset</h2>", _facts(_dataset_facts(dataset))]
     parts.append("<h2>Step by step</h2>")
     for step, entries in provenance["made_with"].items():
         parts.append(f"<h3>{html.escape(step.capitalize())}</h3>")
-        parts += [_facts(_entry_facts(entry)) for entry in entries]
+        first = _dataset_facts(dataset) if step == "dataset" and dataset else {}
+        parts += [_facts(first | _entry_facts(entry)) for entry in entries]
     return _page("Where the numbers come from", "\n".join(parts), None)
 
 
@@ -321,7 +337,7 @@ def _page(title: str, body: str, data: Mapping[str, Any] | None) -> str:
     packed = ""
     if data is not None:
         text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-        packed = base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+        packed = base64.b64encode(gzip.compress(text.encode(), compresslevel=6, mtime=0)).decode()
     page = _TEMPLATE.read_text(encoding="utf-8")
     for name, value in (("title", html.escape(title)), ("data", packed), ("body", body)):
         page = page.replace(f"<!--{name}-->", value)
@@ -344,8 +360,8 @@ def _intro(text: str, frame: pd.DataFrame) -> str:
     for name in (*_IDENTITY, *_SETTINGS):
         if name in frame and frame[name].nunique(dropna=False) == 1:
             value = _column(frame.iloc[:1], name)["texts"][0]
-            same += [f"{_TITLES[name][0].lower()} {value}"] if value else []
-    common = f"<p class=faint>All rows: {html.escape(', '.join(same))}.</p>" if same else ""
+            same += [f"{_TITLES[name][0]}: {value}"] if value else []
+    common = f"<p class=faint>{html.escape(' · '.join(same))}</p>" if same else ""
     return f"<p>{html.escape(text)}</p>\n{common}\n"
 
 
@@ -380,19 +396,22 @@ def _column(frame: pd.DataFrame, name: str) -> dict[str, Any]:
         notes = [f" ± {spread}" if text and spread != "nan" else "" for text, spread in zip(texts, errors, strict=True)]  # fmt: skip
         return _titled(name, texts, notes=notes, number=True)
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
-        return _titled(name, [_plain(value) for value in values], number=True)
+        return _titled(
+            name, _plain_texts(_floats(values), _DIGITS_OF.get(name, _DIGITS)), number=True
+        )
     texts = ["" if pd.isna(value) else str(value) for value in values]
     return _titled(name, texts, number=False)
 
 
-def _floats(values: pd.Series) -> Any:
+def _floats(values: pd.Series) -> NDArray[np.float64]:
     return values.to_numpy(dtype=float, na_value=math.nan)
 
 
-def _plain(value: Any) -> str:
-    if pd.isna(value):
-        return ""
-    return str(int(value)) if float(value).is_integer() else f"{value:.{_DIGITS}g}"
+def _plain_texts(values: NDArray[np.float64], digits: int) -> list[str]:
+    """Whole numbers as such, others with as many significant digits each; "" without a value."""
+    known = values[np.isfinite(values)]
+    form = ".0f" if (known % 1 == 0).all() and (np.abs(known) < 1e15).all() else f"#.{digits}g"
+    return ["" if math.isnan(value) else f"{value:{form}}" for value in values]
 
 
 def _numbers(frame: pd.DataFrame, left_out: Iterable[str]) -> list[dict[str, Any]]:
@@ -414,6 +433,8 @@ def _layer_columns(layers: pd.DataFrame) -> list[dict[str, Any]]:
         column["choice"] = True
     names = ["layer_name", "output_shape", "n_features"]
     numbers = _numbers(layers, [*_IDENTITY, "layer", *names, "status"])
+    for column in numbers:
+        column["main"] = column["label"] in (_TITLES[name][0] for name in _MAIN)
     if (layers["status"] != STATUS_OK).any():
         columns.append(_column(layers, "status"))
     return [*columns, *numbers, *(_column(layers, name) for name in names)]
@@ -424,6 +445,12 @@ def _class_columns(manifolds: pd.DataFrame) -> list[dict[str, Any]]:
         _column(manifolds, "class_name") | {"choice": True},
         *_numbers(manifolds, MANIFOLD_IDENTITY),
     ]
+
+
+def _only(column: Mapping[str, Any], kept: NDArray[np.bool_]) -> dict[str, Any]:
+    """A column with some of its rows."""
+    lists = {key: [*compress(column[key], kept)] for key in ("texts", "notes") if key in column}
+    return {**column, **lists}
 
 
 def _places(manifolds: pd.DataFrame, layers: pd.DataFrame) -> Any:
@@ -453,13 +480,14 @@ def _trust(row: Mapping[Any, Any]) -> list[str]:
     said = [
         f"{bad} quadratic programs did not converge: the numbers are not exact; {gap}."
         if bad
-        else f"All quadratic programs converged: {gap} ({_TRUSTED_GAP:g} is taken)."
+        else f"All quadratic programs converged: {gap} ({_TRUSTED_GAP:g} is allowed)."
     ]
     if "centers_converged" in row and not pd.isna(row["centers_converged"]):
         fit = "reached" if str(row["centers_converged"]) == "True" else "did not reach"
+        why = _WHY_STOPPED.get(row["centers_stopped"], f"{row['centers_stopped']} (several draws)")
         said.append(
-            f"{_plain(row['center_rank'])} directions that the centers share were taken out; the fit {fit} its "
-            f"tolerance, and the search ended by {row['centers_stopped']}."
+            f"{row['center_rank']:g} directions that the centers share were taken out; the fit {fit} its "
+            f"tolerance, and the search for their number ended where {why}."
         )
     left = row.get("centers_least_residual_ratio", math.nan)
     if not pd.isna(left) and left < _LITTLE_LEFT:
@@ -493,7 +521,14 @@ def _jobs(row: Mapping[Any, Any]) -> dict[str, Path]:
         step: Path(step, run, f"{row['layer']}.log")
         for step in ("measure_geometry", "compute_moments")
     }
-    if row["weights"] == "external":
+    n_draws = 1 if pd.isna(row["n_repeats"]) else int(row["n_repeats"])
+    for draw in range(2, n_draws + 1):
+        jobs[f"compute_moments, draw {draw}"] = Path(
+            "compute_moments", run, f"{row['layer']}-draw-{draw}.log"
+        )
+    if "simulated_capacity" in row and not shuffled:
+        jobs["simulate_capacity"] = Path("simulate_capacity", run, f"{row['layer']}.log")
+    if row["weights"] == EXTERNAL:
         return jobs
     store = network / row["checkpoint"] / f"{row['split']}.log"
     jobs["extract_activations"] = Path("extract_activations", store)
@@ -518,7 +553,7 @@ def _facts(facts: Mapping[str, Any]) -> str:
         f"<tr><th scope=row>{html.escape(name)}</th><td>{html.escape(str(value))}</td></tr>"
         for name, value in facts.items()
     )
-    return f"<table>{rows}</table>"
+    return f"<table class=facts>{rows}</table>"
 
 
 def _dataset_facts(dataset: Mapping[str, Any]) -> dict[str, str]:
