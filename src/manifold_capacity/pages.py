@@ -346,12 +346,16 @@ def _page(title: str, body: str, data: Mapping[str, Any] | None) -> str:
 
 def _largest(page: Callable[[int], str], n: int) -> str:
     """The page of as many of n parts as fit."""
-    while True:
+    made = page(n)
+    if (size := len(made.encode())) <= MOST_BYTES:
+        return made
+    least = len(page(0).encode())
+    while n > 0 and size > MOST_BYTES:
+        # Parts are about equally large; one fewer at least, if they are not.
+        n = max(min(n - 1, int(0.98 * n * (MOST_BYTES - least) / (size - least))), 0)
         made = page(n)
         size = len(made.encode())
-        if size <= MOST_BYTES or n == 0:
-            return made
-        n = min(n - 1, int(0.95 * n * MOST_BYTES / size))
+    return made
 
 
 def _intro(text: str, frame: pd.DataFrame) -> str:
@@ -581,8 +585,11 @@ def _entry_facts(entry: Mapping[str, Any]) -> dict[str, str]:
     """What one kind of file of a step was made with."""
     facts = {}
     for name, value in entry.items():
-        label = {"n_layers": "Layers that rest on it"}.get(name, name.replace("_", " ").capitalize())  # fmt: skip
-        facts[label] = ", ".join(_flat(value)) if isinstance(value, Mapping) else str(value)
+        if name == "n_layers":
+            facts["Used by"] = f"{value} layer{'s' if value != 1 else ''}"
+        else:
+            text = ", ".join(_flat(value)) if isinstance(value, Mapping) else str(value)
+            facts[name.replace("_", " ").capitalize()] = text
     return facts
 
 
