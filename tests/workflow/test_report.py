@@ -186,6 +186,21 @@ def cells(page: FrameLocator, place: int) -> list[str]:
     return page.locator(f"#layers tbody tr td:nth-child({place + 1})").all_inner_texts()
 
 
+def test_the_menu_can_be_put_away(report: Report) -> None:
+    report.section("Geometry")
+    page = report.show("Table: layers, classes and logs")
+    menu = report.page.locator("#app > div > nav")
+    menu.locator("h1 a").click()
+    head = page.locator("#layers th button", has_text="Capacity")
+    head.click()  # nothing lies over it
+    assert page.locator("#layers th[aria-sort=ascending]").count() == 1
+    report.assert_fits()
+    back = report.page.locator("#app > div > div.fixed a")
+    back.click()
+    report.item("Figure: along the layers").locator("a").first.click()
+    assert report.page.locator("#app > div > div img").count() == 1
+
+
 def test_rows_are_found_by_words_and_by_choice(report: Report, reported: Workspace) -> None:
     report.section("Geometry")
     page = report.show("Table: layers, classes and logs")
