@@ -138,7 +138,7 @@ rule write_pages:
         mem_mb=rising(2000),
         runtime=rising(10),
     params:
-        given=CONFIG_AS_GIVEN,
+        given=given_keys(CONFIG_AS_GIVEN),
         code=source_digest("pages"),
     script:
         "../scripts/write_pages.py"

@@ -11,7 +11,7 @@ import gzip
 import html
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import compress
 from pathlib import Path
 from typing import Any
@@ -252,7 +252,7 @@ def training_page(training: pd.DataFrame, logs: Path) -> str:
 
 def origin_page(
     provenance: Mapping[str, Any],
-    given: Mapping[str, Any],
+    given: Collection[str],
     dataset: Mapping[str, Any] | None,
 ) -> str:
     """A page of where the numbers come from: configuration, dataset, code, packages and devices, step by step.
@@ -261,8 +261,8 @@ def origin_page(
     ----------
     provenance : mapping
         As `provenance.collect_provenance` returns it, with the step ``summary``.
-    given : mapping
-        The configuration as it was given, without defaults.
+    given : collection of str
+        Keys that the configuration gave itself, as `config.given_keys` names them.
     dataset : mapping or None
         What ``dataset.json`` says; None of activations from elsewhere.
 
@@ -293,7 +293,7 @@ def origin_page(
 
 
 def configuration_text(
-    resolved: Mapping[str, Any], given: Mapping[str, Any]
+    resolved: Mapping[str, Any], given: Collection[str]
 ) -> list[tuple[str, bool]]:
     """A configuration as lines of YAML, and whether each was given or is a default.
 
@@ -301,31 +301,30 @@ def configuration_text(
     ----------
     resolved : mapping
         With all defaults.
-    given : mapping
-        As the user wrote it; a model may be its name alone.
+    given : collection of str
+        As of `origin_page`.
 
     Returns
     -------
     list of (str, bool)
     """
-    return [*_yaml_lines(resolved, given, "")]
+    return [*_yaml_lines(resolved, set(given), "", "")]
 
 
-def _yaml_lines(resolved: Mapping[str, Any], given: Any, indent: str) -> Iterable[tuple[str, bool]]:
-    given = given if isinstance(given, Mapping) else {}
-    for key, value in resolved.items():
-        ours = key in given
+def _yaml_lines(
+    section: Mapping[str, Any], given: set[str], name: str, indent: str
+) -> Iterable[tuple[str, bool]]:
+    for key, value in section.items():
+        dotted = f"{name}.{key}" if name else key
+        ours = dotted in given
         if isinstance(value, Mapping) and value:
             yield f"{indent}{key}:", ours
-            yield from _yaml_lines(value, given.get(key), indent + "  ")
+            yield from _yaml_lines(value, given, dotted, indent + "  ")
         elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
             yield f"{indent}{key}:", ours
-            written = given.get(key)
-            written = written if isinstance(written, list) else []
             for place, item in enumerate(value):
-                said = written[place] if place < len(written) else {}
-                said = said if isinstance(said, Mapping) else {"name": said}
-                for number, (line, own) in enumerate(_yaml_lines(item, said, indent + "    ")):
+                lines = _yaml_lines(item, given, f"{dotted}[{place}]", indent + "    ")
+                for number, (line, own) in enumerate(lines):
                     start = f"{indent}  - " if number == 0 else ""
                     yield start + line[len(start) :], own
         else:

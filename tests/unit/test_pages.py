@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 from manifold_capacity import measure, pages
 from manifold_capacity.comparisons import COLUMNS as COMPARED
 from manifold_capacity.comparisons import compare
-from manifold_capacity.config import load_schema, resolve
+from manifold_capacity.config import given_keys, load_schema, resolve
 from manifold_capacity.layers import Layer
 from manifold_capacity.provenance import collect_provenance, stamp
 from manifold_capacity.rows import MANIFOLD_IDENTITY, layer_columns, manifold_table
@@ -222,7 +222,7 @@ def test_training_is_shown_with_what_its_job_said(tmp_path) -> None:
 def test_the_configuration_as_it_is_shown_makes_the_same_run(path: Path) -> None:
     given = yaml.safe_load(path.read_text())
     resolved = resolve(given, load_schema(ROOT / "schemas" / "config.schema.yaml"))
-    lines = pages.configuration_text(resolved, given)
+    lines = pages.configuration_text(resolved, given_keys(given))
     assert yaml.safe_load("\n".join(line for line, _ in lines)) == resolved
     ours = {line.strip().partition(":")[0].removeprefix("- ") for line, own in lines if own}
     assert {"dataset", "name", "models", "points_per_class"} <= ours
@@ -244,10 +244,10 @@ def test_the_origin_names_every_step_and_escapes_what_it_quotes(tmp_path) -> Non
         "source": {"bundled_with": "scikit-learn"},
         "digest": "d1",
     }
-    page = pages.origin_page(provenance, {}, dataset)
+    page = pages.origin_page(provenance, [], dataset)
     for text in ("1234abcd", "augment.flip True", "numpy", "... and 10 more", "bundled with"):
         assert text in page
     assert "/&lt;data&gt; &amp; more" in page
     assert "<data>" not in page
     assert re.findall("<h3>(.*?)</h3>", page) == ["Dataset", "Geometry"]
-    assert "Images" not in pages.origin_page(provenance, {}, None)
+    assert "Images" not in pages.origin_page(provenance, [], None)
