@@ -196,7 +196,7 @@ def comparisons_page(comparisons: pd.DataFrame) -> str:
         for row, text in zip(rows, texts, strict=True):
             values[row] = text
             ends = (number_text(end, decimals) for end in (low[row], high[row]))
-            notes[row] = f" [{', '.join(ends)}]"
+            notes[row] = f" [{', '.join(ends)}]" if np.isfinite(high[row]) else ""
     without = ["yes" if end else "no" for end in (low > 0) | (high < 0)]
     first = ["layer", "quantity"]
     rest = ["value", "reference_value", "comparison", "reference"]
@@ -235,6 +235,8 @@ def training_page(training: pd.DataFrame, logs: Path) -> str:
     body += _left_out(len(training), "summary/training.csv")
     networks = [*training[["model", "seed"]].drop_duplicates().itertuples(index=False)]
 
+    columns = [_column(shown, name) for name in names]
+
     def page(n: int) -> str:
         texts: list[str] = []
         said = [
@@ -244,8 +246,9 @@ def training_page(training: pd.DataFrame, logs: Path) -> str:
             ]
             for model, seed in networks[:n]
         ]
-        columns = [_column(shown, name) for name in names]
-        return _page("Training, epoch by epoch", body, {"columns": columns, "logs": said, "texts": texts})  # fmt: skip
+        data = {"columns": columns, "logs": said, "texts": texts}
+        some = f"<p class=warning>There is room here for the logs of {n} of {len(networks)} trainings; all are in the folder {logs.name}.</p>\n"
+        return _page("Training, epoch by epoch", body + (some if n < len(networks) else ""), data)
 
     return _largest(page, len(networks))
 
@@ -280,10 +283,11 @@ def origin_page(
     }
     parts = [_facts(facts), "<h2>Configuration</h2>", "<p>A line in gray is a default.</p>"]
     lines = configuration_text(provenance["config"], given)
-    parts.append("<pre>" + "\n".join(
+    shown = (
         html.escape(line) if ours else f"<span class=default>{html.escape(line)}</span>"
         for line, ours in lines
-    ) + "</pre>")  # fmt: skip
+    )
+    parts.append("<pre>" + "\n".join(shown) + "</pre>")
     parts.append("<h2>Step by step</h2>")
     for step, entries in provenance["made_with"].items():
         parts.append(f"<h3>{html.escape(step.capitalize())}</h3>")
@@ -396,7 +400,10 @@ def _column(frame: pd.DataFrame, name: str) -> dict[str, Any]:
         return _titled(name, texts, number=False)
     if error in frame:
         texts, errors, _ = with_errors(*(_floats(frame[column]) for column in (name, error)))
-        notes = [f" ± {spread}" if text and spread != "nan" else "" for text, spread in zip(texts, errors, strict=True)]  # fmt: skip
+        notes = [
+            f" ± {spread}" if text and spread != "nan" else ""
+            for text, spread in zip(texts, errors, strict=True)
+        ]
         return _titled(name, texts, notes=notes, number=True)
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
         return _titled(
@@ -471,8 +478,9 @@ def _last_checkpoints_first(layers: pd.DataFrame) -> Any:
 
 def _module(row: Mapping[Any, Any]) -> str:
     where = f"{row['dataset']}: {row['model']}, seed {row['seed']}, {checkpoint_title(row)}"
-    text = f"{where}, {split_title(row['split'])}, {row['labels']} labels. "
-    return text + f"Module {row['layer_name']}, output {row['output_shape']}, {row['n_features']} features."  # fmt: skip
+    which = f"{where}, {split_title(row['split'])}, {row['labels']} labels."
+    what = f"output {row['output_shape']}, {row['n_features']} features"
+    return f"{which} Module {row['layer_name']}, {what}."
 
 
 def _trust(row: Mapping[Any, Any]) -> list[str]:

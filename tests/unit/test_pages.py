@@ -216,6 +216,22 @@ def test_training_is_shown_with_what_its_job_said(tmp_path) -> None:
     assert column(data["columns"], "Test loss")["texts"] == ["2.300", "0.1235", "2.400"]
     assert data["logs"] == [["train a, seed 0", None], ["train a, seed 1", 0]]
     assert data["texts"] == ["device: CPU"]
+    assert "There is room" not in page
+
+
+def test_logs_that_do_not_fit_are_said_to_be_left_out(tmp_path, monkeypatch) -> None:
+    training = pd.DataFrame({"model": "a", "seed": range(4), "epoch": 0, "test_loss": 2.3})
+    (tmp_path / "train/a").mkdir(parents=True)
+    for seed in range(4):
+        log = tmp_path / f"train/a/seed-{seed}.log"
+        log.write_text(np.random.default_rng(seed).bytes(2000).hex())  # hard to compress
+    whole = pages.training_page(training, tmp_path)
+    monkeypatch.setattr(pages, "MOST_BYTES", len(whole.encode()) - 1000)
+    page = pages.training_page(training, tmp_path)
+    assert len(page.encode()) <= pages.MOST_BYTES
+    n = len(unpacked(page)["logs"])
+    assert 0 < n < 4
+    assert f"There is room here for the logs of {n} of 4 trainings" in page
 
 
 @pytest.mark.parametrize("path", [ROOT / "config.yaml", *(ROOT / "configs").glob("*.yaml")])
