@@ -20,7 +20,8 @@ help: ## Say what can be made
 
 demo: .venv/installed ## Run config.yaml (handwritten digits, about a minute) and show the result
 	$(BIN)/snakemake --no-hooks
-	@if [ ! results/report.html -nt results/summary/layers.csv ]; then $(BIN)/snakemake --report results/report.html; fi
+	@if [ ! -e results/report.html ] || [ -n "$$(find results/figures results/pages results/summary -newer results/report.html)" ]; then \
+	  $(BIN)/snakemake --report results/report.html; fi
 	@cat results/summary/layers.txt
 	@echo
 	@echo "Figures: results/figures/   Tables: results/summary/   Report: results/report.html"

@@ -22,6 +22,7 @@ os.environ.update(
 from manifold_capacity.config import (
     check_layers,
     class_indices,
+    given_keys,
     load_schema,
     model_checkpoints,
     own_activations,

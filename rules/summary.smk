@@ -7,20 +7,14 @@ rule summarize:
         layers=report(
             "<results>/summary/layers.csv",
             caption="../report/layers.rst",
-            category="Tables",
-            labels={"table": "layers.csv"},
-        ),
-        page=report(
-            "<results>/summary/layers.html",
-            caption="../report/layers.rst",
-            category="Tables",
-            labels={"table": "layers, to look at"},
+            category="Geometry",
+            labels={"item": "Values: layers.csv"},
         ),
         manifolds=report(
             "<results>/summary/manifolds.csv",
             caption="../report/manifolds.rst",
-            category="Tables",
-            labels={"table": "manifolds.csv"},
+            category="Geometry",
+            labels={"item": "Values: manifolds.csv"},
         ),
         layers_parquet="<results>/summary/layers.parquet",
         manifolds_parquet="<results>/summary/manifolds.parquet",
@@ -29,8 +23,8 @@ rule summarize:
         provenance=report(
             "<results>/provenance.json",
             caption="../report/provenance.rst",
-            category="Provenance",
-            labels={"file": "provenance.json"},
+            category="Where it comes from",
+            labels={"item": "Values: provenance.json"},
         ),
     log:
         "<logs>/summarize.log",
@@ -57,8 +51,8 @@ rule compare:
         report(
             "<results>/summary/comparisons.csv",
             caption="../report/comparisons.rst",
-            category="Tables",
-            labels={"table": "comparisons.csv"},
+            category="Geometry",
+            labels={"item": "Values: comparisons.csv"},
         ),
     log:
         "<logs>/compare.log",
@@ -86,8 +80,8 @@ rule summarize_training:
         report(
             "<results>/summary/training.csv",
             caption="../report/training.rst",
-            category="Tables",
-            labels={"table": "training.csv"},
+            category="Training",
+            labels={"item": "Values: training.csv"},
         ),
     log:
         "<logs>/summarize_training.log",
@@ -107,6 +101,67 @@ rule summarize_training:
         "../scripts/summarize_training.py"
 
 
+rule write_pages:
+    input:
+        layers=["<results>/summary/layers.csv"],
+        manifolds=["<results>/summary/manifolds.csv"],
+        comparisons=["<results>/summary/comparisons.csv"],
+        provenance=["<results>/provenance.json"],
+        dataset=[] if OWN else ["<dataset>/dataset.json"],
+    output:
+        layers=report(
+            "<results>/pages/layers.html",
+            caption="../report/layers_page.rst",
+            category="Geometry",
+            labels={"item": "Table: layers, classes and logs"},
+        ),
+        comparisons=report(
+            "<results>/pages/comparisons.html",
+            caption="../report/comparisons.rst",
+            category="Geometry",
+            labels={"item": "Table: what differs"},
+        ),
+        origin=report(
+            "<results>/pages/origin.html",
+            caption="../report/origin.rst",
+            category="Where it comes from",
+            labels={"item": "Configuration and provenance"},
+        ),
+    log:
+        "<logs>/write_pages.log",
+    benchmark:
+        "<benchmarks>/write_pages.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=rising(2000),
+        runtime=rising(10),
+    params:
+        given=given_keys(CONFIG_AS_GIVEN),
+        code=source_digest("pages"),
+    script:
+        "../scripts/write_pages.py"
+
+
+use rule write_pages as write_training_page with:
+    input:
+        training=["<results>/summary/training.csv"],
+    output:
+        training=report(
+            "<results>/pages/training.html",
+            caption="../report/training.rst",
+            category="Training",
+            labels={"item": "Table: epoch by epoch"},
+        ),
+    log:
+        "<logs>/write_training_page.log",
+    benchmark:
+        "<benchmarks>/write_training_page.tsv"
+    params:
+        code=source_digest("pages"),
+
+
 rule draw_layers:
     input:
         "<results>/summary/layers.csv",
@@ -114,8 +169,8 @@ rule draw_layers:
         report(
             "<results>/figures/layers.svg",
             caption="../report/figure_layers.rst",
-            category="Figures",
-            labels={"figure": "along the layers"},
+            category="Geometry",
+            labels={"item": "Figure: along the layers"},
         ),
         "<results>/figures/layers.png",
         values="<results>/figures/layers.csv",
@@ -143,8 +198,8 @@ use rule draw_layers as draw_manifolds with:
         report(
             "<results>/figures/manifolds.svg",
             caption="../report/figure_manifolds.rst",
-            category="Figures",
-            labels={"figure": "class by class"},
+            category="Geometry",
+            labels={"item": "Figure: class by class"},
         ),
         "<results>/figures/manifolds.png",
         values="<results>/figures/manifolds.csv",
@@ -162,8 +217,8 @@ use rule draw_layers as draw_dynamics with:
         report(
             "<results>/figures/dynamics.svg",
             caption="../report/figure_dynamics.rst",
-            category="Figures",
-            labels={"figure": "over training"},
+            category="Geometry",
+            labels={"item": "Figure: over training"},
         ),
         "<results>/figures/dynamics.png",
         values="<results>/figures/dynamics.csv",
@@ -183,8 +238,8 @@ use rule draw_layers as draw_training with:
         report(
             "<results>/figures/training.svg",
             caption="../report/figure_training.rst",
-            category="Figures",
-            labels={"figure": "the training"},
+            category="Training",
+            labels={"item": "Figure: loss and accuracy"},
         ),
         "<results>/figures/training.png",
         values="<results>/figures/training.csv",
@@ -202,8 +257,8 @@ use rule draw_layers as draw_radius_dimension with:
         report(
             "<results>/figures/radius_dimension.svg",
             caption="../report/figure_radius_dimension.rst",
-            category="Figures",
-            labels={"figure": "radius and dimension"},
+            category="Geometry",
+            labels={"item": "Figure: radius and dimension"},
         ),
         "<results>/figures/radius_dimension.png",
         values="<results>/figures/radius_dimension.csv",
@@ -223,8 +278,8 @@ use rule draw_layers as draw_centers with:
         report(
             "<results>/figures/centers.svg",
             caption="../report/figure_centers.rst",
-            category="Figures",
-            labels={"figure": "spectrum of the centers"},
+            category="Geometry",
+            labels={"item": "Figure: spectrum of the centers"},
         ),
         "<results>/figures/centers.png",
         values="<results>/figures/centers.csv",
@@ -242,8 +297,8 @@ use rule draw_layers as draw_controls with:
         report(
             "<results>/figures/controls.svg",
             caption="../report/figure_controls.rst",
-            category="Figures",
-            labels={"figure": "controls"},
+            category="Geometry",
+            labels={"item": "Figure: controls"},
         ),
         "<results>/figures/controls.png",
         values="<results>/figures/controls.csv",

@@ -27,6 +27,7 @@ rule summary:
         rules.summarize.output,
         rules.draw_layers.output,
         rules.compare.output,
+        rules.write_pages.output,
         rules.draw_manifolds.output,
         rules.draw_radius_dimension.output,
         rules.draw_centers.output,
@@ -36,6 +37,7 @@ rule summary:
         if trainings() and len(config["checkpoints"]) > 2
         else [],
         rules.draw_training.output if trainings() else [],
+        rules.write_training_page.output if trainings() else [],
 
 
 # Snakemake refuses a benchmark file of a rule whose output may come from a cache, where it took no time.

@@ -9,7 +9,6 @@ from manifold_capacity.summary import (
     collect_centers,
     collect_layers,
     collect_manifolds,
-    format_html,
     format_table,
     write_table,
 )
@@ -27,6 +26,5 @@ with log_to(snakemake.log[0]):
     centers = collect_centers(snakemake.input.centers, config_digest=digest)
     write_table(centers, output.centers)
     Path(output.table).write_text(format_table(layers) + "\n", encoding="utf-8")
-    Path(output.page).write_text(format_html(layers), encoding="utf-8")
     text = json.dumps(provenance, indent=1, ensure_ascii=False) + "\n"
     Path(output.provenance).write_text(text, encoding="utf-8")

@@ -23,6 +23,7 @@ __all__ = [
     "check_layers",
     "class_indices",
     "document",
+    "given_keys",
     "load_schema",
     "model_checkpoints",
     "nearest",
@@ -130,6 +131,35 @@ def resolve(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, A
     if problems:
         raise ConfigError(problems)
     return _in_order(resolved, schema)
+
+
+def given_keys(config: Mapping[str, Any]) -> list[str]:
+    """Keys that a configuration gives itself, without those that have their default.
+
+    Parameters
+    ----------
+    config : mapping
+        As the user wrote it; a model may be its name alone.
+
+    Returns
+    -------
+    list of str
+        Sorted, so that the order of lines does not count: ``["models", "models[0].name", ...]``.
+    """
+    return sorted(_keys(config, ""))
+
+
+def _keys(value: Any, name: str) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            dotted = _join(name, str(key))
+            yield dotted
+            yield from _keys(part, dotted)
+    elif isinstance(value, list):
+        for place, part in enumerate(value):
+            if name == "models" and isinstance(part, str):
+                part = {"name": part}
+            yield from _keys(part, f"{name}[{place}]")
 
 
 def own_activations(config: Mapping[str, Any]) -> OwnActivations | None:

@@ -68,6 +68,8 @@ def source_digest(*modules: str) -> str:
     digest = hashlib.sha256()
     for module in sorted(_with_imports(modules)):
         digest.update(f"{module}\0{_normalized_source(module)}\0".encode())
+        template = SOURCE / f"{module}.html"  # what a module fills in counts as its code
+        digest.update(template.read_bytes() if template.is_file() else b"")
     return digest.hexdigest()[:16]
 
 

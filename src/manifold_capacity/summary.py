@@ -8,7 +8,6 @@ column holds is in ``docs/outputs.md``.
 
 from __future__ import annotations
 
-import html
 import json
 import math
 import os
@@ -106,28 +105,6 @@ _DECIMALS_WITHOUT_STDERR = 4
 _MOST_DECIMALS = 6
 _NOTHING = "No layers were measured."
 _LARGE = 1e6  # from here on a number is written in powers of ten, or it would burst its column
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>Capacity and geometry of every layer</title>
-<style>
-body {{ font: 14px/1.5 system-ui, sans-serif; color: #222; background: #fff; margin: 1.5rem; }}
-h2 {{ font-size: 1.05em; margin: 1.8em 0 0.4em; }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: 0.2em 0.9em; text-align: left; white-space: nowrap; }}
-td[colspan] {{ white-space: normal; }}
-td.number, th:nth-child(n+4) {{ text-align: right; }}
-tr {{ border-bottom: 1px solid #e6e6e6; }}
-tr:first-child {{ border-bottom: 2px solid #888; }}
-</style>
-</head>
-<body>
-{body}
-</body>
-</html>
-"""
 
 
 def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
@@ -415,41 +392,6 @@ def format_table(layers: pd.DataFrame) -> str:
     return "\n".join([*lines[1:], "", *textwrap.wrap(_table_note(layers), TABLE_WIDTH)])
 
 
-def format_html(layers: pd.DataFrame) -> str:
-    """Lay out the table of layers as an HTML page that needs nothing else.
-
-    Parameters
-    ----------
-    layers : DataFrame
-        As `collect_layers` returns it.
-
-    Returns
-    -------
-    str
-        What `format_table` shows, and each layer's module and output shape.
-    """
-    columns = _columns(layers)
-    head = "".join(f"<th>{title}</th>" for title in ("Layer", "Module", "Output", *columns))
-    parts = [] if len(layers) else [f"<p>{_NOTHING}</p>"]
-    for title, rows in _blocks(layers):
-        parts.append(f"<h2>{html.escape(title)}</h2>\n<table>\n<tr>{head}</tr>")
-        for row in rows:
-            record = layers.iloc[row]
-            names = [layer_title(record["layer"]), record["layer_name"], record["output_shape"]]
-            cells = [f"<td>{html.escape(str(name))}</td>" for name in names]
-            if record["status"] == STATUS_OK:
-                cells += [f"<td class=number>{column[row]}</td>" for column in columns.values()]
-            else:
-                reason = html.escape(f"no geometry: {record['status']}")
-                cells.append(f"<td colspan={len(columns)}>{reason}</td>")
-            parts.append(f"<tr>{''.join(cells)}</tr>")
-            if warning := _warning(layers, row):
-                parts.append(f"<tr><td colspan={len(columns) + 3}>! {warning}</td></tr>")
-        parts.append("</table>")
-    parts.append(f"<p>{html.escape(_table_note(layers))}</p>" if len(layers) else "")
-    return _PAGE.format(body="\n".join(parts))
-
-
 def _collect_tables(
     paths: Iterable[str | os.PathLike[str]],
     identity: Sequence[str],
@@ -562,7 +504,8 @@ def _is_number(value: object) -> bool:
     return not pd.isna(value)  # type: ignore[call-overload]
 
 
-def _number(value: float, decimals: int) -> str:
+def number_text(value: float, decimals: int) -> str:
+    """A number with so many decimals; a large one in powers of ten."""
     return f"{value:.{decimals}f}" if abs(value) < _LARGE else f"{value:.3e}"
 
 
@@ -571,29 +514,55 @@ def _aligned(texts: Sequence[str]) -> list[str]:
     return [text.rjust(width) for text in texts]
 
 
-def _value_column(layers: pd.DataFrame, quantity: str) -> list[str]:
-    """'value ± stderr' for each row, decimal points below each other; '' without a value."""
-    values = layers[quantity].to_numpy(dtype=float, na_value=math.nan)
-    stderrs = layers[f"{quantity}_stderr"].to_numpy(dtype=float, na_value=math.nan)
-    positive = stderrs[np.isfinite(stderrs) & (stderrs > 0)]
+def with_errors(
+    values: Iterable[float], errors: Iterable[float]
+) -> tuple[list[str], list[str], int]:
+    """Write a column of values and its errors with as many decimals as the median error deserves.
+
+    Parameters
+    ----------
+    values, errors : iterable of float
+        NaN for what is not known.
+
+    Returns
+    -------
+    tuple of (list of str, list of str, int)
+        The values and the errors, both empty where there is no value, and the number of decimals.
+    """
+    numbers = np.array([*values], dtype=float)
+    spreads = np.array([*errors], dtype=float)
+    positive = spreads[np.isfinite(spreads) & (spreads > 0)]
     decimals = _DECIMALS_WITHOUT_STDERR
     if len(positive):
         leading = -math.floor(math.log10(float(np.median(positive))))
         decimals = min(max(leading + _STDERR_DIGITS - 1, 0), _MOST_DECIMALS)
-    known = ~np.isnan(values)
-    left = _aligned([_number(v, decimals) if k else "" for v, k in zip(values, known, strict=True)])
-    right = _aligned(
-        [_number(e, decimals) if k else "" for e, k in zip(stderrs, known, strict=True)]
+    known = ~np.isnan(numbers)
+    return (
+        [number_text(v, decimals) if k else "" for v, k in zip(numbers, known, strict=True)],
+        [number_text(e, decimals) if k else "" for e, k in zip(spreads, known, strict=True)],
+        decimals,
+    )
+
+
+def _value_column(layers: pd.DataFrame, quantity: str) -> list[str]:
+    """'value ± stderr' for each row, decimal points below each other; '' without a value."""
+    values, stderrs, _ = with_errors(
+        *(
+            layers[name].to_numpy(dtype=float, na_value=math.nan)
+            for name in (quantity, f"{quantity}_stderr")
+        )
     )
     return [
-        f"{value} ± {stderr}" if k else ""
-        for value, stderr, k in zip(left, right, known, strict=True)
+        f"{value} ± {stderr}" if value.strip() else ""
+        for value, stderr in zip(_aligned(values), _aligned(stderrs), strict=True)
     ]
 
 
 def _correlation_column(layers: pd.DataFrame) -> list[str]:
     values = layers["center_correlation"].to_numpy(dtype=float, na_value=math.nan)
-    return [_number(value, _DECIMALS_WITHOUT_STDERR) if value == value else "" for value in values]
+    return [
+        number_text(value, _DECIMALS_WITHOUT_STDERR) if value == value else "" for value in values
+    ]
 
 
 def _columns(layers: pd.DataFrame) -> dict[str, list[str]]:

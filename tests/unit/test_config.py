@@ -12,6 +12,7 @@ from manifold_capacity.config import (
     check_layers,
     class_indices,
     document,
+    given_keys,
     load_schema,
     model_checkpoints,
     own_activations,
@@ -401,3 +402,16 @@ def test_every_key_has_a_description():
             assert schema["additionalProperties"] is False, key
 
     check(SCHEMA, "")
+
+
+def test_the_keys_that_were_given_do_not_depend_on_the_order_of_lines():
+    lines = {"models": ["small_cnn", {"weights": "random", "name": "vgg16"}], "device": "cpu"}
+    other = {"device": "cpu", "models": ["small_cnn", {"name": "vgg16", "weights": "random"}]}
+    assert given_keys(lines) == given_keys(other)
+    assert given_keys(lines) == [
+        "device",
+        "models",
+        "models[0].name",
+        "models[1].name",
+        "models[1].weights",
+    ]

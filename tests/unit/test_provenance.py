@@ -53,6 +53,14 @@ def test_code_that_is_not_imported_does_not_count(package):
     assert provenance.source_digest("api") == before
 
 
+def test_the_template_that_a_module_fills_in_counts_as_its_code(package, tmp_path):
+    before = provenance.source_digest("solver")
+    (tmp_path / "solver.html").write_text("<p></p>")
+    first = provenance.source_digest("solver")
+    (tmp_path / "solver.html").write_text("<b></b>")
+    assert len({before, first, provenance.source_digest("solver")}) == 3
+
+
 def test_an_unknown_module_is_an_error(package):
     with pytest.raises(ValueError, match=r"no module 'solvr'.*api, lazy, other, solver"):
         provenance.source_digest("solvr")

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -18,14 +19,17 @@ TEXTS = sorted((ROOT / "report").glob("*.rst"))
 ENVIRONMENT = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
 # What every run's report has, and texts may point to.
 LINKS = "".join(
-    f"\n.. _{target}: javascript:show('{target}')\n"
+    f"\n.. _{target}: javascript:show('{quote(target)}')\n"
     for target in (
-        "Figures",
-        "Tables",
+        "Geometry",
+        "Where it comes from",
         "Statistics",
         "layers.csv",
+        "layers.html",
         "manifolds.csv",
         "comparisons.csv",
+        "comparisons.html",
+        "provenance.json",
     )
 )
 

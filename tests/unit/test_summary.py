@@ -5,7 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -30,7 +29,6 @@ from manifold_capacity.summary import (
     collect_layers,
     collect_manifolds,
     collect_training,
-    format_html,
     format_table,
     read_table,
     write_table,
@@ -249,7 +247,6 @@ def test_no_layers_make_an_empty_table_with_its_columns() -> None:
     assert list(collect_manifolds([]).columns) == [*MANIFOLD_IDENTITY, *MANIFOLD_NUMBERS]
     assert list(collect_training([], []).columns) == ["model", "seed", "epoch"]
     assert format_table(collect_layers([])) == "No layers were measured."
-    assert "<p>No layers were measured.</p>" in format_html(collect_layers([]))
 
 
 def test_manifolds_are_sorted_and_keep_their_class_names(write_manifolds: Any) -> None:
@@ -386,33 +383,6 @@ def test_table_tells_an_infinite_number_from_a_missing_one(write: Any) -> None:
     assert lines[4].split()[2:5] == ["inf", "±", "inf"]
 
 
-def test_page_shows_what_the_terminal_shows(write: Any) -> None:
-    rows = [
-        layer_row(1, split="test", layer_name="<block>"),
-        layer_row(2, split="test", status="all zero & <dead>"),
-        layer_row(1, n_unconverged=3),
-    ]
-    page = format_html(collect_layers(write(*rows)))
-    root = ElementTree.fromstring(
-        re.sub(r"<meta[^>]*>|<!doctype html>", "", re.sub(r"=(\w+)>", r'="\1">', page))
-    )
-    assert [title.text for title in root.iter("h2")] == [
-        "digits: small_cnn, seed 0, epoch 15, train split",
-        "digits: small_cnn, seed 0, epoch 15, test split",
-    ]
-    train, test = ([[*map(_text, row)] for row in table] for table in root.iter("table"))
-    numbers = ["0.1235 ± 0.0012", "1.235 ± 0.011", "12.35 ± 0.13", "0.3333"]
-    assert train == [
-        ["Layer", "Module", "Output", "Capacity", "Radius", "Dimension", "Correlation"],
-        ["1 Conv2d", "features.1", "64x8x8", *numbers],
-        ["! 3 quadratic programs did not converge"],
-    ]
-    assert test[1:] == [
-        ["1 Conv2d", "<block>", "64x8x8", *numbers],
-        ["2 Conv2d", "features.2", "64x8x8", "no geometry: all zero & <dead>"],
-    ]
-
-
 def test_table_does_not_state_settings_that_differ(write: Any) -> None:
     note = format_table(collect_layers(write(layer_row(1), layer_row(2, margin=0.5))))
     assert "Gaussian samples" not in note
@@ -488,10 +458,6 @@ def test_summary_does_not_import_heavy_modules() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
     assert not {"torch", "matplotlib", "sklearn", "zarr", "cvxopt", "requests"} & set(loaded)
-
-
-def _text(element: ElementTree.Element) -> str:
-    return "".join(element.itertext())
 
 
 def _cells(path: Path) -> list[list[str]]:

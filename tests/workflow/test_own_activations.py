@@ -24,6 +24,7 @@ SUMMARY = {
     "draw_manifolds": 1,
     "draw_radius_dimension": 1,
     "draw_centers": 1,
+    "write_pages": 1,
 }
 
 

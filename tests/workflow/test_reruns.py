@@ -13,11 +13,12 @@ SUMMARY = {
     "draw_manifolds": 1,
     "draw_radius_dimension": 1,
     "draw_centers": 1,
+    "write_pages": 1,
 }
 GEOMETRY = {"measure_geometry": N_JOBS, **SUMMARY}
 MOMENTS = {"compute_moments": N_JOBS, **GEOMETRY}
 # Tables name the configuration that they are of: another one makes that of the training again as well.
-TRAINING_TABLE = {"summarize_training": 1, "draw_training": 1}
+TRAINING_TABLE = {"summarize_training": 1, "draw_training": 1, "write_training_page": 1}
 
 
 def test_margin_reruns_geometry_and_summary(finished):
@@ -37,7 +38,8 @@ def test_a_comment_reruns_nothing(finished):
         ("anchors", GEOMETRY),
         ("centers", GEOMETRY),
         ("moments", MOMENTS),
-        ("comparisons", {"compare": 1}),
+        ("comparisons", {"compare": 1, "write_pages": 1}),
+        ("pages", {"write_pages": 1, "write_training_page": 1}),
         (
             "figures",
             {name: 1 for name in SUMMARY if name.startswith("draw_")} | {"draw_training": 1},

@@ -1,0 +1,276 @@
+"""The report of a finished run, opened in a browser as a reader opens it."""
+
+import base64
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from playwright.sync_api import Browser, FrameLocator, Locator, Page, sync_playwright
+from workspaces import CONFIG, LAYERS, Workspace
+
+from manifold_capacity import pages
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no chromium here: apt-get install chromium"
+)
+
+WIDTHS = (1280, 400)
+N_CLASSES = CONFIG["manifolds"]["classes"]
+FIGURES = {
+    "Geometry": ("along the layers", "class by class", "radius and dimension", "spectrum of the centers"),
+    "Training": ("loss and accuracy",),
+}  # fmt: skip
+# Of the finished run: four layers at two checkpoints, four quantities compared, epochs 0 and 1.
+TABLES = {
+    ("Geometry", "layers, classes and logs"): 2 * len(LAYERS),
+    ("Geometry", "what differs"): 4 * len(LAYERS),
+    ("Training", "epoch by epoch"): 2,
+}
+
+
+@dataclass
+class Report:
+    """The report in a window of the browser, and what went wrong there."""
+
+    page: Page
+    width: int
+    complaints: list[str] = field(default_factory=list)
+
+    def section(self, name: str) -> None:
+        """Open a section of the menu."""
+        self.page.locator("nav nav a").first.click()  # home
+        self.page.locator("nav li a", has_text=name).click()
+
+    def item(self, name: str) -> Locator:
+        """An item of the section that is open."""
+        return self.page.locator("nav tbody tr").filter(has=self.page.get_by_text(name, exact=True))
+
+    def show(self, name: str) -> FrameLocator:
+        """Look at an item; what it shows, if that is a page."""
+        self.item(name).locator("a").first.click()
+        return self.page.frame_locator("iframe")
+
+    def assert_fits(self) -> None:
+        """Neither the report nor a page of it is wider than the window."""
+        for frame in self.page.frames:
+            wide, window = frame.evaluate(
+                "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+            )
+            assert wide <= window <= self.width, frame.url[:60]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="module")
+def reported(finished_once: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A finished run with its report."""
+    workspace = finished_once.twin(tmp_path_factory.mktemp("reported") / "run")
+    workspace.snakemake("--report", "report.html")
+    return workspace
+
+
+@pytest.fixture(scope="module", params=WIDTHS)
+def opened(
+    request: pytest.FixtureRequest, browser: Browser, reported: Workspace
+) -> Iterator[Report]:
+    """The report in a window of one width, shared by all tests."""
+    page = browser.new_page(viewport={"width": request.param, "height": 800})
+    page.set_default_timeout(20_000)
+    report = Report(page, request.param)
+    page.on("console", lambda said: said.type == "error" and report.complaints.append(said.text))
+    page.on("pageerror", lambda error: report.complaints.append(str(error)))
+    page.on("requestfailed", lambda request: report.complaints.append(request.url[:80]))
+    page.on("request", lambda request: report.complaints.extend(from_elsewhere(request.url)))
+    page.goto((reported.folder / "report.html").as_uri())
+    yield report
+    page.close()
+
+
+def from_elsewhere(address: str) -> list[str]:
+    """The address, unless it is this file's own."""
+    return [] if address.startswith(("file:", "data:", "blob:")) else [address]
+
+
+@pytest.fixture
+def report(opened: Report) -> Iterator[Report]:
+    """The report; after each test, the browser must not have complained or gone to the network."""
+    yield opened
+    assert opened.complaints == []
+
+
+def test_the_first_page_starts_at_its_beginning(report: Report) -> None:
+    report.page.reload()
+    title = report.page.get_by_role("heading", name="Manifold capacity and geometry")
+    box = title.bounding_box()
+    assert box is not None
+    assert box["x"] >= 0
+    assert box["y"] >= 0
+    assert box["x"] + box["width"] <= report.width
+    assert report.page.locator("nav li a").all_inner_texts()[-3:] == [
+        "Geometry",
+        "Training",
+        "Where it comes from",
+    ]
+    report.assert_fits()
+
+
+def test_every_figure_is_drawn(report: Report) -> None:
+    for section, names in FIGURES.items():
+        report.section(section)
+        shown = report.page.locator("nav tbody tr", has_text="Figure: ")
+        assert [*shown.all_inner_texts()] == [f"Figure: {name}\t" for name in names]
+        for name in names:
+            report.show(f"Figure: {name}")
+            image = report.page.locator("#app > div > div img")
+            source = image.get_attribute("src") or ""
+            assert source.startswith("data:image/svg+xml")
+            assert b"<text" in base64.b64decode(source.partition("base64,")[2])
+            image.evaluate("image => image.decode()")
+            width, height = image.evaluate("image => [image.naturalWidth, image.naturalHeight]")
+            assert width > 200
+            assert height > 100
+            box = image.bounding_box()
+            assert box is not None
+            assert box["x"] >= 0
+            if report.width < width:
+                assert box["width"] == pytest.approx(width, abs=1), "scrolls, and is not shrunk"
+            else:
+                assert box["x"] + box["width"] <= report.width
+            report.assert_fits()
+
+
+def test_every_table_has_its_rows(report: Report) -> None:
+    for (section, name), n in TABLES.items():
+        report.section(section)
+        page = report.show(f"Table: {name}")
+        assert page.locator(".count:visible").inner_text() == f"{n} rows"
+        assert page.locator("tbody:visible tr").count() == n
+        report.assert_fits()
+
+
+def test_a_click_on_a_column_sorts_by_its_numbers(report: Report, reported: Workspace) -> None:
+    table = pd.read_csv(reported.results / "summary/layers.csv")
+    report.section("Geometry")
+    page = report.show("Table: layers, classes and logs")
+    head = page.locator("#layers th", has_text="Features N")
+    for descending in (False, True):
+        head.locator("button").click()
+        assert head.get_attribute("aria-sort") == ("descending" if descending else "ascending")
+        place = page.locator("#layers th").all_inner_texts().index("Features N")
+        found = [*map(int, cells(page, place))]
+        assert found == sorted(table["n_features"], reverse=descending)
+        assert len({*found}) == len(LAYERS)
+    head = page.locator("#layers th", has_text="Capacity")
+    head.locator("button").click()
+    place = page.locator("#layers th").all_inner_texts().index("Capacity α")
+    capacities = [float(text.split(" ± ")[0]) for text in cells(page, place)]
+    assert capacities == pytest.approx(sorted(table["capacity"]), rel=0.01)
+    assert capacities == sorted(capacities)
+
+
+def cells(page: FrameLocator, place: int) -> list[str]:
+    """A column of the table of layers, as it is shown."""
+    return page.locator(f"#layers tbody tr td:nth-child({place + 1})").all_inner_texts()
+
+
+def test_the_menu_can_be_put_away(report: Report) -> None:
+    report.section("Geometry")
+    page = report.show("Table: layers, classes and logs")
+    menu = report.page.locator("#app > div > nav")
+    menu.locator("h1 a").click()
+    head = page.locator("#layers th button", has_text="Capacity")
+    head.click()  # nothing lies over it
+    assert page.locator("#layers th[aria-sort=ascending]").count() == 1
+    report.assert_fits()
+    back = report.page.locator("#app > div > div.fixed a")
+    back.click()
+    report.item("Figure: along the layers").locator("a").first.click()
+    assert report.page.locator("#app > div > div img").count() == 1
+
+
+def test_rows_are_found_by_words_and_by_choice(report: Report, reported: Workspace) -> None:
+    report.section("Geometry")
+    page = report.show("Table: layers, classes and logs")
+    page.get_by_role("button", name="All classes").click()
+    n = 2 * len(LAYERS) * N_CLASSES
+    assert page.locator("#classes .count").inner_text() == f"{n} rows"
+    page.get_by_label("Checkpoint").locator("visible=true").select_option(label="epoch 1")
+    page.locator("#classes input").fill("conv2d")
+    assert page.locator("#classes .count").inner_text() == f"{N_CLASSES} rows"
+    names = page.locator("#classes tbody td:first-child").all_inner_texts()
+    manifolds = pd.read_csv(reported.results / "summary/manifolds.csv", dtype={"class_name": str})
+    assert {*names} == {*manifolds["class_name"]}
+    page.locator("#classes input").fill("no such layer")
+    assert page.locator("#classes .count").inner_text() == "0 rows"
+    report.assert_fits()
+
+
+def test_a_layer_leads_to_its_classes_and_its_log(report: Report, reported: Workspace) -> None:
+    report.section("Geometry")
+    page = report.show("Table: layers, classes and logs")
+    page.locator("#layers tbody tr", has_text="10 Linear").filter(has_text="epoch 1").click()
+    assert page.locator("#layer h2").inner_text() == "10 Linear, epoch 1"
+    manifolds = pd.read_csv(reported.results / "summary/manifolds.csv", dtype={"class_name": str})
+    of_layer = manifolds[
+        (manifolds["layer"] == "10_Linear") & (manifolds["checkpoint"] == "epoch-001")
+    ].sort_values("capacity")
+    rows = page.locator("#layer tbody tr")
+    assert rows.locator("td:first-child").all_inner_texts() == [*of_layer["class_name"]]
+    assert "All quadratic programs converged" in page.locator("#layer").inner_text()
+
+    logs = page.locator("#layer details", has_text="train")
+    said = (reported.results / "logs/train/small_cnn/seed-0.log").read_text()
+    assert "epoch 1" in said
+    assert logs.locator("pre").last.inner_text().strip() == said.strip()
+    report.assert_fits()
+
+    page.get_by_role("button", name="Previous layer").click()
+    assert page.locator("#layer h2").inner_text() == "1 Conv2d, epoch 1"
+    page.get_by_role("button", name=re.compile("^Layers")).click()
+    assert page.locator("#layers tbody tr").count() == 2 * len(LAYERS)
+
+
+def test_the_configuration_and_its_origin_are_shown(report: Report) -> None:
+    report.section("Where it comes from")
+    page = report.show("Configuration and provenance")
+    text = page.locator("main").inner_text()
+    for said in ("n_gaussians: 40", "torch", "Activations"):
+        assert said in text
+    assert "  margin: 0.0" in page.locator(".default").all_inner_texts()
+    assert "  n_gaussians: 40" not in page.locator(".default").all_inner_texts()
+    report.assert_fits()
+
+
+def test_tables_can_be_saved_as_csv(report: Report, reported: Workspace, tmp_path: Path) -> None:
+    report.section("Geometry")
+    for name in ("layers", "manifolds", "comparisons"):
+        with report.page.expect_download() as download:
+            report.item(f"Values: {name}.csv").locator("a").first.click()
+        download.value.save_as(tmp_path / name)
+        table = reported.results / f"summary/{name}.csv"
+        assert (tmp_path / name).read_bytes() == table.read_bytes()
+
+
+def test_the_largest_page_can_be_shown(browser: Browser, tmp_path: Path) -> None:
+    """In a frame whose address it is, as Snakemake does it."""
+    text = f"<p id=end></p><!--{'x' * pages.MOST_BYTES}"[: pages.MOST_BYTES - 3] + "-->"
+    address = f"data:text/html;charset=utf8;filename=layers.html;base64,{base64.b64encode(text.encode()).decode()}"
+    file = tmp_path / "page.html"
+    file.write_text(f'<!doctype html><iframe src="{address}"></iframe>')
+    page = browser.new_page()
+    page.goto(file.as_uri())
+    assert page.frame_locator("iframe").locator("#end").count() == 1
+    page.close()
