@@ -45,7 +45,7 @@ autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 autosummary_generate = False
 napoleon_google_docstring = False
-napoleon_use_ivar = True
+napoleon_custom_sections = [("Attributes", "params_style")]  # several names before one type
 napoleon_use_rtype = False
 default_role = "py:obj"
 # Under -n a reference that leads nowhere is an error. Other libraries' names lead nowhere offline; names that are not
