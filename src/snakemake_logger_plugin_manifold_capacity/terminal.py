@@ -380,10 +380,11 @@ class Terminal:
         from rich.table import Table
         from rich.text import Text
 
-        with self._lock:
-            run, now = self._run, time.time()
-            jobs = [job for job in run.running.values() if not job.is_target]
-            done, total = run.done, run.total
+        # Called by the thread that draws, which holds a lock that writing a line waits for. To wait here
+        # for the one that is held while a line is written would be a wait without end.
+        run, now = self._run, time.time()
+        jobs = [job for job in list(run.running.values()) if not job.is_target]
+        done, total = run.done, run.total
         rows = [
             Text(
                 f"  {job.name}, {duration(now - job.started)}  {_first_line(job.latest())}",

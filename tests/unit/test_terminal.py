@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -297,6 +298,16 @@ def test_on_a_terminal_running_jobs_and_a_bar_stand_below_the_lines(monkeypatch,
         assert "13 jobs done in " in screen.getvalue().rpartition("\x1b[?25h")[2]  # cursor is back
     finally:
         terminal.close()
+
+
+def test_drawing_never_waits_for_a_line_that_is_being_written(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = Terminal(Screen())
+    drawing = threading.Thread(target=terminal._display, daemon=True)
+    with terminal._lock:
+        drawing.start()
+        drawing.join(timeout=30)
+    assert not drawing.is_alive()
 
 
 def test_the_plugin_leaves_it_to_the_snakefile_which_copy_of_the_package_runs():
