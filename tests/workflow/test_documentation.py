@@ -36,7 +36,7 @@ RUN_BY = {
     "snakemake geometry": "tests/workflow/test_run.py::test_parts_can_be_asked_for_by_name",
     "snakemake plan": "tests/workflow/test_tools.py::test_the_plan_of_a_fresh_run_and_of_a_changed_one",
     "snakemake doctor": "tests/workflow/test_tools.py::test_the_doctor_says_what_is_wrong_and_looks_anew",
-    "snakemake --report report.html": "tests/workflow/test_run.py::test_the_report_holds_tables_and_figures",
+    "snakemake --report report.html": "tests/workflow/test_report.py::test_every_figure_is_drawn",
     "snakemake --configfile my.yaml --report my-report.html": WALKED["docs/own_data.md"],
     "snakemake --cache": "tests/workflow/test_cache.py::test_a_second_copy_takes_all_from_the_cache",
     "mkdir -p /shared/manifold-cache": "tests/workflow/test_cache.py::test_a_second_copy_takes_all_from_the_cache",
