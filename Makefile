@@ -26,8 +26,8 @@ demo: .venv/installed ## Run config.yaml (handwritten digits, about a minute) an
 	@echo
 	@echo "Figures: results/figures/   Tables: results/summary/   Report: results/report.html"
 
-test: .venv/installed ## Run the unit and workflow tests, two files at a time
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+test: .venv/installed ## Run the unit and workflow tests, two files at a time, the longest ones first
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-cluster: .venv/installed ## Run the tests on a real SLURM, started on this host from Debian's packages
 	$(BIN)/pytest tests/cluster -rs --timeout 1800

@@ -3,9 +3,14 @@
 
 rule training:
     input:
+        # The weights by name: Snakemake does not ask whether a job's parameters have changed if one of its files is new.
         [
-            f"<results>/training/{NETWORK.format(**training)}/metrics.csv"
+            f"<results>/training/{NETWORK.format(**training)}/{name}"
             for training in trainings()
+            for name in (
+                *(f"epoch-{epoch:03d}.safetensors" for epoch in trained_epochs()),
+                "metrics.csv",
+            )
         ],
 
 

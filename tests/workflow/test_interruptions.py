@@ -80,7 +80,8 @@ def small_disk(workspace):
 
 
 def test_a_full_disk_stops_the_run_and_space_lets_it_go_on(workspace, small_disk):
-    workspace.configure({**SLOW, "activations": {"batch_size": 2}, "layers": {"names": ["*"]}})
+    changes = {"activations": {"batch_size": 2}, "layers": {"names": ["*"]}}
+    workspace.configure(SLOW | changes | {"manifolds": {"classes": 10, "points_per_class": 40}})
     too_small = workspace.snakemake("activations", check=False)
     needed = re.search(r"the store takes .*? \((\d+) bytes\), but .* free; make space", too_small)
     assert needed

@@ -52,6 +52,11 @@ def test_code_reruns_what_imports_it(finished, module, plan):
     assert finished.planned() == plan
 
 
+def test_more_epochs_are_a_training_also_if_only_that_is_asked_for(finished):
+    finished.configure({"training.epochs": 2})
+    assert finished.planned("training") == {"train": 1}
+
+
 def test_one_missing_geometry_table_is_one_job(finished):
     (finished.results / f"geometry/small_cnn/seed-0/epoch-001/train/{LAYERS[1]}.json").unlink()
     assert finished.planned() == {"measure_geometry": 1, **SUMMARY}
