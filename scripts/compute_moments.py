@@ -21,4 +21,4 @@ with log_to(snakemake.log[0]) as log:
     moments = moments_from_arrays(activations, shuffle=params.shuffle)
     moments = replace(moments, provenance=provenance)
     moments.save(Path(snakemake.output[0]))
-    log.info("%d manifolds, %d features", moments.n_manifolds, moments.n_features)
+    log.info("%d manifolds, %s features", moments.n_manifolds, f"{moments.n_features:,}")
