@@ -494,6 +494,15 @@ def test_paths_pass_through_radius_and_dimension() -> None:
         np.testing.assert_allclose(ball_capacity(radius, dimension), level, rtol=0.01)
 
 
+def test_a_narrow_range_has_lines_of_equal_capacity_too() -> None:
+    layers = table({"a": SIX}, splits=("train",))
+    layers["radius"] = np.linspace(1.45, 1.55, len(layers))
+    layers["dimension"] = np.linspace(30, 35, len(layers))
+    (axis,) = plot_radius_dimension(layers).axes
+    (contours,) = (shape for shape in axis.collections if isinstance(shape, ContourSet))
+    assert sum(len(path.vertices) > 1 for path in contours.get_paths()) >= 3
+
+
 def test_labels_of_equal_capacity_keep_clear_of_the_paths() -> None:
     figure = plot_radius_dimension(table({"resnet50": many(54)}))
     figure.draw_without_rendering()
