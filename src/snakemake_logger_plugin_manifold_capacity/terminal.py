@@ -40,9 +40,10 @@ _NOISE = re.compile(
     r"Group jobs: inactive|Job stats:|Select jobs to execute|Execute \d+ jobs|DAG of jobs will be updated|"
     r"Updating checkpoint dependencies|Complete log\(s\): |Elapsed time: |Removing temporary output|"
     r"Removing output files of failed job|Exiting because a job execution failed|"
-    r"Removed empty directory|Job rate limit reached"
+    r"Removed empty directory|Job rate limit reached|SLURM run ID: |Cleaning up SLURM log files"
 )
 _RECORD = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ([A-Z]+) ", re.MULTILINE)
+_SUBMITTED = re.compile(r"Job (\S+) has been submitted with SLURM jobid (\S+) \(log: ")
 _DIED = re.compile(r"died with <Signals\.(\w+)|exit status (\d+)")
 _LOCATION = re.compile(r'^(\w+Error|\w+Exception)( in file "[^"]*"(, line \d+)?)?:\n')
 _FRAME = re.compile(r'\n +File "[^"]*", line \d+, in .*')
@@ -227,6 +228,12 @@ class Terminal:
             self._run.interrupted = True
             self._end_display()
             text = "Interrupted: the jobs that are running are being stopped."
+        submitted = _SUBMITTED.match(text)
+        if submitted:
+            job = self._run.running.get(int(submitted[1])) if submitted[1].isdigit() else None
+            text = (
+                f"{job.name if job else 'a group of jobs'}: submitted as SLURM job {submitted[2]}"
+            )
         if text and text != "None" and not _NOISE.match(text.lstrip()):
             style = {"ERROR": "red", "WARNING": "yellow"}.get(record.levelname, "")
             self.say(text, style=style)

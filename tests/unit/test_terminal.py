@@ -256,6 +256,17 @@ def test_snakemakes_small_talk_is_left_out_and_all_else_is_said(terminal, stream
     assert stream.getvalue() == "Nothing to be done (all requested files are present).\n"
 
 
+def test_what_is_submitted_to_slurm_has_its_name(terminal, stream):
+    terminal.handle(job_info())
+    text = "Job {} has been submitted with SLURM jobid 12 (log: /a/.snakemake/slurm_logs/12.log)."
+    for jobid in ("7", "6c2e-1a"):
+        terminal.handle(record(None, text.format(jobid)))
+    assert stream.getvalue().splitlines() == [
+        "train small_cnn seed 3: submitted as SLURM job 12",
+        "a group of jobs: submitted as SLURM job 12",
+    ]
+
+
 def test_an_error_of_the_configuration_has_no_places_in_the_code(terminal, stream):
     text = (
         'WorkflowError in file "/a/rules/common.smk", line 55:\nThe configuration cannot be run:\n'
