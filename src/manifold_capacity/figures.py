@@ -851,7 +851,7 @@ def _draw_equal_capacity(axis: Axes, margin: float, width: float) -> None:
     levels = np.sort(np.outer(10.0 ** np.arange(-6, 1), steps).ravel())
     levels = levels[(levels > capacity.min()) & (levels < capacity.max())]
     if len(levels) < 3:  # a narrow range: even steps
-        levels = MaxNLocator(5).tick_values(capacity.min(), capacity.max())
+        levels = np.array(MaxNLocator(5).tick_values(capacity.min(), capacity.max()))
         levels = levels[(levels > capacity.min()) & (levels < capacity.max())]
     contours = axis.contour(
         radii, dimensions, capacity, levels, colors="#b0b0b0", linewidths=0.9, zorder=0.5
