@@ -16,7 +16,8 @@ from typing import Any
 __all__ = ["JOBS_ARE_SHOWN", "Progress", "duration", "log_to", "quiet_if_shown"]
 
 # Set in the environment of jobs by Snakemake's logger plugin (`snakemake_logger_plugin_manifold_capacity`),
-# which shows their logs as they grow: one that wrote to the terminal itself would write into the bar.
+# which shows their logs as they grow: device and inode of the file or terminal where it does. A job that
+# wrote there itself would write into the bar. On a cluster, jobs write to a file of their own.
 JOBS_ARE_SHOWN = "MANIFOLD_CAPACITY_JOBS_ARE_SHOWN"
 
 # Between two lines of one piece of work: a log stays short over hours, and a reader knows it is alive.
@@ -45,7 +46,7 @@ def log_to(path: str | PathLike[str]) -> Iterator[logging.Logger]:
     level = logger.level
     logger.setLevel(logging.INFO)
     logger.addHandler(handler)
-    terminal = _Terminal() if os.environ.get(JOBS_ARE_SHOWN) != "1" else logging.NullHandler()
+    terminal = logging.NullHandler() if _is_shown() else _Terminal()
     logger.addHandler(terminal)
     logging.captureWarnings(True)
     warnings_logger = logging.getLogger("py.warnings")
@@ -78,8 +79,17 @@ def quiet_if_shown() -> None:
         if not issubclass(kind, KeyboardInterrupt):
             sys.__excepthook__(kind, error, traceback)
 
-    if os.environ.get(JOBS_ARE_SHOWN) == "1":
+    if _is_shown():
         sys.excepthook = hook
+
+
+def _is_shown() -> bool:
+    """Whether standard error goes to where this job's log is shown anyway."""
+    try:
+        here = os.fstat(sys.stderr.fileno())
+    except (OSError, ValueError, AttributeError):
+        return False
+    return os.environ.get(JOBS_ARE_SHOWN) == f"{here.st_dev}:{here.st_ino}"
 
 
 def _on_purpose(error: Exception) -> bool:

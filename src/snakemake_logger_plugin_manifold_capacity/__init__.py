@@ -17,7 +17,7 @@ from snakemake_logger_plugin_manifold_capacity.terminal import Terminal
 
 __all__ = ["JOBS_ARE_SHOWN", "LogHandler"]
 
-# To `manifold_capacity.logs` it says that jobs need not write to the terminal themselves.
+# To `manifold_capacity.logs` it says where jobs need not write what their logs say: in this very file or terminal.
 JOBS_ARE_SHOWN = "MANIFOLD_CAPACITY_JOBS_ARE_SHOWN"
 
 
@@ -36,7 +36,11 @@ class LogHandler(LogHandlerBase):
             color=not settings.nocolor,
         )
         if not self._details:
-            os.environ[JOBS_ARE_SHOWN] = "1"
+            try:
+                shown_in = os.fstat(stream.fileno())
+            except (OSError, ValueError):  # a stream of Python's alone, which no job can write to
+                return
+            os.environ[JOBS_ARE_SHOWN] = f"{shown_in.st_dev}:{shown_in.st_ino}"
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show what is worth showing of a message of Snakemake's."""

@@ -56,21 +56,33 @@ def test_an_interruption_is_one_line(tmp_path, capsys):
     assert capsys.readouterr().err == "interrupted; the same command goes on\n"
 
 
-def test_a_log_that_is_shown_is_not_said_twice(tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv(JOBS_ARE_SHOWN, "1")
-    with log_to(tmp_path / "job.log") as log:
-        log.info("hello")
-    assert capsys.readouterr().err == ""
-    assert "hello" in (tmp_path / "job.log").read_text()
+def printed_by(code, folder, shown):
+    """What a job prints whose log is shown in the file that it prints to, or in another."""
+    printed, other = folder / "printed", folder / "other"
+    with open(printed, "wb") as file, open(other, "wb") as another:
+        status = os.fstat((file if shown else another).fileno())
+        environment = os.environ | {JOBS_ARE_SHOWN: f"{status.st_dev}:{status.st_ino}"}
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, env=environment, cwd=folder, stdout=file, stderr=file)
+    return done.returncode, printed.read_text()
 
 
-@pytest.mark.parametrize("shown", ["", "1"])
-def test_an_interruption_among_the_imports_is_silent_if_the_log_is_shown(shown):
-    code = "import manifold_capacity; raise KeyboardInterrupt"
-    environment = os.environ | {JOBS_ARE_SHOWN: shown}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
-    assert done.returncode != 0
-    assert (b"Traceback" in done.stderr) == (not shown)
+@pytest.mark.parametrize("shown", [False, True])
+def test_a_log_is_not_said_twice_in_the_same_place(tmp_path, shown):
+    code = (
+        "from manifold_capacity.logs import log_to\nwith log_to('job.log') as log: log.info('hi')"
+    )
+    assert printed_by(code, tmp_path, shown) == (0, "" if shown else "hi\n")
+    assert (tmp_path / "job.log").read_text().endswith("INFO hi\n")
+
+
+@pytest.mark.parametrize("shown", [False, True])
+def test_an_interruption_among_the_imports_is_silent_if_the_log_is_shown(tmp_path, shown):
+    status, printed = printed_by(
+        "import manifold_capacity; raise KeyboardInterrupt", tmp_path, shown
+    )
+    assert status != 0
+    assert ("Traceback" in printed) == (not shown)
 
 
 @pytest.fixture
