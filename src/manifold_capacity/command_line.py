@@ -281,6 +281,8 @@ def _measure(arguments: argparse.Namespace) -> int:
             tables.append(manifolds)
     layers = layers_table(rows)
     print(format_table(layers))
+    if arguments.points_per_class == "all":
+        _hint_at_unequal_numbers(found)
     if arguments.output:
         write_table(layers, arguments.output)
     if arguments.manifolds:
@@ -289,6 +291,18 @@ def _measure(arguments: argparse.Namespace) -> int:
     if failed:
         return _fail(f"{failed} of {len(layers)} layers could not be measured; the table says why")
     return DONE
+
+
+def _hint_at_unequal_numbers(found: Sequence[OwnActivations]) -> None:
+    """Say so if manifolds have different numbers of points: more points make a manifold larger."""
+    for one in found:
+        counts = one.counts["all"]
+        if min(counts) < max(counts):
+            print(
+                f"{one.path}: {min(counts)} to {max(counts)} points per manifold. The more points, the lower the "
+                f"capacity: `--points-per-class {min(counts)}` takes equally many of each.",
+                file=sys.stderr,
+            )
 
 
 def _check_points(own: OwnActivations, points: int | str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import difflib
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -109,7 +110,10 @@ def resolve(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, A
     if own:
         schema = {**schema, "required": []}
     resolved = _typed(dict(config), schema)
-    problems = list(_schema_problems(resolved, schema)) or list(_source_problems(resolved, own))
+    problems = list(_schema_problems(resolved, schema)) or [
+        *_source_problems(resolved, own),
+        *_results_problems(resolved.get("results", schema["properties"]["results"]["default"])),
+    ]
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
     if own:
@@ -448,6 +452,18 @@ def _schema_problems(config: Mapping[str, Any], schema: Mapping[str, Any]) -> It
             elif _types(subschema) == ["array"] and not isinstance(error.instance, Mapping):
                 near = f"; for one entry write [{error.instance}]"
             yield f"{key or 'the configuration'}: {value} is not allowed; allowed: {_allowed(subschema)}{near}"
+
+
+def _results_problems(results: str) -> Iterator[str]:
+    """Whether the folder of the results can be made and written to, as far as can be seen from here."""
+    folder = Path(results).absolute()
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir():
+        yield f"results: {results!r} leads through {there}, which is a file; name a folder"
+    elif not os.access(there, os.W_OK | os.X_OK):
+        yield (
+            f"results: {results!r} cannot be written to: {there} is read-only for you; name a folder that is not"
+        )
 
 
 def _combination_problems(config: Mapping[str, Any]) -> Iterator[str]:

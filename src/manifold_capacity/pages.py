@@ -199,16 +199,21 @@ def comparisons_page(comparisons: pd.DataFrame) -> str:
             notes[row] = f" [{', '.join(ends)}]" if np.isfinite(high[row]) else ""
     without = ["yes" if end else "no" for end in (low > 0) | (high < 0)]
     first = ["layer", "quantity"]
-    rest = ["value", "reference_value", "comparison", "reference"]
+    what = ["comparison", "reference"]  # beside the difference, or nobody knows what it is of
+    rest = ["value", "reference_value"]
     varying = [name for name in _IDENTITY if name in shown and shown[name].nunique() > 1]
     columns = [_column(shown, name) for name in first]
     columns[1]["texts"] = [text.replace("_", " ") for text in columns[1]["texts"]]
+    columns += [_column(shown, name) for name in what]
     columns.append(_titled("difference", values, notes=notes, number=True))
     columns.append(_titled("interval without 0", without, number=False))
     columns += [_column(shown, name) for name in [*rest, *varying, "interval_over", "n"]]
     for column in columns:
         column["choice"] = not column["number"]
-    body = _intro("An interval without 0 is a difference, for that layer alone.", comparisons)
+    body = _intro(
+        "Where the 95 % interval does not contain 0, there is a difference. That holds for each layer by itself, not for all at once.",
+        comparisons,
+    )
     body += _left_out(len(comparisons), "summary/comparisons.csv")
     return _page("Differences, layer by layer", body, {"columns": columns})
 

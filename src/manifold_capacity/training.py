@@ -44,6 +44,7 @@ from manifold_capacity.devices import (
     fits_on,
     prefers_channels_last,
 )
+from manifold_capacity.downloads import lock
 from manifold_capacity.logs import Progress
 from manifold_capacity.models import (
     device_name,
@@ -75,6 +76,9 @@ _SAVE_SHARE = 0.05
 
 # Steps between two looks at the loss: each look waits for the device.
 _LOOK_EVERY = 50
+
+# So long a file server may hold a lock of a machine that has died.
+_PATIENCE_S = 120.0
 
 # Bytes of network input that are made at a time on a GPU, for the steps to come and for evaluation:
 # 1,365 images of 32 x 32 pixels in color. A batch of 32 is too little for a GPU to be worth the calls.
@@ -162,7 +166,7 @@ def train(
         After SIGTERM or SIGINT, once the state is saved.
     ValueError
         For labels that the network has no output for, a precision that the device doesn't have,
-        and whatever else can't be trained.
+        and whatever else can't be trained; if another process trains with the same `resume`.
 
     Notes
     -----
@@ -185,6 +189,7 @@ def train(
     )
     cuda = [run.device] if run.device.type == "cuda" else []
     with (
+        _alone(resume),
         _signals() as received,
         torch.random.fork_rng(devices=cuda),
         arithmetic(recipe["precision"]),
@@ -559,6 +564,38 @@ class _Run:
                 f"{name}: stopped in epoch {self.state.epoch} after step {self.state.step} of "
                 f"{self.n_steps}; the state is saved in {self.resume}, run again to go on"
             )
+
+
+@contextmanager
+def _alone(resume: Path) -> Iterator[None]:
+    """Keep a second training from writing the same files: one that a killed Snakemake left behind, say."""
+    path = resume.with_name(resume.name + ".lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + _PATIENCE_S
+    said = False
+    while True:
+        with open(path, "ab", buffering=0) as file:
+            # Or else one that has just ended removed the file in between.
+            if (
+                lock(file)
+                and path.exists()
+                and os.path.samestat(os.fstat(file.fileno()), path.stat())
+            ):
+                try:
+                    yield
+                finally:
+                    path.unlink(missing_ok=True)
+                return
+        if time.monotonic() >= deadline:
+            raise ValueError(
+                f"another process trains into {path.parent}, left behind perhaps by a Snakemake that "
+                "was killed; wait until it has ended, or end it (`pkill -f train.py` on its machine), "
+                "and run again to go on"
+            )
+        if not said:
+            logger.info("waiting for another process that trains into %s", path.parent)
+            said = True
+        time.sleep(min(1.0, _PATIENCE_S))
 
 
 @contextmanager

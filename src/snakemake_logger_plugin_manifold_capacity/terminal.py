@@ -30,6 +30,8 @@ HEARTBEAT_S = 30.0
 # Running jobs that the display has room for, and lines of a failed job's log that are shown.
 _MOST_RUNNING = 8
 _MOST_LINES = 12
+# Columns of a terminal that shows what a job said beside what the job was.
+_WIDE = 110
 # Clocks of this machine and of the one that a job runs on may differ by this much.
 _CLOCK_S = 2.0
 
@@ -40,7 +42,8 @@ _NOISE = re.compile(
     r"Group jobs: inactive|Job stats:|Select jobs to execute|Execute \d+ jobs|DAG of jobs will be updated|"
     r"Updating checkpoint dependencies|Complete log\(s\): |Elapsed time: |Removing temporary output|"
     r"Removing output files of failed job|Exiting because a job execution failed|"
-    r"Removed empty directory|Job rate limit reached|SLURM run ID: |Cleaning up SLURM log files"
+    r"Removed empty directory|Job rate limit reached|SLURM run ID: |Cleaning up SLURM log files|"
+    r"Adding \S+ \(|Loading script code for rule "
 )
 _RECORD = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ([A-Z]+) ", re.MULTILINE)
 _SUBMITTED = re.compile(r"Job (\S+) has been submitted with SLURM jobid (\S+) \(log: ")
@@ -261,15 +264,20 @@ class Terminal:
         page = last if "\n" in last else ""
         took = duration(now - job.started)
         summary = "" if page or not messages or messages[-1].level == "WARNING" else last
-        line = f"{job.rule:21} {job.about:42} {took:>6}  {summary}".rstrip()
         console = self._console_of()
+        # Columns, where there is room for them and for what a job said; or else as many lines as it takes.
+        wide = console is None or console.width >= _WIDE
+        rule, about = (
+            (f"{job.rule:21}", f"{job.about:42} ") if wide else (job.rule, f"{job.about}  ")
+        )
+        rest = f" {about}{took:>{6 if wide else 0}}  {summary}".rstrip()
         if console is None:
-            print(f"{counter} {line}", file=self.stream, flush=True)
+            print(f"{counter} {rule}{rest}", file=self.stream, flush=True)
         else:
             from rich.text import Text
 
-            text = Text.assemble((counter, "cyan"), " ", (f"{job.rule:21}", "bold"), line[21:])
-            console.print(text, no_wrap=True, overflow="ellipsis")
+            text = Text.assemble((counter, "cyan"), " ", (rule, "bold"), rest)
+            console.print(text, no_wrap=wide, overflow="ellipsis" if wide else "fold")
         self.say(page)
 
     def _fail(self, fields: Mapping[str, Any]) -> None:
@@ -493,10 +501,14 @@ def _cause_of(rule: str, exit_text: str, message: str) -> str:
 def _without_traceback(text: str) -> str:
     """Snakemake's error without the places in its code and ours that it went through."""
     problem = _yaml_problem() if "not valid JSON or YAML" in text else ""
+    if problem:
+        return problem
     if text.startswith("Traceback") and "FileNotFoundError" in text and "load_configfile" in text:
         missing = text.strip().rpartition(": ")[2]
         return f"--configfile: {missing} does not exist; complete examples are config.yaml and configs/"
-    return problem or _FRAME.sub("", _LOCATION.sub("", text)).strip()
+    if text.startswith("Traceback"):
+        return f"{text.strip().splitlines()[-1]}\n(--verbose shows where in the code that is)"
+    return _FRAME.sub("", _LOCATION.sub("", text)).strip()
 
 
 def _yaml_problem() -> str:

@@ -226,6 +226,16 @@ def test_a_mistake_is_one_line_and_an_exit_code(digits, capsys, arguments, code,
     assert "activations." not in printed.err
 
 
+def test_unequal_numbers_of_points_are_said(digits, capsys):
+    assert command_line.main(["measure", "digits.npz"]) == command_line.DONE
+    said = capsys.readouterr().err
+    assert re.search(r"^digits\.npz: 9 to \d+ points per manifold\. .*`--points-per-class 9`", said)
+    assert (
+        command_line.main(["measure", "digits.npz", "--points-per-class", "9"]) == command_line.DONE
+    )
+    assert capsys.readouterr().err == ""
+
+
 def test_a_warning_is_one_line(digits, capsys):
     some = "measure digits.npz --points-per-class 2 --n-gaussians auto --relative-error 1e-6"
     with warnings.catch_warnings():

@@ -415,3 +415,18 @@ def test_the_keys_that_were_given_do_not_depend_on_the_order_of_lines():
         "models[1].name",
         "models[1].weights",
     ]
+
+
+def test_results_that_lead_through_a_file(tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(
+        ConfigError, match=r"results: '.*/file/run' leads through .*/file, which is a file"
+    ):
+        resolve({**MINIMAL, "results": str(file / "run")}, SCHEMA)
+
+
+def test_results_that_cannot_be_written_to(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path)
+    with pytest.raises(ConfigError, match=r"results: .* cannot be written to: .* is read-only"):
+        resolve({**MINIMAL, "results": str(tmp_path / "a" / "b")}, SCHEMA)

@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -309,6 +310,27 @@ def test_on_a_terminal_running_jobs_and_a_bar_stand_below_the_lines(monkeypatch,
         assert "13 jobs done in " in screen.getvalue().rpartition("\x1b[?25h")[2]  # cursor is back
     finally:
         terminal.close()
+
+
+def test_on_a_narrow_terminal_what_a_job_said_is_not_cut(monkeypatch, log):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "60")
+    screen = Screen()
+    terminal = Terminal(screen)
+    terminal.handle(job_info(log))
+    say(log, "capacity 0.5 " + "and so on " * 8 + "to the end")
+    finished(terminal, 7, 1, 2)
+    terminal.close()
+    assert "to the end" in screen.getvalue().replace("\n", " ")
+    assert (
+        max(map(len, re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue()).splitlines())) <= 60
+    )
+
+
+def test_an_error_at_the_parse_is_its_last_line(terminal, stream):
+    text = 'Traceback (most recent call last):\n\n  File "a.py", line 1, in f\n    g()\n    ^^^\n\nOSError: no\n'
+    terminal.handle(record("error", text, logging.ERROR, exception="OSError"))
+    assert stream.getvalue() == "OSError: no\n(--verbose shows where in the code that is)\n"
 
 
 def test_drawing_never_waits_for_a_line_that_is_being_written(monkeypatch):

@@ -1,4 +1,5 @@
 import csv
+import fcntl
 import hashlib
 import json
 import logging
@@ -576,3 +577,16 @@ def test_progress_is_plain_lines_in_a_log(
     assert lines[1].startswith("epoch 1/1: train loss ")
     assert re.search(r"; [\d,]+ images/s$", lines[1])
     assert capsys.readouterr().err == ""
+
+
+def test_a_second_training_does_not_write_the_same_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None
+) -> None:
+    monkeypatch.setattr(training, "_PATIENCE_S", 0.1)
+    holder = tmp_path / "resume.lock"
+    with open(holder, "ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(ValueError, match="another process trains into"):
+            run(tmp_path, recipe={"epochs": 1})
+    run(tmp_path, recipe={"epochs": 1})
+    assert not holder.exists()

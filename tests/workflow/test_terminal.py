@@ -17,11 +17,11 @@ import pytest
 
 
 class Watched:
-    """Snakemake in a pseudo-terminal of 100 columns, and what is to be seen there."""
+    """Snakemake in a pseudo-terminal of 120 columns, and what is to be seen there."""
 
     def __init__(self, folder, *arguments):
         self.ours, theirs = pty.openpty()
-        fcntl.ioctl(self.ours, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+        fcntl.ioctl(self.ours, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
         # Of the variables, some of which pytest sets, the terminal itself knows better.
         environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
         self.process = subprocess.Popen(
@@ -36,13 +36,13 @@ class Watched:
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )
         os.close(theirs)
-        self.screen = pyte.HistoryScreen(100, 40, history=1000)
+        self.screen = pyte.HistoryScreen(120, 40, history=1000)
         self.stream = pyte.ByteStream(self.screen)
 
     def lines(self):
         """What stands on the screen, and above it."""
         above = [
-            "".join(line[column].data for column in range(100)) for line in self.screen.history.top
+            "".join(line[column].data for column in range(120)) for line in self.screen.history.top
         ]
         return [line.rstrip() for line in [*above, *self.screen.display]]
 
