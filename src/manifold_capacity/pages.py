@@ -211,7 +211,7 @@ def comparisons_page(comparisons: pd.DataFrame) -> str:
     for column in columns:
         column["choice"] = not column["number"]
     body = _intro(
-        "Where the 95 % interval does not contain 0, there is a difference. That holds for each layer by itself, not for all at once.",
+        "An interval that leaves out 0 speaks for a difference in that layer. Among many layers, one in 20 does so by chance.",
         comparisons,
     )
     body += _left_out(len(comparisons), "summary/comparisons.csv")
