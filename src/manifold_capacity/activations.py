@@ -30,6 +30,7 @@ from manifold_capacity.augment import (
 )
 from manifold_capacity.bill import Bill, bill, grid_of, points_per_batch
 from manifold_capacity.devices import arithmetic, autocast, check_precision
+from manifold_capacity.errors import UserError
 from manifold_capacity.layers import Layer
 from manifold_capacity.logs import Progress, duration
 from manifold_capacity.models import leaf_modules, resolve_device
@@ -111,14 +112,14 @@ def extract(
     """
     n_manifolds, n_points = indices.shape
     if not n_manifolds == len(classes) == len(class_names):
-        raise ValueError(
+        raise UserError(
             f"indices are of {n_manifolds} manifolds, but there are {len(classes)} classes "
             f"and {len(class_names)} class names"
         )
     if split not in _SPLITS:
-        raise ValueError(f"split: {split!r}; allowed: {', '.join(_SPLITS)}")
+        raise UserError(f"split: {split!r}; allowed: {', '.join(_SPLITS)}")
     if dtype not in DTYPES:
-        raise ValueError(f"activations.dtype: {dtype!r}; allowed: {', '.join(DTYPES)}")
+        raise UserError(f"activations.dtype: {dtype!r}; allowed: {', '.join(DTYPES)}")
     target = resolve_device(device)
     check_precision(precision, target, "activations.precision")
     path = folder / STORE
@@ -265,13 +266,13 @@ class _Writer:
         manifold, first, n_points = self.row
         layer = self.layers[index]
         if tuple(output.shape) != (n_points, *layer.output_shape):
-            raise ValueError(
+            raise UserError(
                 f"layer {layer.label} ({layer.name}) puts out {tuple(output.shape[1:])} for an image, "
                 f"the table of layers says {layer.output_shape}; make the table anew"
             )
         values = output.detach().reshape(1, n_points, -1).to("cpu", getattr(torch, self.dtype))
         if self.dtype == "float16" and bool(values.isinf().any() and not output.isinf().any()):
-            raise ValueError(
+            raise UserError(
                 f"activations.dtype: layer {layer.label} ({layer.name}) has values up to "
                 f"{output.abs().max().item():.4g}, float16 holds up to 65504; set it to float32"
             )
@@ -281,7 +282,7 @@ class _Writer:
     def finish(self) -> None:
         if self.waiting:
             names = ", ".join(self.layers[index].label for index in sorted(self.waiting))
-            raise ValueError(
+            raise UserError(
                 f"these layers did not run in the forward pass: {names}; make the table of layers anew"
             )
 
@@ -304,7 +305,7 @@ class _Hooks:
                 continue
             name, module = leaves.get(layer.index, ("", None))
             if module is None or (name, type(module).__name__) != (layer.name, layer.type):
-                raise ValueError(
+                raise UserError(
                     f"layer {layer.label} ({layer.name}) is not in the model, whose leaf module "
                     f"{layer.index} is {name or 'missing'}; make the table of layers anew"
                 )

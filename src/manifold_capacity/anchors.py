@@ -50,6 +50,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from manifold_capacity.errors import MissingPackageError, UserError
+
 SOLVERS = ("active_set", "cvxopt")
 
 GAP_TOLERANCE = 1e-9
@@ -270,20 +272,20 @@ def sample_anchors(
     check_solver(solver)
     check_margin(margin)
     if points.ndim != 2 or 0 in points.shape:
-        raise ValueError(
+        raise UserError(
             f"points has shape {points.shape}; it must be (m, D): at least one point and one "
             "coordinate, relative to the manifold's center and in units of the center's norm"
         )
     dimension = points.shape[1]
     if gaussians.ndim != 2 or gaussians.shape[1] != dimension + 1 or len(gaussians) < 2:
-        raise ValueError(
+        raise UserError(
             f"gaussians has shape {gaussians.shape}; for points of shape {points.shape} it must be "
             f"(n_gaussians, {dimension + 1}) with n_gaussians >= 2: one coordinate more than the "
             "points, the center's, last"
         )
     for name, array in (("points", points), ("gaussians", gaussians)):
         if not np.isfinite(array).all():
-            raise ValueError(
+            raise UserError(
                 f"{name} holds NaN or infinity in row {int(_first_bad_row(array))}; "
                 "every value must be finite"
             )
@@ -373,13 +375,13 @@ def _factor(gram, tolerance, left, factor):  # type: ignore[no-untyped-def]
 def check_solver(solver: str) -> None:
     """Raise ValueError unless `solver` is one of `SOLVERS`."""
     if solver not in SOLVERS:
-        raise ValueError(f"solver is {solver!r}; choose one of {', '.join(map(repr, SOLVERS))}")
+        raise UserError(f"solver is {solver!r}; choose one of {', '.join(map(repr, SOLVERS))}")
 
 
 def check_margin(margin: float) -> None:
     """Raise ValueError unless `margin` is finite and nonnegative."""
     if not (np.isfinite(margin) and margin >= 0):
-        raise ValueError(f"margin is {margin!r}; it must be a finite number, 0 or more")
+        raise UserError(f"margin is {margin!r}; it must be a finite number, 0 or more")
 
 
 def _first_bad_row(array: NDArray[np.float64]) -> int:
@@ -951,7 +953,7 @@ def _solve_cvxopt(
     try:
         from cvxopt import matrix, solvers
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
+        raise MissingPackageError(
             "solver='cvxopt' needs the package cvxopt: pip install cvxopt, "
             "or use the default solver='active_set'"
         ) from error

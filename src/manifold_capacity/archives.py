@@ -18,6 +18,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from manifold_capacity.errors import UserError
+
 __all__ = ["CIFAR10", "CIFAR100", "CifarLayout", "CifarSplit", "read_cifar", "read_idx"]
 
 # An archive of 60,000 color images of 32 x 32 unpacks to 187 MB, from 9 or 10 members; one of more than
@@ -102,12 +104,12 @@ def read_idx(path: Path, shape: tuple[int, ...], block_length: int) -> Iterator[
         with gzip.open(path) as file:
             found = file.read(len(header))
             if len(found) < len(header) or found[:4] != header[:4]:
-                raise ValueError(
+                raise UserError(
                     f"{path} is not an idx file of unsigned bytes with {len(shape)} axes"
                 )
             if found != header:
                 axes = tuple(np.frombuffer(found[4:], dtype=">u4").tolist())
-                raise ValueError(
+                raise UserError(
                     f"{path} holds an array of shape {axes}, but {shape} is expected; a mirror has to hold "
                     "the whole dataset"
                 )
@@ -116,12 +118,12 @@ def read_idx(path: Path, shape: tuple[int, ...], block_length: int) -> Iterator[
                 n_bytes = int(np.prod(block_shape))
                 values = file.read(n_bytes)
                 if len(values) < n_bytes:
-                    raise ValueError(f"{path} ends before the last value of its array {shape}")
+                    raise UserError(f"{path} ends before the last value of its array {shape}")
                 yield np.frombuffer(values, dtype=np.uint8).reshape(block_shape)
             if file.read(1):
-                raise ValueError(f"{path} goes on after the last value of its array {shape}")
+                raise UserError(f"{path} goes on after the last value of its array {shape}")
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"{path} is not an intact gzip file: {error}") from error
+        raise UserError(f"{path} is not an intact gzip file: {error}") from error
 
 
 def read_cifar(
@@ -161,7 +163,7 @@ def read_cifar(
             if isinstance(value, kind):
                 return value
         what = "array" if kind is _ByteArray else "list"
-        raise ValueError(f"{path}: {member} holds no {what} {key!r}")
+        raise UserError(f"{path}: {member} holds no {what} {key!r}")
 
     names = entry(layout.meta, layout.class_names, list)
     class_names = tuple(str(name, "utf-8") if isinstance(name, bytes) else name for name in names)
@@ -174,11 +176,11 @@ def read_cifar(
             of_member = entry(member, layout.labels, list)
             expected = (len(of_member), height * width * channels)
             if data.shape != expected:
-                raise ValueError(
+                raise UserError(
                     f"{path}: the data of {member} have shape {data.shape}, but {expected} is expected"
                 )
             if not all(type(label) is int and label in range(len(names)) for label in of_member):
-                raise ValueError(
+                raise UserError(
                     f"{path}: {member} has labels that are not integers from 0 to {len(names) - 1}"
                 )
             images.append(data.reshape(-1, channels, height, width))
@@ -197,22 +199,22 @@ def _read_pickles(path: Path, names: list[str]) -> dict[str, Any]:
         ):
             for position, member in enumerate(archive):
                 if position == LARGEST_ARCHIVE_MEMBERS:
-                    raise ValueError(f"{path} has more than {LARGEST_ARCHIVE_MEMBERS} members")
+                    raise UserError(f"{path} has more than {LARGEST_ARCHIVE_MEMBERS} members")
                 name = member.name.removeprefix("./")
                 if name not in names:
                     continue
                 if name in found:
-                    raise ValueError(f"{path} holds {name} twice")
+                    raise UserError(f"{path} holds {name} twice")
                 # A link is no file, and a sparse file can be far larger than the archive.
                 file = archive.extractfile(member) if member.isreg() else None
                 if file is None or member.issparse():
-                    raise ValueError(f"{path}: {name} is not a regular file")
+                    raise UserError(f"{path}: {name} is not a regular file")
                 found[name] = _unpickle(file, f"{path}: {name}")
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"{path} is not an intact .tar.gz archive: {error}") from error
+        raise UserError(f"{path} is not an intact .tar.gz archive: {error}") from error
     missing = [name for name in names if name not in found]
     if missing:
-        raise ValueError(f"{path} holds no {', '.join(missing)}")
+        raise UserError(f"{path} holds no {', '.join(missing)}")
     return found
 
 
@@ -222,7 +224,7 @@ class _LimitedGzipFile(gzip.GzipFile):
     def read(self, size: int | None = -1) -> bytes:
         content = super().read(size)
         if self.tell() > LARGEST_ARCHIVE_BYTES:
-            raise ValueError(f"{self.name} unpacks to more than {LARGEST_ARCHIVE_BYTES} bytes")
+            raise UserError(f"{self.name} unpacks to more than {LARGEST_ARCHIVE_BYTES} bytes")
         return content
 
 
@@ -231,7 +233,7 @@ def _unpickle(file: IO[bytes], what: str) -> Any:
         return _Unpickler(file).load()
     except Exception as error:
         # A damaged or hostile pickle can raise about anything.
-        raise ValueError(f"{what} cannot be read: {error}") from error
+        raise UserError(f"{what} cannot be read: {error}") from error
 
 
 class _Unpickler(pickle.Unpickler):

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from manifold_capacity.errors import UserError
+
 
 def seeded_generator(*key: int) -> torch.Generator:
     """A generator that depends on all the numbers of the key: (seed, epoch, step, ...).
@@ -197,7 +199,7 @@ class Preprocess:
         self.mean = [0.0] if mean is None else list(mean)
         self.std = [1.0] if std is None else list(std)
         if not all(value > 0 for value in self.std):
-            raise ValueError(
+            raise UserError(
                 f"dataset.normalize: the standard deviations are {self.std}, each must be positive; "
                 "a channel that never varies can't be normalized: set dataset.normalize to none"
             )
@@ -247,7 +249,7 @@ class Preprocess:
         if pixels.shape[1] == 1:
             pixels = pixels.expand(-1, channels, -1, -1)
         if pixels.shape[1] != channels:
-            raise ValueError(
+            raise UserError(
                 f"the images have {images.shape[1]} channels, the network takes {channels}"
             )
         return pixels.contiguous()

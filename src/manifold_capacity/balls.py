@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from manifold_capacity.errors import UserError
+
 FloatArray = NDArray[np.float64]
 
 # The norm of D Gaussians is within this of sqrt(D), but for 1 in 1e15.
@@ -49,7 +51,7 @@ def ball_capacity(radius: ArrayLike, dimension: ArrayLike, margin: float = 0.0) 
 
     r, d = np.broadcast_arrays(np.asarray(radius, float), np.asarray(dimension, float))
     if (r <= 0).any() or (d < 1).any():
-        raise ValueError("radius must be above 0 and dimension 1 or more")
+        raise UserError("radius must be above 0 and dimension 1 or more")
     r, d = r[..., None], d[..., None]
     nodes, weights = np.polynomial.legendre.leggauss(_NODES)
     low, high = np.maximum(np.sqrt(d) - _REACH, 0.0), np.sqrt(d) + _REACH

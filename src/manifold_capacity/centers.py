@@ -38,6 +38,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from manifold_capacity.errors import UserError
 from manifold_capacity.moments import Moments
 
 FloatArray = NDArray[np.float64]
@@ -86,7 +87,7 @@ _REFRESH = 1.25
 _TILE_ROWS = 256
 
 
-class CoincidingCentersError(ValueError):
+class CoincidingCentersError(UserError):
     """Centers that have no direction: all the same, or one at the mean of all.
 
     Attributes
@@ -205,7 +206,7 @@ def fit_centers(center_gram: ArrayLike, *, seed: int = 0) -> CenterStructure:
     """
     gram = np.asarray(center_gram, dtype=np.float64)
     if gram.ndim != 2 or gram.shape[0] != gram.shape[1] or not np.isfinite(gram).all():
-        raise ValueError(
+        raise UserError(
             f"center_gram must be a finite (P, P) matrix of inner products; it has shape {gram.shape}"
             + ("" if np.isfinite(gram).all() else " and values that are not finite")
         )

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from manifold_capacity.anchors import check_margin
+from manifold_capacity.errors import UserError
 from manifold_capacity.geometry import (
     check_integer,
     default_threads,
@@ -102,7 +103,7 @@ def manifold_analysis_corr(
 
         def draw(manifold: int, dimension: int) -> FloatArray:
             if given.ndim != 2 or given.shape[1] != dimension + 1:
-                raise ValueError(
+                raise UserError(
                     f"t_vecs has shape {given.T.shape}; manifold {manifold} needs "
                     f"({dimension + 1}, n_t): a row for each of its coordinates, and the center's "
                     "last. For manifolds of unequal sizes leave t_vecs out"

@@ -7,7 +7,6 @@ turns it into complete configurations, error messages and `docs/config.md`.
 from __future__ import annotations
 
 import copy
-import difflib
 import json
 import os
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from manifold_capacity.datasets import describe
+from manifold_capacity.errors import UserError, nearest
 from manifold_capacity.layers import Layer, select_layers, unmatched
 from manifold_capacity.own_activations import EXTERNAL, SPLIT, OwnActivations, default_name
 
@@ -60,7 +60,7 @@ class Classes(Protocol):
     def class_names(self) -> tuple[str, ...]: ...
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError):
     """The configuration cannot be run; the message lists every problem with key, value, what is allowed and the remedy."""
 
     def __init__(self, problems: Sequence[str]) -> None:
@@ -76,12 +76,6 @@ def load_schema(path: Path | str) -> dict[str, Any]:
     with open(path, encoding="utf-8") as file:
         schema: dict[str, Any] = yaml.safe_load(file)
     return schema
-
-
-def nearest(word: object, known: Sequence[object]) -> str:
-    """`"; nearest: ..."` if `word` resembles one of the `known`, else an empty string."""
-    close = difflib.get_close_matches(str(word), [str(k) for k in known], n=1, cutoff=0.5)
-    return f"; nearest: {close[0]}" if close else ""
 
 
 def resolve(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -341,12 +335,12 @@ def _truth(text: str) -> bool:
     try:
         return {"true": True, "false": False}[text.lower()]
     except KeyError:
-        raise ValueError(text) from None
+        raise UserError(text) from None
 
 
 def _nothing(text: str) -> None:
     if text not in ("null", "~"):
-        raise ValueError(text)
+        raise UserError(text)
 
 
 _SPELLED: dict[str, Callable[[str], Any]] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import hashlib
 import io
@@ -29,6 +28,7 @@ from manifold_capacity.downloads import (
     lock,
     require_space,
 )
+from manifold_capacity.errors import DiskFullError, UserError, nearest
 from manifold_capacity.own_data import ArrayFile, ImageFolder, every_fourth
 
 __all__ = [
@@ -246,13 +246,13 @@ def describe(config: Mapping[str, Any]) -> Dataset:
     """
     name = config["name"]
     if name not in _KEYS:
-        nearest = difflib.get_close_matches(str(name), _KEYS, n=1)
-        hint = f"; nearest: {nearest[0]}" if nearest else ""
-        raise ValueError(f"dataset.name: {name!r} is not one of {', '.join(_KEYS)}{hint}")
+        raise UserError(
+            f"dataset.name: {name!r} is not one of {', '.join(_KEYS)}{nearest(name, _KEYS)}"
+        )
     for key in ("path", "url", "sha256", "image_size"):
         if config.get(key) is not None and key not in _KEYS[name]:
             users = ", ".join(known for known, keys in _KEYS.items() if key in keys)
-            raise ValueError(
+            raise UserError(
                 f"dataset.{key}: {config[key]!r} means nothing for {name}, only for {users}; "
                 "set it to null"
             )
@@ -380,11 +380,9 @@ def load_split(folder: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.
         images = np.load(folder / f"{split}_images.npy", mmap_mode="r", allow_pickle=False)
         labels = np.load(folder / f"{split}_labels.npy", allow_pickle=False)
     except (OSError, ValueError, LookupError) as error:
-        raise ValueError(
-            f"{folder} holds no complete dataset ({error}); prepare it anew"
-        ) from error
+        raise UserError(f"{folder} holds no complete dataset ({error}); prepare it anew") from error
     if not len(images) == len(labels) == sum(counts[split]):
-        raise ValueError(
+        raise UserError(
             f"{folder} holds {len(images)} {split} images and {len(labels)} labels, but its "
             f"dataset.json says {sum(counts[split])}; prepare it anew"
         )
@@ -433,16 +431,16 @@ def sample_manifolds(
     _check_split(split)
     labels = np.asarray(labels)
     if points_per_class < 1:
-        raise ValueError(f"manifolds.points_per_class: {points_per_class}; at least 1 is needed")
+        raise UserError(f"manifolds.points_per_class: {points_per_class}; at least 1 is needed")
     if len(set(class_indices)) < len(class_indices):
-        raise ValueError(f"classes {list(class_indices)}: each may be given once")
+        raise UserError(f"classes {list(class_indices)}: each may be given once")
     order = np.argsort(labels, kind="stable")
     ordered = labels[order]
     sample = np.empty((len(class_indices), points_per_class), dtype=np.int64)
     for row, index in enumerate(class_indices):
         first, end = np.searchsorted(ordered, [index, index + 1])
         if end - first < points_per_class:
-            raise ValueError(
+            raise UserError(
                 f"manifolds.points_per_class: {points_per_class}, but class {index} has "
                 f"{end - first} {split} images; use at most so many, or leave out the class"
             )
@@ -453,7 +451,7 @@ def sample_manifolds(
 
 def _check_split(split: str) -> None:
     if split not in SPLITS:
-        raise ValueError(f"split {split!r} is neither 'train' nor 'test'")
+        raise UserError(f"split {split!r} is neither 'train' nor 'test'")
 
 
 # Files from elsewhere
@@ -465,18 +463,18 @@ def _remote_files(config: Mapping[str, Any]) -> list[_RemoteFile]:
     official = _REMOTE[name]
     names = [file.name for file in official]
     if url is not None and not url.lower().startswith(("http://", "https://")):
-        raise ValueError(
+        raise UserError(
             f"dataset.url: {url!r} does not begin with http:// or https://; a copy of your own goes into "
             f"the folder of the downloads, as {name}/{names[0]}"
         )
     if url is not None and len(names) > 1 and url.endswith(".gz"):
-        raise ValueError(
+        raise UserError(
             f"dataset.url: {url!r} is one file, but {name} has {len(names)}; give the address of the "
             f"folder that holds {', '.join(names)}"
         )
     if isinstance(sha256, str):
         if len(names) > 1:
-            raise ValueError(
+            raise UserError(
                 f"dataset.sha256: one checksum, but {name} has {len(names)} files; give a mapping from "
                 f"file name to checksum, for any of {', '.join(names)}"
             )
@@ -484,11 +482,11 @@ def _remote_files(config: Mapping[str, Any]) -> list[_RemoteFile]:
     checksums = {file.name: file.sha256 for file in official} | (sha256 or {})
     for file_name, checksum in checksums.items():
         if file_name not in names:
-            raise ValueError(
+            raise UserError(
                 f"dataset.sha256: {name} has no file {file_name!r}, but {', '.join(names)}"
             )
         if not re.fullmatch("[0-9a-fA-F]{64}", checksum):
-            raise ValueError(
+            raise UserError(
                 f"dataset.sha256: {checksum!r} for {file_name} is no SHA-256, which has 64 hexadecimal "
                 "digits"
             )
@@ -553,7 +551,7 @@ def _read(
 
 def _own_data(config: Mapping[str, Any]) -> ImageFolder | ArrayFile:
     if config.get("path") is None:
-        raise ValueError(
+        raise UserError(
             f"dataset.path: null, but {config['name']} reads data of your own; say where they are"
         )
     path = Path(config["path"])
@@ -594,7 +592,7 @@ def _read_cifar(
 ) -> dict[str, _Split]:
     names, splits = read_cifar(path, layout, dataset.image_shape)
     if names != dataset.class_names:
-        raise ValueError(
+        raise UserError(
             f"{path} has the classes {', '.join(map(str, names))}; those of {dataset.name} are "
             f"{', '.join(dataset.class_names)}"
         )
@@ -616,14 +614,14 @@ def _check_labels(dataset: Dataset, split: str, labels: NDArray[np.int64]) -> No
     n_classes = len(dataset.class_names)
     outside = labels[(labels < 0) | (labels >= n_classes)]
     if outside.size:
-        raise ValueError(
+        raise UserError(
             f"the {split} labels of {dataset.name} go from 0 to {n_classes - 1}, but {outside[0]} came"
         )
     found = np.bincount(labels, minlength=n_classes)
     expected = np.array(dataset.counts[split])
     if (found != expected).any():
         index = int(np.flatnonzero(found != expected)[0])
-        raise ValueError(
+        raise UserError(
             f"{dataset.name} has {expected.sum()} {split} images, {expected[index]} of class "
             f"{dataset.class_names[index]!r}; what came has {found.sum()} and {found[index]}. "
             "A mirror has to hold the whole dataset; for a part of it, or another one, use "
@@ -670,12 +668,12 @@ def _staging(output: Path) -> Iterator[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     with FileIO(folder / "lock", "a") as lock_file:
         if not lock(lock_file):
-            raise RuntimeError(f"another process is preparing {output}; let it finish")
+            raise UserError(f"another process is preparing {output}; let it finish")
         try:
             yield folder
         except OSError as error:
             if error.errno in FULL and error.strerror == os.strerror(error.errno):
-                raise OSError(
+                raise DiskFullError(
                     error.errno,
                     f"{output} could not be written: {error.strerror}; make room, or choose another "
                     "`results` folder",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from manifold_capacity.augment import to_batch, to_device
+from manifold_capacity.errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -96,16 +97,16 @@ def check_precision(precision: str, device: torch.device, key: str) -> None:
         The configuration's key that says so, for the message.
     """
     if precision not in PRECISIONS:
-        raise ValueError(f"{key}: {precision!r}; allowed: {', '.join(PRECISIONS)}")
+        raise UserError(f"{key}: {precision!r}; allowed: {', '.join(PRECISIONS)}")
     if device.type == "cpu" and precision == "tf32":
-        raise ValueError(
+        raise UserError(
             f"{key}: tf32 is arithmetic of CUDA GPUs, but this runs on the CPU; "
             "set it to float32, or run on a machine with a GPU"
         )
     if device.type == "cuda" and precision != "float32":
         major, minor = torch.cuda.get_device_capability(device)
         if major < 8:
-            raise ValueError(
+            raise UserError(
                 f"{key}: {precision} needs a GPU of compute capability 8.0 or later, "
                 f"{torch.cuda.get_device_name(device)} has {major}.{minor}; set it to float32"
             )

@@ -17,6 +17,7 @@ from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from manifold_capacity.errors import DiskFullError, UserError
 from manifold_capacity.logs import Progress
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ LONGEST_WAIT_S = 60.0
 TRANSIENT_STATUS = {408, 425, 429, *range(500, 600)}
 
 
-class DownloadError(OSError):
+class DownloadError(UserError, OSError):
     """A file could not be fetched, or what came is not what was expected."""
 
 
@@ -90,11 +91,9 @@ def download(
         If the disk is full; with the errno, and what is needed.
     """
     if not url.lower().startswith(("http://", "https://")):
-        raise ValueError(
-            f"{url!r} cannot be downloaded: an address begins with http:// or https://"
-        )
+        raise UserError(f"{url!r} cannot be downloaded: an address begins with http:// or https://")
     if not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
-        raise ValueError(f"{sha256!r} is not a SHA-256: 64 hexadecimal digits are expected")
+        raise UserError(f"{sha256!r} is not a SHA-256: 64 hexadecimal digits are expected")
     sha256 = sha256.lower()
     if _is_intact(target, sha256):
         logger.info("%s is there already, SHA-256 as expected", target)
@@ -134,7 +133,7 @@ def require_space(folder: Path, n_bytes: int, what: str) -> None:
     """Raise OSError (ENOSPC) that says how much is missing if `folder` has not `n_bytes` free."""
     free = shutil.disk_usage(folder).free
     if free < n_bytes:
-        raise OSError(
+        raise DiskFullError(
             errno.ENOSPC,
             f"{what} needs {_mb(n_bytes)}, but only {_mb(free)} are free in {folder}; "
             "make room, or choose another `results` folder",
@@ -268,7 +267,7 @@ def _receive(url: str, response: requests.Response, file: FileIO, part: Path, st
         except OSError as error:
             # Resuming later is not worth a disk that stays full.
             _remove(part, state)
-            raise OSError(
+            raise DiskFullError(
                 error.errno,
                 f"{part} could not be written after {_mb(file.tell())} of "
                 f"{'?' if total is None else _mb(total)}: {error.strerror}; "

@@ -52,6 +52,7 @@ from matplotlib.ticker import (
 from numpy.typing import NDArray
 
 from manifold_capacity.balls import ball_capacity
+from manifold_capacity.errors import UserError
 from manifold_capacity.own_activations import EXTERNAL
 from manifold_capacity.own_activations import SPLIT as NO_SPLIT
 from manifold_capacity.rows import ORIGINAL, SHUFFLED, STATUS_OK
@@ -949,7 +950,7 @@ def _figure(width: float, height: float, handles: Sequence[Artist]) -> Figure:
 
 def _refuse_empty(frame: pd.DataFrame, what: str) -> None:
     if frame.empty:
-        raise ValueError(f"the table of {what} has no rows; there is nothing to draw")
+        raise UserError(f"the table of {what} has no rows; there is nothing to draw")
 
 
 def _select(frame: pd.DataFrame, **wanted: str) -> pd.DataFrame:

@@ -34,6 +34,7 @@ from manifold_capacity.centers import (
     fit_centers,
     project,
 )
+from manifold_capacity.errors import UserError
 from manifold_capacity.moments import Moments, moments_from_arrays
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ _FIRST_GAUSSIANS = 100
 _CENTER_TOLERANCE = 1e-7
 
 
-class DegenerateManifoldsError(ValueError):
+class DegenerateManifoldsError(UserError):
     """The manifolds have no geometry: one manifold only, or a center without a direction.
 
     Attributes
@@ -388,7 +389,7 @@ def geometry_from_moments(
     else:
         max_gaussians = check_integer("max_gaussians", max_gaussians, least=2)
         if not relative_error > 0:
-            raise ValueError(f"relative_error is {relative_error!r}; it must be above 0")
+            raise UserError(f"relative_error is {relative_error!r}; it must be above 0")
         result = _until(geometry, relative_error, max_gaussians)
     if result.n_unconverged.any():
         bad = np.flatnonzero(result.n_unconverged)
@@ -595,5 +596,5 @@ def check_integer(name: str, value: object, *, least: int, other: str = "") -> i
         number = least - 1
     if number < least:
         choice = f" or {other}" if other else ""
-        raise ValueError(f"{name} is {value!r}; it must be a whole number, {least} or more{choice}")
+        raise UserError(f"{name} is {value!r}; it must be a whole number, {least} or more{choice}")
     return number

@@ -5,7 +5,6 @@ everything after it (the workflow, the store, the summary) reads it from here.
 """
 
 import csv
-import difflib
 import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +12,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
+
+from manifold_capacity.errors import UserError, nearest
 
 INPUT_NAME = "input"
 INPUT_TYPE = "Input"
@@ -72,7 +73,7 @@ def read_layers(path: Path) -> list[Layer]:
     with open(path, newline="") as file:
         reader = csv.DictReader(file)
         if tuple(reader.fieldnames or ()) != _COLUMNS:
-            raise ValueError(
+            raise UserError(
                 f"{path}: the header reads {reader.fieldnames}, a table of layers has "
                 f"{list(_COLUMNS)}; delete the file and run again"
             )
@@ -125,13 +126,13 @@ def select_layers(
     chosen = {layer.index for layer in layers if layer.index == 0 and selection["input"]}
     modules = set().union(*_matches(layers, selection).values()) if wanted else set()
     if wanted and not modules:
-        raise ValueError(
+        raise UserError(
             f"layers: nothing of {model} is chosen by {', '.join(wanted)}; "
             f"its types: {_listed([layer.type for layer in layers if layer.index])}; "
             f"its layers: {_listed([layer.name for layer in layers if layer.index])}"
         )
     if not chosen | modules:
-        raise ValueError(
+        raise UserError(
             f"layers: nothing of {model} is chosen; set layers.input: true, or name types or names"
         )
     return [
@@ -162,8 +163,10 @@ def unmatched(tables: Mapping[str, Sequence[Layer]], selection: Mapping[str, Any
             continue
         if not any(matches[key, wanted] for matches in found):
             known = [layer.type if key == "types" else layer.name for layer in modules]
-            near = _nearest(wanted, known)
-            hint = f"nearest: {near}" if near else f"there are {_listed(known)}"
+            hint = (
+                nearest(wanted, known, cutoff=0.6).removeprefix("; ")
+                or f"there are {_listed(known)}"
+            )
             sentences.append(f"layers.{key}: {wanted!r} is not in {models}; {hint}")
     return sentences
 
@@ -185,13 +188,6 @@ def _matches(
         }
         for key, wanted in _criteria(selection)
     }
-
-
-def _nearest(word: str, known: Sequence[str]) -> str:
-    """The known word most like this one, whatever the case; empty if none is like it."""
-    by_lower = {name.lower(): name for name in reversed(known)}
-    matches = difflib.get_close_matches(word.lower(), list(by_lower), n=1)
-    return by_lower[matches[0]] if matches else ""
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import linecache
 import logging
 import os
 import sys
@@ -10,8 +9,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
-from pathlib import Path
 from typing import Any
+
+from manifold_capacity.errors import UserError
 
 __all__ = ["JOBS_ARE_SHOWN", "Progress", "duration", "log_to", "quiet_if_shown"]
 
@@ -37,8 +37,8 @@ class _Terminal(logging.Handler):
 def log_to(path: str | PathLike[str]) -> Iterator[logging.Logger]:
     """Send this package's messages to a file, and to standard error unless the file is shown there.
 
-    An exception ends the process with status 1 (130 for Ctrl-C). One that this package raises on
-    purpose says all there is to say, and is one message; any other leaves its traceback in the file.
+    An exception ends the process with status 1 (130 for Ctrl-C). A `UserError` says all there is to
+    say, and is one message; any other exception leaves its traceback in the file.
     """
     logger = logging.getLogger("manifold_capacity")
     handler = logging.FileHandler(path, mode="w", encoding="utf-8")
@@ -56,12 +56,12 @@ def log_to(path: str | PathLike[str]) -> Iterator[logging.Logger]:
     except KeyboardInterrupt:
         logger.error("interrupted; the same command goes on")
         sys.exit(130)
-    except Exception as error:
-        if _on_purpose(error):
-            logger.error("%s", error)
-        else:
-            logger.removeHandler(terminal)  # which shows the file, if it shows failed jobs' logs
-            logger.exception("The job failed by an error of the program:")
+    except UserError as error:
+        logger.error("%s", error)
+        sys.exit(1)
+    except Exception:
+        logger.removeHandler(terminal)  # which shows the file, if it shows failed jobs' logs
+        logger.exception("The job failed by an error of the program:")
         sys.exit(1)
     finally:
         logging.captureWarnings(False)
@@ -90,18 +90,6 @@ def _is_shown() -> bool:
     except (OSError, ValueError, AttributeError):
         return False
     return os.environ.get(JOBS_ARE_SHOWN) == f"{here.st_dev}:{here.st_ino}"
-
-
-def _on_purpose(error: Exception) -> bool:
-    """Whether a `raise` of this package made the exception, and not a mistake in its code."""
-    traceback = error.__traceback__
-    while traceback is not None and traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    if traceback is None:
-        return False
-    file = traceback.tb_frame.f_code.co_filename
-    line = linecache.getline(file, traceback.tb_lineno).strip()
-    return Path(file).parent == Path(__file__).parent and line.startswith("raise ")
 
 
 class Progress:

@@ -4,7 +4,6 @@ What is loaded never runs code: checkpoints are safetensors, other files are rea
 ``weights_only``.
 """
 
-import difflib
 import json
 import logging
 import os
@@ -20,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from manifold_capacity.errors import UserError, nearest
 from manifold_capacity.layers import INPUT_NAME, INPUT_TYPE, Layer
 from manifold_capacity.provenance import cpu_name
 
@@ -91,9 +91,8 @@ def check_model(name: str) -> None:
         return
     known = model_names()
     if name not in known:
-        nearest = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.0)[0]
-        raise ValueError(
-            f"models.name: {name!r} is not a model; nearest: {nearest} "
+        raise UserError(
+            f"models.name: {name!r} is not a model{nearest(name, known, cutoff=0.0)} "
             f"(known: {SMALL_CNN} and torchvision's {len(known) - 1} classification models)"
         )
 
@@ -163,10 +162,10 @@ def resolve_device(name: str) -> torch.device:
         For ``cuda`` where there is none, and for an unknown name.
     """
     if name not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"device: {name!r} is not known; allowed: auto, cpu, cuda")
+        raise UserError(f"device: {name!r} is not known; allowed: auto, cpu, cuda")
     if name == "cuda" and not torch.cuda.is_available():
         build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "the CPU only"
-        raise ValueError(
+        raise UserError(
             f"device: cuda, but torch {torch.__version__} (built for {build}) sees no CUDA GPU"
             f"{_visible()}; "
             "run on a machine with one (on a cluster: ask for a GPU), check that `nvidia-smi` works "
@@ -214,7 +213,7 @@ def build_model(name: str, *, n_classes: int, image_shape: Sequence[int]) -> nn.
     if name == SMALL_CNN:
         return SmallCNN(channels, n_classes)
     if channels != 3:
-        raise ValueError(
+        raise UserError(
             f"models.name: {name} takes images of 3 channels, these have {channels}; "
             f"gray images are repeated to 3 channels, others need {SMALL_CNN}"
         )
@@ -235,7 +234,7 @@ def build_model(name: str, *, n_classes: int, image_shape: Sequence[int]) -> nn.
 def _unfit(name: str, image_shape: Sequence[int], error: Exception) -> ValueError:
     _, height, width = image_shape
     usual = 32 if name == SMALL_CNN or name.startswith("vgg") else 224
-    return ValueError(
+    return UserError(
         f"models.image_size: {name} can't take images of {height} x {width} pixels "
         f"({str(error).splitlines()[0] if str(error) else type(error).__name__}); "
         f"set models.image_size to a size it takes, such as {usual}"
@@ -270,7 +269,7 @@ def pretrained_classes(name: str, weights_file: Path | None = None) -> int:
     head = list(_meta_model(name, n_classes=2, image_shape=(3, 224, 224)).state_dict())[-1]
     state = _read_weights(weights_file)
     if head not in state:
-        raise ValueError(
+        raise UserError(
             f"models.weights_file: {weights_file} has no {head!r}, the head of {name}; "
             f"it holds {_some(state)}"
         )
@@ -313,7 +312,7 @@ def pretrained_state(
         load_weights(model, state, assign=True)
     except RuntimeError as error:
         reasons = " ".join(str(error).split("\n\t")[1:3])
-        raise ValueError(
+        raise UserError(
             f"models.weights_file: {source} does not fit {name} with {n_classes} classes on images "
             f"of {image_shape[1]} x {image_shape[2]}: {reasons}"
         ) from error
@@ -328,7 +327,7 @@ def pretrained_normalization(name: str) -> dict[str, list[float]]:
 
 def _default_weights(name: str) -> Any:
     if name == SMALL_CNN:
-        raise ValueError(
+        raise UserError(
             f"models.weights: there are no published weights for {SMALL_CNN}; "
             "set models.weights to trained or random, or give models.weights_file"
         )
@@ -345,7 +344,7 @@ def _published_weights(name: str) -> tuple[Path, Mapping[str, Tensor]]:
         try:
             torch.hub.download_url_to_file(weights.url, str(target), digest, progress=False)
         except (urllib.error.URLError, OSError, RuntimeError) as error:
-            raise ValueError(
+            raise UserError(
                 f"models.weights: the pretrained weights of {name} are not at {target} and could "
                 f"not be downloaded ({error}); fetch {weights.url} on a machine with a network and "
                 f"put the file at that place, or set models.weights_file to where it is"
@@ -355,20 +354,20 @@ def _published_weights(name: str) -> tuple[Path, Mapping[str, Tensor]]:
 
 def _read_weights(path: Path) -> Mapping[str, Tensor]:
     if not path.is_file():
-        raise ValueError(f"models.weights_file: there is no file {path}")
+        raise UserError(f"models.weights_file: there is no file {path}")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises half a dozen types on damaged or foreign files
-        raise ValueError(
+        raise UserError(
             f"models.weights_file: {path} can't be read as weights "
             f"({str(error).splitlines()[0] if str(error) else type(error).__name__}); "
             "what is wanted is a .safetensors file, or a state dict saved by torch.save without "
             "other objects in it; delete a damaged download and run again"
         ) from error
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ValueError(
+        raise UserError(
             f"models.weights_file: {path} holds a {type(state).__name__}, not a state dict "
             "(names to tensors); save it with torch.save(model.state_dict(), ...)"
         )
@@ -420,11 +419,11 @@ def load_metadata(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             metadata = (file.metadata() or {}).get(_METADATA_KEY)
     except (SafetensorError, OSError) as error:
-        raise ValueError(
+        raise UserError(
             f"{path} is not a whole safetensors file ({error}); delete it and run again"
         ) from error
     if metadata is None:
-        raise ValueError(f"{path} is not a checkpoint of this project: its metadata are missing")
+        raise UserError(f"{path} is not a checkpoint of this project: its metadata are missing")
     loaded: dict[str, Any] = json.loads(metadata)
     return loaded
 

@@ -29,6 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from manifold_capacity.errors import UserError
+
 FloatArray = NDArray[np.float64]
 
 FORMAT_VERSION = 1
@@ -157,20 +159,20 @@ class Moments:
                 with zipfile.ZipFile(stream) as archive:
                     names = [name.removesuffix(".npy") for name in archive.namelist()]
             except zipfile.BadZipFile as error:
-                raise ValueError(
+                raise UserError(
                     f"{path} is not a moments file, or damaged ({error}): {remedy}"
                 ) from error
             if "manifold_capacity_moments" not in names:
-                raise ValueError(f"{path} is not a moments file (it has {names}): {remedy}")
+                raise UserError(f"{path} is not a moments file (it has {names}): {remedy}")
             try:
                 stream.seek(0)
                 arrays = dict(np.load(stream, allow_pickle=False))
                 version = int(arrays["manifold_capacity_moments"])
                 moments = cls._from_saved(arrays) if version == FORMAT_VERSION else None
             except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError) as error:
-                raise ValueError(f"{path} is damaged ({error}): {remedy}") from error
+                raise UserError(f"{path} is damaged ({error}): {remedy}") from error
         if moments is None:
-            raise ValueError(
+            raise UserError(
                 f"{path} has moments format {version}, but this version of manifold_capacity "
                 f"reads format {FORMAT_VERSION}: {remedy}"
             )
@@ -189,7 +191,7 @@ class Moments:
         }
         for name, shape in expected.items():
             if arrays[name].shape != shape:
-                raise ValueError(f"{name} has shape {arrays[name].shape}, expected {shape}")
+                raise UserError(f"{name} has shape {arrays[name].shape}, expected {shape}")
         return cls(
             center_gram=arrays["center_gram"],
             center_deviation=arrays["center_deviation"],
@@ -260,7 +262,7 @@ def moments_from_arrays(
         fitting = _BUFFER_BYTES // (8 * source.n_total)
         block_features = max(8, min(_MAX_BLOCK_FEATURES, fitting))
     elif block_features < 1:
-        raise ValueError(f"block_features is {block_features}; it must be at least 1")
+        raise UserError(f"block_features is {block_features}; it must be at least 1")
     block_features = min(block_features, source.n_features)
 
     # One BLAS thread: the products are small, so more of them only wait for each other, and the
@@ -382,7 +384,7 @@ def _check_finite(block: Sequence[NDArray[Any]], first_feature: int) -> None:
         bad = np.argwhere(~np.isfinite(_as_float64(points)))
         if len(bad):
             point, feature = bad[0].tolist()
-            raise ValueError(
+            raise UserError(
                 f"manifold {i}: point {point}, feature {first_feature + feature} is "
                 f"{points[point, feature]}; the geometry needs finite activations "
                 "(drop the point, or find what in the network made it)"
@@ -417,7 +419,7 @@ class _Source:
             whole = np.asarray(manifolds)
         if whole is not None:
             if len(whole.shape) != 3:
-                raise ValueError(
+                raise UserError(
                     f"one array of manifolds must have the axes (manifold, point, feature); its shape "
                     f"is {tuple(whole.shape)}. For manifolds of unequal sizes give a list of arrays"
                 )
@@ -428,31 +430,29 @@ class _Source:
             arrays = [a if hasattr(a, "shape") else np.asarray(a) for a in manifolds]
             for i, array in enumerate(arrays):
                 if len(array.shape) != 2:
-                    raise ValueError(
+                    raise UserError(
                         f"manifold {i} has shape {tuple(array.shape)}; "
                         "each manifold must be an array (n_points, n_features)"
                     )
             self.sizes = [int(array.shape[0]) for array in arrays]
             self.n_features = int(arrays[0].shape[1]) if arrays else 0
         if not self.sizes:
-            raise ValueError(
+            raise UserError(
                 "there are no manifolds; give a list of arrays (n_points, n_features), one for each "
                 "manifold, or one array (n_manifolds, n_points, n_features)"
             )
         for i, size in enumerate(self.sizes):
             if size == 0:
-                raise ValueError(
-                    f"manifold {i} has no points; leave it out or sample points for it"
-                )
+                raise UserError(f"manifold {i} has no points; leave it out or sample points for it")
         if whole is None:
             self._check_features(arrays)
         if self.n_features == 0:
-            raise ValueError("the manifolds have no features; each point needs at least one")
+            raise UserError("the manifolds have no features; each point needs at least one")
         for i, array in enumerate(arrays):
             kind = np.dtype(_numpy_dtype(array)).kind
             if kind not in "fiub":
                 name = "the manifolds" if whole is not None else f"manifold {i}"
-                raise ValueError(f"{name}: values of type {array.dtype}; they must be real numbers")
+                raise UserError(f"{name}: values of type {array.dtype}; they must be real numbers")
         self.n_total = sum(self.sizes)
         self._whole = whole
         self._arrays = arrays
@@ -465,7 +465,7 @@ class _Source:
         if different:
             shown = ", ".join(f"{i} ({int(arrays[i].shape[1])})" for i in different[:5])
             more = f" and {len(different) - 5} more" if len(different) > 5 else ""
-            raise ValueError(
+            raise UserError(
                 f"manifolds must have the same features: manifold 0 has {self.n_features}, but "
                 f"manifold {shown}{more} have another number"
             )

@@ -29,6 +29,7 @@ from typing import IO, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from manifold_capacity.errors import UserError
 from manifold_capacity.layers import Layer, select_layers, unmatched
 
 __all__ = ["EXTERNAL", "SPLIT", "OwnActivations", "default_name", "open_own_layer"]
@@ -115,7 +116,7 @@ class OwnActivations:
         self._entries = _entries(self.path)
         self._labels_path = None if labels is None else Path(labels)
         if labels is not None and LABELS in self._entries:
-            raise ValueError(
+            raise UserError(
                 f"activations.labels: {os.fspath(labels)!r}, but {self.path} has an array "
                 f"`{LABELS}` of its own; remove one of them"
             )
@@ -213,7 +214,7 @@ class OwnActivations:
         assert isinstance(points_per_class, int)
         first, end = draw * points_per_class, (draw + 1) * points_per_class
         if end > len(points):
-            raise ValueError(
+            raise UserError(
                 f"manifolds.points_per_class: {points_per_class}, {draw + 1} times, but {self.path} has "
                 f"only {len(points)} points of class {self.class_names[index]!r}"
             )
@@ -225,7 +226,7 @@ class OwnActivations:
             if layer.label == label:
                 return layer
         known = ", ".join(layer.label for layer in self.layers)
-        raise ValueError(f"{self.path} has no layer {label!r}; it has {known}")
+        raise UserError(f"{self.path} has no layer {label!r}; it has {known}")
 
     def _label_values(self) -> NDArray[Any] | None:
         """One label per sample, or None."""
@@ -239,13 +240,13 @@ class OwnActivations:
             return None
         values = _read_whole(where, entry)
         if values.ndim != 1 or values.dtype.kind not in "iubfUS" or not values.size:
-            raise ValueError(
+            raise UserError(
                 f"{where}: shape {values.shape}, type {values.dtype}; labels are numbers or text, one "
                 "per sample: shape (n_samples,)"
             )
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             place = int(np.flatnonzero(~np.isfinite(values))[0])
-            raise ValueError(
+            raise UserError(
                 f"{where}: the label of sample {place} is {values[place]}; drop the samples without a label"
             )
         return values
@@ -255,14 +256,14 @@ class OwnActivations:
         where, names = "activations.class_names", given
         if CLASS_NAMES in self._entries:
             if given is not None:
-                raise ValueError(
+                raise UserError(
                     f"activations.class_names: {list(given)}, but {self.path} has an array "
                     f"`{CLASS_NAMES}` of its own; remove one of them"
                 )
             where = f"activations.path: {CLASS_NAMES} of {self.path}"
             values = _read_whole(where, self._entries[CLASS_NAMES])
             if values.ndim != 1 or values.dtype.kind not in "US":
-                raise ValueError(
+                raise UserError(
                     f"{where}: shape {values.shape}, type {values.dtype}; they have to be text, one per "
                     f"class: shape ({len(found)},)"
                 )
@@ -270,19 +271,19 @@ class OwnActivations:
         if names is None:
             return found
         if len(names) != len(found):
-            raise ValueError(
+            raise UserError(
                 f"{where}: {len(names)} names, but {self.path} has {len(found)} classes "
                 f"({', '.join(found[:5])}{', ...' if len(found) > 5 else ''}); give one name for each, in "
                 "this order"
             )
         if len(set(names)) < len(names):
-            raise ValueError(f"{where}: a name is given twice; give each class its own")
+            raise UserError(f"{where}: a name is given twice; give each class its own")
         return tuple(names)
 
     def _find_layers(self, patterns: Sequence[str]) -> tuple[Layer, ...]:
         """The chosen arrays in the order of the patterns, then of the set, each checked."""
         if not self._arrays:
-            raise ValueError(f"activations.path: {self.path} has no arrays besides the labels")
+            raise UserError(f"activations.path: {self.path} has no arrays besides the labels")
         candidates = [
             Layer(place, name, re.sub(r"\W", "_", name), shape, math.prod(shape))
             for place, (name, entry) in enumerate(self._arrays.items(), start=1)
@@ -291,7 +292,7 @@ class OwnActivations:
         selection = {"input": False, "types": [], "names": patterns}
         problems = unmatched({self.name: candidates}, selection)
         if problems:
-            raise ValueError(problems[0])
+            raise UserError(problems[0])
         chosen = select_layers(candidates, selection, model=self.name)
         chosen.sort(
             key=lambda layer: [fnmatchcase(layer.name, pattern) for pattern in patterns].index(True)
@@ -334,7 +335,7 @@ class OwnActivations:
                 f"{self._lead[1]} points; give all layers the same"
             )
         if problem:
-            raise ValueError(f"{problem}, {leave_out}")
+            raise UserError(f"{problem}, {leave_out}")
 
 
 def open_own_layer(label: str, own: Mapping[str, Any], seed: int, draw: int = 0) -> list[Any]:
@@ -444,7 +445,7 @@ class _Reader:
             manifold += 1
         what = "sample" if len(self._lead) == 1 else "point"
         value = block[sum(map(len, self._points[:manifold])) + row, column]
-        raise ValueError(
+        raise UserError(
             f"{self._path}: layer {self.layer.name!r}, class {self._class_names[manifold]!r}, {what} "
             f"{self._points[manifold][row]}, feature {first_feature + column} is {value}; the geometry needs "
             "finite activations: drop the sample, or the feature (a neuron that wasn't always recorded)"
@@ -501,19 +502,19 @@ def _entries(path: Path) -> dict[str, _Entry]:
     """All arrays of a set by their names, in the order of the layers."""
     where = f"activations.path: {path}"
     if not path.exists():
-        raise ValueError(f"activations.path: there is no file or folder {path}")
+        raise UserError(f"activations.path: there is no file or folder {path}")
     if path.is_dir():
         if any((path / mark).is_file() for mark in _ZARR_MARKS):
             return _zarr_entries(where, path)
         files = {file.stem: file for file in path.glob("*.npy")}
         if not files:
-            raise ValueError(f"{where} is neither a zarr store nor a folder of .npy files")
+            raise UserError(f"{where} is neither a zarr store nor a folder of .npy files")
         return {name: _npy_entry(where, files[name]) for name in sorted(files, key=_natural)}
     if path.suffix == ".npz":
         return _npz_entries(where, path)
     if path.suffix == ".npy":
         return {path.stem: _npy_entry(where, path)}
-    raise ValueError(
+    raise UserError(
         f"{where} is not taken; allowed: a zarr store, an .npz, an .npy, a folder of .npy files"
     )
 
@@ -521,14 +522,14 @@ def _entries(path: Path) -> dict[str, _Entry]:
 def _labels_entry(path: Path) -> _Entry:
     where = f"activations.labels: {path}"
     if not path.is_file():
-        raise ValueError(f"activations.labels: there is no file {path}")
+        raise UserError(f"activations.labels: there is no file {path}")
     if path.suffix == ".npy":
         return _npy_entry(where, path)
     if path.suffix != ".npz":
-        raise ValueError(f"{where} is not taken; allowed: an .npy, or an .npz with `{LABELS}`")
+        raise UserError(f"{where} is not taken; allowed: an .npy, or an .npz with `{LABELS}`")
     entries = _npz_entries(where, path)
     if LABELS not in entries:
-        raise ValueError(f"{where} has no array `{LABELS}`; it has {', '.join(entries)}")
+        raise UserError(f"{where} has no array `{LABELS}`; it has {', '.join(entries)}")
     return entries[LABELS]
 
 
@@ -545,7 +546,7 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]
     elif version == (2, 0):
         header = np.lib.format.read_array_header_2_0(file)
     else:
-        raise ValueError(f"its format {version} is not that of an array of numbers")
+        raise UserError(f"its format {version} is not that of an array of numbers")
     return (*header, file.tell())
 
 
@@ -571,7 +572,7 @@ def _array_entry(
     shape, fortran, dtype, at = header
     n_bytes = math.prod(shape) * dtype.itemsize
     if not dtype.hasobject and at + n_bytes > available:
-        raise ValueError(
+        raise UserError(
             f"{where}: {name!r} is cut short: {available - at} bytes in place of {n_bytes}; copy it again"
         )
     return _Entry(
@@ -587,7 +588,7 @@ def _npy_entry(where: str, file: Path) -> _Entry:
         with open(file, "rb") as stream:
             header = _header(stream)
     except (ValueError, EOFError) as error:
-        raise ValueError(f"{where}: {file.name} is not an .npy file: {error}") from error
+        raise UserError(f"{where}: {file.name} is not an .npy file: {error}") from error
     return _array_entry(file, file.stem, where, header, 0, file.stat().st_size, lambda: file)
 
 
@@ -601,7 +602,7 @@ def _npz_entries(where: str, path: Path) -> dict[str, _Entry]:
                     with archive.open(member) as stream:
                         header = _header(stream)
                 except ValueError as error:
-                    raise ValueError(
+                    raise UserError(
                         f"{where}: {member.filename} in it is not an .npy file: {error}"
                     ) from error
                 begin, source = 0, _extracting(path, member)
@@ -614,7 +615,7 @@ def _npz_entries(where: str, path: Path) -> dict[str, _Entry]:
                     path, name, where, header, begin, member.file_size, source
                 )
     except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, RuntimeError) as error:
-        raise ValueError(f"{where} is not an .npz file, or damaged: {error}") from error
+        raise UserError(f"{where} is not an .npz file, or damaged: {error}") from error
     return entries
 
 
@@ -628,7 +629,7 @@ def _extracting(path: Path, member: zipfile.ZipInfo) -> Callable[[], Any]:
     def extract() -> Any:
         free = shutil.disk_usage(tempfile.gettempdir()).free
         if member.file_size > free:
-            raise ValueError(
+            raise UserError(
                 f"{path}: {member.filename} takes {member.file_size / 2**30:.1f} GiB unpacked, but "
                 f"{tempfile.gettempdir()} has {free / 2**30:.1f} GiB free; write it with numpy.savez, which "
                 "doesn't compress, or set TMPDIR to another folder"
@@ -651,10 +652,10 @@ def _zarr_entries(where: str, path: Path) -> dict[str, _Entry]:
             return {path.stem: _zarr_entry(path, store)}
         arrays: Mapping[str, Any] = dict(store.arrays())
     except (ValueError, KeyError, OSError) as error:
-        raise ValueError(f"{where} can't be read as zarr: {error}") from error
+        raise UserError(f"{where} can't be read as zarr: {error}") from error
     if not arrays:
         groups = ", ".join(store.group_keys()) or "nothing"
-        raise ValueError(
+        raise UserError(
             f"{where} is a zarr group without arrays (it has {groups}); give the path of the group whose "
             "arrays are the layers"
         )
@@ -663,7 +664,7 @@ def _zarr_entries(where: str, path: Path) -> dict[str, _Entry]:
 
 def _zarr_entry(folder: Path, array: Any) -> _Entry:
     if "pickle" in str(array.metadata).lower():
-        raise ValueError(
+        raise UserError(
             f"activations.path: {folder} is stored with a pickle codec, and nothing is unpickled; store "
             "numbers or text"
         )
@@ -684,7 +685,7 @@ def _newest(folder: Path) -> str:
 def _read_whole(where: str, entry: _Entry) -> NDArray[Any]:
     """A small array; text of any kind becomes NumPy's fixed-width text."""
     if entry.dtype is None:
-        raise ValueError(
+        raise UserError(
             f"{where}: Python objects, which would have to be unpickled; save text or numbers: "
             "numpy.asarray(labels, dtype=str)"
         )

@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from manifold_capacity.errors import UserError
 from manifold_capacity.logs import Progress
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class ImageFolder:
 
     def __init__(self, root: Path, image_size: int | None) -> None:
         if image_size is not None and image_size < 1:
-            raise ValueError(f"dataset.image_size: {image_size}; at least 1 pixel is needed")
+            raise UserError(f"dataset.image_size: {image_size}; at least 1 pixel is needed")
         self._image_size = image_size
         found = {split: _list_classes(root, split) for split in SPLITS}
         train, test = (set(found[split]) for split in SPLITS)
@@ -96,7 +97,7 @@ class ImageFolder:
                 for split, names in (("train", train - test), ("test", test - train))
                 if names
             ]
-            raise ValueError(
+            raise UserError(
                 f"dataset.path: {root}/train and {root}/test have to hold the same classes; "
                 + "; ".join(alone)
             )
@@ -145,7 +146,7 @@ class ImageFolder:
             image = _resize_and_crop(image, self._image_size)
         pixels = np.asarray(image)
         if pixels.shape != self.image_shape:
-            raise ValueError(
+            raise UserError(
                 f"dataset.path: the image {path} has {pixels.shape[0]} x {pixels.shape[1]} pixels, but the "
                 f"first has {self.image_shape[0]} x {self.image_shape[1]}; set dataset.image_size to bring "
                 "them to one size"
@@ -186,7 +187,7 @@ class ArrayFile:
         self._path = path
         self._was_rounded = False
         if not path.is_file():
-            raise ValueError(f"dataset.path: there is no file {path}")
+            raise UserError(f"dataset.path: there is no file {path}")
         keys = self._read_keys()
         self._prefixes = ("",) if "images" in keys else tuple(f"{split}_" for split in SPLITS)
         self._labels = {prefix: self._read_labels(f"{prefix}labels") for prefix in self._prefixes}
@@ -340,9 +341,9 @@ class ArrayFile:
                 else:
                     shape, is_fortran, dtype = np.lib.format.read_array_header_2_0(file)
                 if dtype.hasobject:
-                    raise ValueError("it holds Python objects, which would have to be unpickled")
+                    raise UserError("it holds Python objects, which would have to be unpickled")
                 if is_fortran and len(shape) > 1:
-                    raise ValueError("it is in Fortran order; save numpy.ascontiguousarray of it")
+                    raise UserError("it is in Fortran order; save numpy.ascontiguousarray of it")
                 yield file, shape, dtype
         except _ArrayFileError:
             raise
@@ -353,7 +354,7 @@ class ArrayFile:
         raise _ArrayFileError(f"dataset.path: {self._path} {what}")
 
 
-class _ArrayFileError(ValueError):
+class _ArrayFileError(UserError):
     """What is wrong with an .npz, its path included."""
 
 
@@ -361,31 +362,31 @@ def _list_classes(root: Path, split: str) -> dict[str, list[Path]]:
     """Class name -> its image files in the order of their names."""
     folder = root / split
     if not folder.is_dir():
-        raise ValueError(
+        raise UserError(
             f"dataset.path: there is no folder {folder}; an image folder has {root}/train/<class>/ and "
             f"{root}/test/<class>/"
         )
     classes = {entry.name: _list_images(entry) for entry in _visible(folder)}
     if not classes:
-        raise ValueError(f"dataset.path: {folder} has no class folders")
+        raise UserError(f"dataset.path: {folder} has no class folders")
     return classes
 
 
 def _list_images(folder: os.DirEntry[str]) -> list[Path]:
     if not folder.is_dir():
-        raise ValueError(
+        raise UserError(
             f"dataset.path: {folder.path} is not a folder; only class folders may be beside it"
         )
     files = []
     for entry in _visible(Path(folder.path)):
         if not (entry.name.lower().endswith(IMAGE_SUFFIXES) and entry.is_file()):
-            raise ValueError(
+            raise UserError(
                 f"dataset.path: {entry.path} is not an image file; a class folder may hold nothing but "
                 f"files {', '.join(IMAGE_SUFFIXES)}"
             )
         files.append(Path(entry.path))
     if not files:
-        raise ValueError(f"dataset.path: the class folder {folder.path} has no images")
+        raise UserError(f"dataset.path: the class folder {folder.path} has no images")
     return files
 
 
@@ -406,11 +407,11 @@ def _open_image(path: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path, formats=IMAGE_FORMATS) as image:
             if image.mode.startswith(("I", "F")):
-                raise ValueError(f"it has more than 8 bits per channel (mode {image.mode})")
+                raise UserError(f"it has more than 8 bits per channel (mode {image.mode})")
             yield image
     except Exception as error:
         # A damaged file makes a decoder raise about anything.
-        raise ValueError(f"dataset.path: the image {path} cannot be read: {error}") from error
+        raise UserError(f"dataset.path: the image {path} cannot be read: {error}") from error
 
 
 def _resize_and_crop(image: Image.Image, size: int) -> Image.Image:

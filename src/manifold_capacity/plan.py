@@ -18,6 +18,7 @@ from typing import Any
 from manifold_capacity.bill import bill
 from manifold_capacity.config import class_indices
 from manifold_capacity.datasets import describe
+from manifold_capacity.errors import UserError
 from manifold_capacity.layers import Layer, select_layers
 from manifold_capacity.logs import duration
 
@@ -71,7 +72,7 @@ def stores_at_once(max_gib: float | None, sizes: Mapping[str, int]) -> int | Non
         return None
     label = max(sizes, key=lambda label: sizes[label])
     if sizes[label] > max_gib * GIB:
-        raise ValueError(
+        raise UserError(
             f"activations.max_gib: {max_gib:g}, but one store of {label} takes {sizes[label] / GIB:.4g} GiB; "
             f"allowed: {sizes[label] / GIB:.4g} or more, or choose fewer layers (layers), fewer points "
             "(manifolds.points_per_class, geometry.repeats) or activations.dtype: float16"
@@ -124,7 +125,7 @@ def planned_jobs(
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     table = re.search(r"^job +count\n[- ]+\n(.*?)\ntotal", done.stdout, re.MULTILINE | re.DOTALL)
     if done.returncode or (table is None and "Nothing to be done" not in done.stdout):
-        raise RuntimeError(f"Snakemake could not plan the run:\n{done.stdout}")
+        raise UserError(f"Snakemake could not plan the run:\n{done.stdout}")
     counts = dict(line.split() for line in table[1].splitlines()) if table else {}
     return {rule: int(n) for rule, n in counts.items() if rule not in ("all", *targets)}
 

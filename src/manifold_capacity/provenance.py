@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import importlib.util
 import json
 import os
 import platform
@@ -13,6 +14,8 @@ from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from manifold_capacity.errors import UserError
 
 __all__ = [
     "SOFTWARE",
@@ -40,6 +43,9 @@ SOFTWARE = {
 }
 """Packages that a step's numbers depend on, to the last bit."""
 
+# Modules that say things and move files: no number depends on their code, and a new wording must not train networks again.
+_NOT_COUNTED = frozenset({"errors", "files", "logs"})
+
 # Keys of a configuration that say where results go, not what they are.
 _PLACES = ("results",)
 
@@ -53,7 +59,7 @@ def source_digest(*modules: str) -> str:
     Parameters
     ----------
     *modules : str
-        Names relative to the package, such as `"geometry"`.
+        Names relative to the package, such as `"geometry.measure"`.
 
     Returns
     -------
@@ -62,13 +68,14 @@ def source_digest(*modules: str) -> str:
 
     Raises
     ------
-    ValueError
-        If the package has no such module.
+    UserError
+        If the package has no such module, or one of them imports a module that it has not.
     """
     digest = hashlib.sha256()
     for module in sorted(_with_imports(modules)):
         digest.update(f"{module}\0{_normalized_source(module)}\0".encode())
-        template = SOURCE / f"{module}.html"  # what a module fills in counts as its code
+        # What a module fills in counts as its code.
+        template = SOURCE.joinpath(*module.split(".")).with_suffix(".html")
         digest.update(template.read_bytes() if template.is_file() else b"")
     return digest.hexdigest()[:16]
 
@@ -210,7 +217,7 @@ def collect_provenance(
 
 def _with_imports(modules: tuple[str, ...]) -> set[str]:
     found: set[str] = set()
-    waiting = list(modules)
+    waiting = [module for name in modules for module in (name, *_parents(name))]
     while waiting:
         module = waiting.pop()
         if module not in found:
@@ -219,32 +226,55 @@ def _with_imports(modules: tuple[str, ...]) -> set[str]:
     return found
 
 
+def _parents(module: str) -> list[str]:
+    """The packages that are imported before a module is: of `"a.b.c"`, `"a.b"` and `"a"`."""
+    parts = module.split(".")
+    return [".".join(parts[:n]) for n in range(1, len(parts))]
+
+
+def _file(module: str) -> Path | None:
+    """Where a module or package is, named relative to this one; None if there is none."""
+    path = SOURCE.joinpath(*module.split("."))
+    for file in (path.with_name(f"{path.name}.py"), path / "__init__.py"):
+        if file.is_file():
+            return file
+    return None
+
+
 @functools.cache
 def _tree(module: str) -> ast.Module:
-    path = SOURCE / f"{module}.py"
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in SOURCE.glob("*.py")))
-        raise ValueError(f"{PACKAGE} has no module {module!r}; its modules are {known}")
+    path = _file(module)
+    if path is None:
+        files = (p.relative_to(SOURCE).with_suffix("") for p in SOURCE.rglob("*.py"))
+        known = sorted(".".join(file.parts).removesuffix(".__init__") for file in files)
+        raise UserError(f"{PACKAGE} has no module {module!r}; its modules are {', '.join(known)}")
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def _imports(module: str) -> set[str]:
-    """Modules of this package that a module imports, at its top or inside functions."""
+@functools.cache
+def _imports(module: str) -> frozenset[str]:
+    """Modules of this package that a module imports, at its top or inside functions, with their packages."""
+    package = (
+        f"{PACKAGE}.{module}" if _is_package(module) else f"{PACKAGE}.{module}".rpartition(".")[0]
+    )
     names: set[str] = set()
     for node in ast.walk(_tree(module)):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                base = f"{PACKAGE}.{base}" if base else PACKAGE
+            base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
             names.add(base)
-            if base == PACKAGE:
-                names.update(f"{PACKAGE}.{alias.name}" for alias in node.names)
-    relative = {
-        name.removeprefix(f"{PACKAGE}.") for name in names if name.startswith(f"{PACKAGE}.")
-    }
-    return {name for name in relative if (SOURCE / f"{name}.py").is_file()}
+            # What is imported from a package may be one of its modules.
+            members = (f"{base}.{alias.name}" for alias in node.names)
+            names.update(name for name in members if _file(name.removeprefix(f"{PACKAGE}.")))
+    ours = {name.removeprefix(f"{PACKAGE}.") for name in names if name.startswith(f"{PACKAGE}.")}
+    ours |= {parent for name in ours for parent in _parents(name)}
+    return frozenset(ours - _NOT_COUNTED)
+
+
+def _is_package(module: str) -> bool:
+    file = _file(module)
+    return file is not None and file.name == "__init__.py"
 
 
 @functools.cache

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from manifold_capacity.errors import UserError
 from manifold_capacity.geometry import Geometry, check_integer, measure
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def measure_draws(
     check_integer("n_draws", n_draws, least=1)
     for index, points in enumerate(manifolds):
         if len(points) < n_draws * n_points:
-            raise ValueError(
+            raise UserError(
                 f"n_points is {n_points} and n_draws {n_draws}, but manifold {index} has only {len(points)} "
                 "points; draw fewer, or leave the manifold out"
             )

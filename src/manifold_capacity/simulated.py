@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from manifold_capacity.anchors import solve_gram
+from manifold_capacity.errors import UserError
 from manifold_capacity.geometry import (
     DegenerateManifoldsError,
     check_integer,
@@ -159,7 +160,7 @@ def _coordinates(manifolds: Any) -> tuple[FloatArray, NDArray[np.int64]]:
         points -= points.mean(axis=0)
         largest = max(largest, float(np.abs(points).max()))
         if largest > _LARGEST:
-            raise ValueError(
+            raise UserError(
                 f"points are up to {largest:.0e} from their mean, and the squares would overflow: "
                 "divide all activations by a common scale, which changes no capacity"
             )

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from manifold_capacity.errors import UserError
+
 if TYPE_CHECKING:
     import zarr
 
@@ -25,7 +27,7 @@ CHECKSUM_BYTES = 4
 _NEVER_WRITTEN = 2**64 - 1
 
 
-class StoreError(ValueError):
+class StoreError(UserError):
     """A store of activations that is missing, incomplete, damaged, or doesn't fit on the disk."""
 
 
@@ -67,7 +69,7 @@ class LayerArray:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:
-            raise ValueError("activations are read from disk: that is a copy")
+            raise UserError("activations are read from disk: that is a copy")
         return np.asarray(self[...], dtype=dtype)
 
     def _shard_path(self, manifold: int, row: int) -> Path:

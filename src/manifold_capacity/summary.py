@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from manifold_capacity.errors import UserError
 from manifold_capacity.own_activations import EXTERNAL
 from manifold_capacity.own_activations import SPLIT as NO_SPLIT
 from manifold_capacity.rows import (
@@ -138,7 +139,7 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         if getattr(error, "errno", None) is not None:  # the system's; pyarrow's has none
             raise
-        raise ValueError(
+        raise UserError(
             f"{os.fspath(path)} is not a table ({error}); delete it and run again to have it remade"
         ) from error
     return _with_whole_numbers(frame)
@@ -173,7 +174,7 @@ def write_table(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
             json.dump(rows, file, indent=1, allow_nan=False)
             file.write("\n")
     else:
-        raise ValueError(f"{name} is not taken; allowed: .csv, .parquet, .json")
+        raise UserError(f"{name} is not taken; allowed: .csv, .parquet, .json")
     os.replace(temporary, name)
 
 
@@ -321,7 +322,7 @@ def collect_training(
     named = list(identities)
     listed = [os.fspath(path) for path in paths]
     if len(named) != len(listed):
-        raise ValueError(
+        raise UserError(
             f"{len(listed)} training tables but {len(named)} identities; give one for each table"
         )
     for source, identity in zip(listed, named, strict=True):
@@ -423,11 +424,11 @@ def _read_layer(source: str) -> dict[str, Any]:
         try:
             row = json.load(file)
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(
+            raise UserError(
                 f"{source} is not JSON ({error}); delete it and run again to have it remade"
             ) from error
     if not isinstance(row, dict):
-        raise ValueError(
+        raise UserError(
             f"{source} holds a {type(row).__name__} where a JSON object is due; delete it and run "
             "again to have it remade"
         )
@@ -441,7 +442,7 @@ def _read_layer(source: str) -> dict[str, Any]:
 def _require(source: str, has: Iterable[str], needed: Sequence[str]) -> None:
     missing = [name for name in needed if name not in set(has)]
     if missing:
-        raise ValueError(
+        raise UserError(
             f"{source} lacks {', '.join(missing)}; delete it and run again to have it remade"
         )
 
@@ -462,7 +463,7 @@ def _arrange(
     if len(repeated):
         second = keys.iloc[repeated[0]]
         twins = (keys.eq(second) | (keys.isna() & second.isna())).all(axis=1)
-        raise ValueError(
+        raise UserError(
             f"{sources[int(np.flatnonzero(twins)[0])]} and {sources[repeated[0]]} are both of "
             + ", ".join(f"{name} {second[name]}" for name in key)
             + "; give each only once"

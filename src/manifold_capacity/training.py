@@ -45,6 +45,7 @@ from manifold_capacity.devices import (
     prefers_channels_last,
 )
 from manifold_capacity.downloads import lock
+from manifold_capacity.errors import UserError
 from manifold_capacity.logs import Progress
 from manifold_capacity.models import (
     device_name,
@@ -87,11 +88,11 @@ _AHEAD_BYTES = 16 * 2**20
 _STATE_FILE = "state.safetensors"
 
 
-class DivergedError(ValueError):
+class DivergedError(UserError):
     """The loss is no longer a number."""
 
 
-class InterruptedTrainingError(RuntimeError):
+class InterruptedTrainingError(UserError, RuntimeError):
     """A signal asked the run to stop; what it had reached is saved."""
 
 
@@ -253,25 +254,23 @@ class _Run:
     def _check(self) -> None:
         recipe, n_classes = self.recipe, self.metadata["network"]["n_classes"]
         if recipe["optimizer"] != "sgd":
-            raise ValueError(f"training.optimizer: {recipe['optimizer']!r}; allowed: sgd")
+            raise UserError(f"training.optimizer: {recipe['optimizer']!r}; allowed: sgd")
         if recipe["schedule"] not in ("constant", "cosine"):
-            raise ValueError(
-                f"training.schedule: {recipe['schedule']!r}; allowed: constant, cosine"
-            )
+            raise UserError(f"training.schedule: {recipe['schedule']!r}; allowed: constant, cosine")
         for split, labels in (("train", self.labels), ("test", self.test_labels)):
             if len(labels) < 2:
-                raise ValueError(
+                raise UserError(
                     f"the {split} split has {len(labels)} images; training needs at least 2"
                 )
             if labels.min() < 0 or labels.max() >= n_classes:
-                raise ValueError(
+                raise UserError(
                     f"the {split} labels run from {labels.min()} to {labels.max()}, but the network "
                     f"has {n_classes} outputs, for labels 0 to {n_classes - 1}"
                 )
         late = [epoch for epoch in self.checkpoints if not 0 <= epoch <= recipe["epochs"]]
         check_precision(recipe["precision"], self.device, "training.precision")
         if late:
-            raise ValueError(
+            raise UserError(
                 f"checkpoints: {late[0]}, but training.epochs is {recipe['epochs']}; "
                 f"allowed: 0 to {recipe['epochs']}"
             )
@@ -516,13 +515,13 @@ class _Run:
         try:
             tensors, metadata = load_state(path)
             if metadata["recipe_digest"] != self.digest:
-                raise ValueError(
+                raise UserError(
                     f"{path} is the state of a training with another recipe, seed, data, code or device"
                 )
             kept = [epoch for epoch in self.checkpoints if epoch < metadata["state"]["epoch"]]
             for epoch in kept:
                 if load_metadata(self._kept(epoch))["recipe_digest"] != self.digest:
-                    raise ValueError(f"{self._kept(epoch)} belongs to another training")
+                    raise UserError(f"{self._kept(epoch)} belongs to another training")
         except ValueError as error:
             logger.warning("%s; starting over", error)
             self._forget()
@@ -587,7 +586,7 @@ def _alone(resume: Path) -> Iterator[None]:
                     path.unlink(missing_ok=True)
                 return
         if time.monotonic() >= deadline:
-            raise ValueError(
+            raise UserError(
                 f"another process trains into {path.parent}, left behind perhaps by a Snakemake that "
                 "was killed; wait until it has ended, or end it (`pkill -f train.py` on its machine), "
                 "and run again to go on"

@@ -12,7 +12,7 @@ from scipy.integrate import quad
 from scipy.optimize import nnls
 from scipy.stats import chi, norm
 
-from manifold_capacity import anchors
+from manifold_capacity import anchors, errors
 from manifold_capacity.anchors import anchor_geometry, points_from_gram, sample_anchors
 
 MARGINS = (0.0, 0.5, 1.0)
@@ -389,7 +389,8 @@ def install_without_writable_folder(tmp_path):
     package = tmp_path / "site" / "manifold_capacity"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
-    shutil.copy(anchors.__file__, package)
+    for module in (anchors, errors):
+        shutil.copy(module.__file__, package)
     (package / "__pycache__").touch()
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("NUMBA_", "XDG_"))}
     return environment | {"PYTHONPATH": str(tmp_path / "site"), "HOME": str(tmp_path / "home")}

@@ -18,20 +18,32 @@ def package(tmp_path, monkeypatch):
         "api": "from manifold_capacity import solver\n\nONE = 1\n",
         "lazy": "def f():\n    from manifold_capacity.solver import solve\n    return solve\n",
         "other": "TWO = 2\n",
+        "wing/__init__": '"""A wing."""\n',
+        "wing/inner": "def solve(x):\n    return 2 * x\n",
+        "dotted": "from manifold_capacity.wing.inner import solve\n",
+        "dotted_module": "from manifold_capacity.wing import inner\n",
+        "relative": "from .wing.inner import solve\n",
+        "wing/neighbour": "from .inner import solve\n",
+        "lost": "from manifold_capacity.wing.gone import solve\n",
+        "errors": "WORDS = 'one'\n",
+        "says": "from manifold_capacity.errors import WORDS\n",
     }
-    for name, text in files.items():
-        (tmp_path / f"{name}.py").write_text(text)
 
     def edit(name, text):
-        (tmp_path / f"{name}.py").write_text(text)
-        provenance._tree.cache_clear()
-        provenance._normalized_source.cache_clear()
+        path = tmp_path / f"{name}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        forget()
+
+    def forget():
+        for cached in (provenance._tree, provenance._imports, provenance._normalized_source):
+            cached.cache_clear()
 
     monkeypatch.setattr(provenance, "SOURCE", tmp_path)
-    edit("other", files["other"])
+    for name, text in files.items():
+        edit(name, text)
     yield edit
-    provenance._tree.cache_clear()
-    provenance._normalized_source.cache_clear()
+    forget()
 
 
 def test_comments_docstrings_and_formatting_do_not_count(package):
@@ -45,6 +57,29 @@ def test_code_counts_wherever_it_is_imported(package, module):
     before = provenance.source_digest(module)
     package("solver", "def solve(x):\n    return 3 * x\n")
     assert provenance.source_digest(module) != before
+
+
+@pytest.mark.parametrize(
+    "module", ["wing.inner", "dotted", "dotted_module", "relative", "wing.neighbour"]
+)
+def test_code_in_a_subpackage_counts(package, module):
+    before = provenance.source_digest(module)
+    package("wing/inner", "def solve(x):\n    return 3 * x\n")
+    changed = provenance.source_digest(module)
+    assert changed != before
+    package("wing/__init__", "import numpy\n")  # is run before any module of the wing
+    assert provenance.source_digest(module) != changed
+
+
+def test_an_import_of_ours_that_leads_nowhere_is_an_error(package):
+    with pytest.raises(ValueError, match=r"no module 'wing\.gone'"):
+        provenance.source_digest("lost")
+
+
+def test_the_wording_of_errors_does_not_count(package):
+    before = provenance.source_digest("says")
+    package("errors", "WORDS = 'two'\n")
+    assert provenance.source_digest("says") == before
 
 
 def test_code_that_is_not_imported_does_not_count(package):
@@ -62,7 +97,9 @@ def test_the_template_that_a_module_fills_in_counts_as_its_code(package, tmp_pat
 
 
 def test_an_unknown_module_is_an_error(package):
-    with pytest.raises(ValueError, match=r"no module 'solvr'.*api, lazy, other, solver"):
+    with pytest.raises(
+        ValueError, match=r"no module 'solvr'.*api,.* other,.* solver, wing, wing.inner"
+    ):
         provenance.source_digest("solvr")
 
 
