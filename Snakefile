@@ -18,6 +18,7 @@ include: "rules/common.smk"
 include: "rules/own_activations.smk" if OWN else "rules/network.smk"
 include: "rules/geometry.smk"
 include: "rules/summary.smk"
+include: "rules/figures.smk"
 include: "rules/targets.smk"
 include: "rules/tools.smk"
 

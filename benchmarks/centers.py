@@ -26,8 +26,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from manifold_capacity import centers as centers_module
-from manifold_capacity.centers import fit_centers
+from manifold_capacity.geometry import center_fit
+from manifold_capacity.geometry.centers import fit_centers
 
 N_UNITS = 2000  # of the random layer
 
@@ -102,9 +102,9 @@ def swallowing(n_inputs: int) -> pd.DataFrame:
         "falling as k^-0.7, P = 20": lambda rng: falling(rng, 20, 0.7),
         "histograms, P = 20": lambda rng: rng.dirichlet(np.full(40, 0.3), 20),
     }
-    balance = centers_module._BALANCE
-    centers_module._SEARCH_TOLERANCE, centers_module._FINAL_TOLERANCE = 1e-6, 1e-9
-    centers_module._MAX_ROUNDS = 100
+    balance = center_fit._BALANCE
+    center_fit._SEARCH_TOLERANCE, center_fit.FINAL_TOLERANCE = 1e-6, 1e-9
+    center_fit._MAX_ROUNDS = 100
     rows = []
     for kind, draw in kinds.items():
         least: dict[float, list[float]] = {0.0: [], balance: []}
@@ -112,7 +112,7 @@ def swallowing(n_inputs: int) -> pd.DataFrame:
             deviations = draw(np.random.default_rng(seed))
             deviations -= deviations.mean(axis=0)
             for weight, ratios in least.items():
-                centers_module._BALANCE = weight
+                center_fit._BALANCE = weight
                 ratios.append(fit_centers(deviations @ deviations.T).least_residual_ratio)
         for weight, ratios in least.items():
             rows.append(

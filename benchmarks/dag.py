@@ -40,8 +40,8 @@ def configuration(arguments: argparse.Namespace, results: Path) -> dict:
 
 
 def write_tables(config: dict, results: Path) -> None:
-    from manifold_capacity.layers import write_layers
-    from manifold_capacity.models import list_layers
+    from manifold_capacity.models.find_layers import list_layers
+    from manifold_capacity.models.layers import write_layers
 
     layers = list_layers("vgg19", n_classes=100, image_shape=(3, 32, 32))
     (results / "layers").mkdir(parents=True)

@@ -24,11 +24,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from manifold_capacity.activations import bill, extract
-from manifold_capacity.augment import Preprocess, to_batch
-from manifold_capacity.datasets import load_split, sample_manifolds
-from manifold_capacity.layers import select_layers
-from manifold_capacity.models import build_model, list_layers
+from manifold_capacity.activations.extract import extract
+from manifold_capacity.activations.grid import bill
+from manifold_capacity.datasets.sampling import load_split, sample_manifolds
+from manifold_capacity.models.find_layers import list_layers
+from manifold_capacity.models.layers import select_layers
+from manifold_capacity.models.networks import build_model
+from manifold_capacity.models.preprocess import Preprocess, to_batch
 
 
 def timed(function: Callable[[], None]) -> float:

@@ -31,10 +31,14 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import nnls
 
-from manifold_capacity.anchors import points_from_gram, sample_anchors
-from manifold_capacity.centers import ProjectedMoments, fit_centers
-from manifold_capacity.geometry import find_centers, gaussian_samples, solve_manifolds
-from manifold_capacity.moments import Moments, moments_from_arrays
+from manifold_capacity.geometry.anchors import points_from_gram, sample_anchors
+from manifold_capacity.geometry.centers import ProjectedMoments, fit_centers
+from manifold_capacity.geometry.measure import (
+    find_centers,
+    gaussian_samples,
+    solve_manifolds,
+)
+from manifold_capacity.geometry.moments import Moments, moments_from_arrays
 
 N_GAUSSIANS = 300
 # Problems given to the slow solvers: a sample of those that the fast one gets.
@@ -212,7 +216,7 @@ def status(name):
 CENTERS = (
     MEMORY
     + """
-from manifold_capacity.centers import ProjectedMoments, fit_centers
+from manifold_capacity.geometry.centers import ProjectedMoments, fit_centers
 gram = np.load(sys.argv[1])
 before, wall, cpu = reset(), time.perf_counter(), time.process_time()
 fit = fit_centers(gram)
@@ -224,7 +228,7 @@ print(json.dumps({"s": wall, "cpu": cpu, "mib": status("VmHWM") - before, "rank"
 MOMENTS = (
     MEMORY
     + """
-from manifold_capacity.moments import moments_from_arrays
+from manifold_capacity.geometry.moments import moments_from_arrays
 points = np.load(sys.argv[1])
 before, wall, cpu = reset(), time.perf_counter(), time.process_time()
 moments_from_arrays(points)
@@ -234,8 +238,8 @@ print(json.dumps({"s": wall, "cpu": cpu, "mib": status("VmHWM") - before}))
 )
 JOB = """
 import json, sys
-from manifold_capacity.geometry import geometry_from_moments
-from manifold_capacity.moments import Moments
+from manifold_capacity.geometry.measure import geometry_from_moments
+from manifold_capacity.geometry.moments import Moments
 geometry = geometry_from_moments(Moments.load(sys.argv[1]))
 geometry.to_frame().to_csv(sys.argv[2])
 open(sys.argv[3], "w").write(json.dumps(geometry.summary()))

@@ -35,24 +35,23 @@ import pandas as pd
 import torch
 import yaml
 
-from manifold_capacity.activations import extract
-from manifold_capacity.augment import Preprocess, augment_batch, seeded_generator, to_batch
-from manifold_capacity.config import load_schema, resolve
-from manifold_capacity.datasets import load_split, sample_manifolds
-from manifold_capacity.devices import arithmetic, autocast
-from manifold_capacity.geometry import DegenerateManifoldsError, geometry_from_moments
-from manifold_capacity.layers import Layer, select_layers
-from manifold_capacity.models import (
-    find_layers,
-    initial_state,
-    load_model,
-    resolve_device,
-    save_state,
-)
-from manifold_capacity.moments import moments_from_arrays
+from manifold_capacity.activations.extract import extract
+from manifold_capacity.activations.store import open_layer
+from manifold_capacity.config.resolve import resolve
+from manifold_capacity.config.schema import load_schema
+from manifold_capacity.datasets.sampling import load_split, sample_manifolds
+from manifold_capacity.geometry.measure import geometry_from_moments
+from manifold_capacity.geometry.moments import moments_from_arrays
+from manifold_capacity.geometry.result import DegenerateManifoldsError
+from manifold_capacity.models.augment import augment_batch, seeded_generator
+from manifold_capacity.models.checkpoints import load_model, save_state
+from manifold_capacity.models.device import arithmetic, autocast, resolve_device
+from manifold_capacity.models.find_layers import find_layers
+from manifold_capacity.models.layers import Layer, select_layers
+from manifold_capacity.models.preprocess import Preprocess, to_batch
+from manifold_capacity.models.weights import initial_state
 from manifold_capacity.provenance import package_versions
-from manifold_capacity.store import open_layer
-from manifold_capacity.training import train
+from manifold_capacity.training.train import train
 
 ROOT = Path(__file__).parents[1]
 QUANTITIES = ("capacity", "radius", "dimension")

@@ -26,7 +26,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from manifold_capacity.moments import moments_from_arrays
+from manifold_capacity.geometry.moments import moments_from_arrays
 
 N_MANIFOLDS = 100
 N_PROJECTED = 5000

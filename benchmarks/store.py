@@ -26,9 +26,9 @@ import pandas as pd
 import zarr
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ZstdCodec
 
-from manifold_capacity.geometry import geometry_from_moments
-from manifold_capacity.moments import moments_from_arrays
-from manifold_capacity.store import open_layer
+from manifold_capacity.activations.store import open_layer
+from manifold_capacity.geometry.measure import geometry_from_moments
+from manifold_capacity.geometry.moments import moments_from_arrays
 
 LAYERS = ("1_Conv2d", "18_Conv2d", "33_Linear")
 

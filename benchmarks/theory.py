@@ -14,7 +14,7 @@ from scipy.integrate import quad
 from scipy.stats import chi, norm
 
 from manifold_capacity.anchors import anchor_geometry
-from manifold_capacity.figures import save
+from manifold_capacity.figures.style import save
 
 # Few points cost little, and their capacity fluctuates more.
 N_GAUSSIANS = {"few points": 20_000, "many points": 2000}

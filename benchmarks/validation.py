@@ -18,9 +18,14 @@ import numpy as np
 import pandas as pd
 
 from manifold_capacity import measure
-from manifold_capacity.centers import ProjectedMoments
-from manifold_capacity.geometry import Geometry, find_centers, gaussian_samples, solve_manifolds
-from manifold_capacity.moments import Moments, moments_from_arrays
+from manifold_capacity.geometry.centers import ProjectedMoments
+from manifold_capacity.geometry.measure import (
+    find_centers,
+    gaussian_samples,
+    solve_manifolds,
+)
+from manifold_capacity.geometry.moments import Moments, moments_from_arrays
+from manifold_capacity.geometry.result import Geometry
 
 QUANTITIES = ("capacity", "radius", "dimension")
 # Order of the columns of the files' `reference` rows.
@@ -89,7 +94,7 @@ def draws(path: Path) -> None:
     """Three draws of 50 augmented training images of each of 100 classes."""
     import torch
 
-    from manifold_capacity.augment import augment_batch
+    from manifold_capacity.models.augment import augment_batch
 
     data = np.load(path)
     images, labels = data["X"], data["y"]

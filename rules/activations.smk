@@ -58,7 +58,7 @@ rule extract_activations:
             ),
         },
         torch_threads=torch_threads,
-        code=source_digest("activations"),
+        code=source_digest("activations.extract"),
         software=software("activations"),
     script:
         "../scripts/extract_activations.py"

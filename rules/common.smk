@@ -19,20 +19,25 @@ os.environ.update(
     )
 )
 
-from manifold_capacity.config import (
-    check_layers,
+from manifold_capacity.config.choices import (
     class_indices,
-    given_keys,
-    load_schema,
     model_checkpoints,
     own_activations,
-    resolve,
 )
-from manifold_capacity.datasets import addresses, describe, needs_network
-from manifold_capacity.layers import read_layers, select_layers
-from manifold_capacity.plan import groups_of_profile, store_bytes, stores_at_once
+from manifold_capacity.config.resolve import resolve
+from manifold_capacity.config.schema import given_keys, load_schema
+from manifold_capacity.config.select_layers import check_layers
+from manifold_capacity.datasets.catalog import addresses, needs_network
+from manifold_capacity.datasets.prepare import describe
+from manifold_capacity.models.layers import read_layers, select_layers
+from manifold_capacity.workflow.plan import (
+    groups_of_profile,
+    store_bytes,
+    stores_at_once,
+)
+from manifold_capacity.figures.registry import FIGURES
 from manifold_capacity.provenance import config_digest, software_versions, source_digest
-from manifold_capacity.rows import ORIGINAL, SHUFFLED
+from manifold_capacity.summary.rows import ORIGINAL, SHUFFLED
 
 
 def checked_config():
@@ -68,7 +73,8 @@ def layers_on_disk(checked, model):
 
 def layers_of_network(checked, model):
     """The model's layers from the network itself; imports torch, so it is asked only when nothing is known."""
-    from manifold_capacity.models import list_layers, network_options
+    from manifold_capacity.models.find_layers import list_layers
+    from manifold_capacity.models.weights import network_options
 
     dataset = describe(checked["dataset"])
     return list_layers(
@@ -339,6 +345,13 @@ def simulated_of(wildcards):
         return []
     run = RUN.format(**dict(wildcards.items()))
     return [f"<results>/simulated/{run}/{wildcards.layer}.json"]
+
+
+def figure_caption(name):
+    """What the report says of a figure, written for it or else of any."""
+    caption = f"../report/figure_{name}.rst"
+    written = Path(workflow.basedir, "rules", caption).exists()
+    return caption if written else "../report/figure.rst"
 
 
 def store_of_activations(path):

@@ -26,7 +26,7 @@ rule prepare_dataset:
             for key, value in config["dataset"].items()
             if key != "normalize"
         },
-        code=source_digest("datasets"),
+        code=source_digest("datasets.prepare"),
         software=software("dataset"),
     script:
         "../scripts/prepare_dataset.py"

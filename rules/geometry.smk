@@ -25,7 +25,9 @@ rule compute_moments:
         draw=draw_of,
         n_draws=None if OWN else N_DRAWS,
         shuffle=shuffle_of,
-        code=source_digest("moments", "own_activations" if OWN else "store"),
+        code=source_digest(
+            "geometry.moments", "activations.external" if OWN else "activations.store"
+        ),
         software=software("moments"),
     script:
         "../scripts/compute_moments.py"
@@ -62,7 +64,7 @@ rule measure_geometry:
             for key, value in config["geometry"].items()
             if key not in ("simulated", "repeats")
         },
-        code=source_digest("geometry", "repeats", "rows"),
+        code=source_digest("geometry.measure", "geometry.draws", "summary.rows"),
     script:
         "../scripts/measure_geometry.py"
 
@@ -86,6 +88,9 @@ rule simulate_capacity:
         own=own_layer if OWN else None,
         seed=seed_of,
         n_draws=None if OWN else N_DRAWS,
-        code=source_digest("simulated", "own_activations" if OWN else "store"),
+        code=source_digest(
+            "geometry.simulated",
+            "activations.external" if OWN else "activations.store",
+        ),
     script:
         "../scripts/simulate_capacity.py"

@@ -17,6 +17,6 @@ checkpoint find_layers:
     params:
         model=model_of,
         images=images_of,
-        code=source_digest("models"),
+        code=source_digest("models.find_layers", "models.weights"),
     script:
         "../scripts/find_layers.py"

@@ -19,6 +19,6 @@ rule find_layers:
             [layer.index, layer.name, layer.type, list(layer.output_shape)]
             for layer in OWN.layers
         ],
-        code=source_digest("layers"),
+        code=source_digest("models.layers"),
     script:
         "../scripts/list_own_layers.py"

@@ -30,19 +30,14 @@ rule geometry:
 rule summary:
     input:
         rules.summarize.output,
-        rules.draw_layers.output,
         rules.compare.output,
         rules.write_pages.output,
-        rules.draw_manifolds.output,
-        rules.draw_radius_dimension.output,
-        rules.draw_centers.output,
-        rules.draw_controls.output if len(LABELS) > 1 else [],
-        # Over training, if there are checkpoints on the way; and how the training itself went.
-        rules.draw_dynamics.output
-        if trainings() and len(config["checkpoints"]) > 2
-        else [],
-        rules.draw_training.output if trainings() else [],
         rules.write_training_page.output if trainings() else [],
+        [
+            getattr(rules, f"draw_{figure.name}").output
+            for figure in FIGURES.values()
+            if figure.drawn(config)
+        ],
 
 
 # Snakemake refuses a benchmark file of a rule whose output may come from a cache, where it took no time.

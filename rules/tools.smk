@@ -31,7 +31,7 @@ rule plan:
             for rule in workflow.rules
             if rule.norun or rule.name in workflow._localrules
         ],
-        code=source_digest("plan"),
+        code=source_digest("workflow.plan"),
     script:
         "../scripts/plan.py"
 
@@ -58,7 +58,7 @@ rule doctor:
         mem_mb=1000,
         runtime=5,
     params:
-        code=source_digest("doctor"),
+        code=source_digest("workflow.doctor"),
     script:
         "../scripts/doctor.py"
 
@@ -83,7 +83,7 @@ rule doctor_dataset:
         results=config["results"],
         project=f"{workflow.basedir}/pyproject.toml",
         urls=lambda wildcards: missing_downloads(),
-        code=source_digest("doctor"),
+        code=source_digest("workflow.doctor"),
     script:
         "../scripts/examine.py"
 
@@ -106,7 +106,7 @@ rule doctor_cpu:
         results=config["results"],
         project=f"{workflow.basedir}/pyproject.toml",
         urls=[],
-        code=source_digest("doctor"),
+        code=source_digest("workflow.doctor"),
     script:
         "../scripts/examine.py"
 
@@ -130,6 +130,6 @@ rule doctor_gpu:
         results=config["results"],
         project=f"{workflow.basedir}/pyproject.toml",
         urls=[],
-        code=source_digest("doctor"),
+        code=source_digest("workflow.doctor"),
     script:
         "../scripts/examine.py"

@@ -19,7 +19,7 @@ rule initial_weights:
         model=model_of,
         images=images_of,
         seed=seed_of,
-        code=source_digest("models"),
+        code=source_digest("models.weights", "models.checkpoints"),
         software=software("weights"),
     script:
         "../scripts/initial_weights.py"
@@ -45,7 +45,7 @@ rule pretrained_weights:
     params:
         model=model_of,
         images=images_of,
-        code=source_digest("models"),
+        code=source_digest("models.weights", "models.checkpoints"),
         software=software("weights"),
     script:
         "../scripts/pretrained_weights.py"
@@ -85,7 +85,7 @@ rule train:
         normalize=config["dataset"]["normalize"],
         checkpoints=trained_epochs(),
         torch_threads=torch_threads,
-        code=source_digest("training"),
+        code=source_digest("training.train"),
         software=software("weights"),
     script:
         "../scripts/train.py"

@@ -1,8 +1,8 @@
 """Differences between checkpoints, splits, labels and models, with intervals."""
 
-from manifold_capacity.comparisons import compare
 from manifold_capacity.logs import log_to
-from manifold_capacity.summary import read_table
+from manifold_capacity.summary.comparisons import compare
+from manifold_capacity.summary.tables import read_table
 
 with log_to(snakemake.log[0]):
     layers, manifolds = (read_table(path) for path in snakemake.input)

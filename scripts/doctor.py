@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from manifold_capacity.doctor import report
 from manifold_capacity.logs import log_to
+from manifold_capacity.workflow.doctor import report
 
 with log_to(snakemake.log[0]) as log:
     text, n_failures = report(map(Path, snakemake.input))

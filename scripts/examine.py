@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from manifold_capacity.doctor import examine, write_findings
 from manifold_capacity.logs import log_to
+from manifold_capacity.workflow.doctor import examine, write_findings
 
 with log_to(snakemake.log[0]):
     params = snakemake.params

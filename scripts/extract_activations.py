@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from manifold_capacity.activations import extract
-from manifold_capacity.augment import Preprocess
-from manifold_capacity.datasets import dataset_digest, load_split, sample_manifolds
-from manifold_capacity.devices import use_threads
-from manifold_capacity.downloads import file_sha256
-from manifold_capacity.files import whole
-from manifold_capacity.layers import read_layers, select_layers
+from manifold_capacity.activations.extract import extract
+from manifold_capacity.datasets.prepare import dataset_digest
+from manifold_capacity.datasets.sampling import load_split, sample_manifolds
+from manifold_capacity.files import file_sha256, whole
 from manifold_capacity.logs import log_to
-from manifold_capacity.models import device_name, load_model, resolve_device
+from manifold_capacity.models.checkpoints import load_model
+from manifold_capacity.models.device import device_name, resolve_device, use_threads
+from manifold_capacity.models.layers import read_layers, select_layers
+from manifold_capacity.models.preprocess import Preprocess
 from manifold_capacity.provenance import extended
 
 with log_to(snakemake.log[0]), whole(snakemake.output[0]) as output:

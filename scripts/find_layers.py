@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from manifold_capacity.layers import write_layers
 from manifold_capacity.logs import log_to
-from manifold_capacity.models import list_layers, network_options
+from manifold_capacity.models.find_layers import list_layers
+from manifold_capacity.models.layers import write_layers
+from manifold_capacity.models.weights import network_options
 
 with log_to(snakemake.log[0]) as log:
     params = snakemake.params

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from manifold_capacity.logs import log_to
-from manifold_capacity.models import initial_state, network_options, save_state
+from manifold_capacity.models.checkpoints import save_state
+from manifold_capacity.models.weights import initial_state, network_options
 from manifold_capacity.provenance import stamp
 
 with log_to(snakemake.log[0]):

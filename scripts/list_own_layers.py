@@ -3,8 +3,8 @@
 import math
 from pathlib import Path
 
-from manifold_capacity.layers import Layer, write_layers
 from manifold_capacity.logs import log_to
+from manifold_capacity.models.layers import Layer, write_layers
 
 with log_to(snakemake.log[0]):
     layers = [

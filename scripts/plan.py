@@ -3,7 +3,12 @@
 from pathlib import Path
 
 from manifold_capacity.logs import log_to
-from manifold_capacity.plan import describe_plan, planned_jobs, seconds_of_jobs, submissions
+from manifold_capacity.workflow.plan import (
+    describe_plan,
+    planned_jobs,
+    seconds_of_jobs,
+    submissions,
+)
 
 with log_to(snakemake.log[0]) as log:
     params = snakemake.params

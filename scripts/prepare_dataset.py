@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from manifold_capacity.datasets import prepare
+from manifold_capacity.datasets.prepare import prepare
 from manifold_capacity.logs import log_to
 
 with log_to(snakemake.log[0]):

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from manifold_capacity.logs import log_to
-from manifold_capacity.models import (
+from manifold_capacity.models.checkpoints import save_state
+from manifold_capacity.models.weights import (
     network_options,
     pretrained_normalization,
     pretrained_state,
-    save_state,
 )
 from manifold_capacity.provenance import stamp
 

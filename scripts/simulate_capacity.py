@@ -3,12 +3,12 @@
 import json
 from pathlib import Path
 
+from manifold_capacity.activations.external import open_own_layer
+from manifold_capacity.activations.store import open_draw
 from manifold_capacity.files import whole
-from manifold_capacity.geometry import DegenerateManifoldsError
+from manifold_capacity.geometry.result import DegenerateManifoldsError
+from manifold_capacity.geometry.simulated import simulated_capacity
 from manifold_capacity.logs import log_to
-from manifold_capacity.own_activations import open_own_layer
-from manifold_capacity.simulated import simulated_capacity
-from manifold_capacity.store import open_draw
 
 with log_to(snakemake.log[0]) as log:
     params, layer = snakemake.params, snakemake.wildcards.layer

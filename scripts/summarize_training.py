@@ -1,7 +1,7 @@
 """Gather the loss and accuracy of every training into one table."""
 
 from manifold_capacity.logs import log_to
-from manifold_capacity.summary import collect_training
+from manifold_capacity.summary.collect import collect_training
 
 with log_to(snakemake.log[0]):
     params = snakemake.params

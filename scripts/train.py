@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from manifold_capacity.augment import Preprocess
-from manifold_capacity.datasets import load_split
-from manifold_capacity.devices import use_threads
+from manifold_capacity.datasets.sampling import load_split
 from manifold_capacity.logs import log_to
-from manifold_capacity.models import load_metadata
-from manifold_capacity.training import train
+from manifold_capacity.models.checkpoints import load_metadata
+from manifold_capacity.models.device import use_threads
+from manifold_capacity.models.preprocess import Preprocess
+from manifold_capacity.training.train import train
 
 with log_to(snakemake.log[0]):
     params = snakemake.params

@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from manifold_capacity import pages
 from manifold_capacity.logs import log_to
-from manifold_capacity.summary import read_table
+from manifold_capacity.pages import origin, results
+from manifold_capacity.summary.tables import read_table
 
 with log_to(snakemake.log[0]):
     logs = Path(snakemake.log[0]).parent
@@ -19,12 +19,12 @@ with log_to(snakemake.log[0]):
     }
     for name, path in snakemake.output.items():
         if name == "layers":
-            page = pages.layers_page(tables["layers"], tables["manifolds"], logs)
+            page = results.layers_page(tables["layers"], tables["manifolds"], logs)
         elif name == "comparisons":
-            page = pages.comparisons_page(tables["comparisons"])
+            page = results.comparisons_page(tables["comparisons"])
         elif name == "training":
-            page = pages.training_page(tables["training"], logs)
+            page = results.training_page(tables["training"], logs)
         else:
             (provenance,), dataset = said["provenance"], [*said["dataset"], None][0]
-            page = pages.origin_page(provenance, snakemake.params.given, dataset)
+            page = origin.origin_page(provenance, snakemake.params.given, dataset)
         Path(path).write_text(page, encoding="utf-8")

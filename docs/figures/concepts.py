@@ -21,10 +21,12 @@ from scipy.stats import norm
 from sklearn.datasets import load_digits
 
 from manifold_capacity import measure
-from manifold_capacity.anchors import anchor_geometry, solve_gram
-from manifold_capacity.balls import ball_capacity
-from manifold_capacity.figures import _style, write
-from manifold_capacity.simulated import simulated_capacity
+from manifold_capacity.figures.style import in_style as _style
+from manifold_capacity.figures.style import write
+from manifold_capacity.geometry.active_set import solve_gram
+from manifold_capacity.geometry.anchors import anchor_geometry
+from manifold_capacity.geometry.balls import ball_capacity
+from manifold_capacity.geometry.simulated import simulated_capacity
 
 Array = NDArray[np.float64]
 

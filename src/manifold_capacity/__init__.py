@@ -14,12 +14,8 @@ from manifold_capacity.logs import quiet_if_shown
 
 if TYPE_CHECKING:
     from manifold_capacity import anchors, compat
-    from manifold_capacity.geometry import (
-        DegenerateManifoldsError,
-        Geometry,
-        geometry_from_moments,
-        measure,
-    )
+    from manifold_capacity.geometry.measure import geometry_from_moments, measure
+    from manifold_capacity.geometry.result import DegenerateManifoldsError, Geometry
 
 __version__ = "0.1.0"
 
@@ -42,7 +38,7 @@ def __getattr__(name: str) -> Any:
     if name in ("anchors", "compat"):
         return importlib.import_module(f"manifold_capacity.{name}")
     if name in __all__:
-        return getattr(importlib.import_module("manifold_capacity.geometry"), name)
+        return getattr(importlib.import_module("manifold_capacity.geometry.measure"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

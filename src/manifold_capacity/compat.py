@@ -7,16 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from manifold_capacity.anchors import check_margin
 from manifold_capacity.errors import UserError
-from manifold_capacity.geometry import (
-    check_integer,
-    default_threads,
-    find_centers,
-    gaussian_samples,
-    solve_manifolds,
-)
-from manifold_capacity.moments import moments_from_arrays
+from manifold_capacity.geometry.arguments import check_integer, check_margin, default_threads
+from manifold_capacity.geometry.measure import find_centers, gaussian_samples, solve_manifolds
+from manifold_capacity.geometry.moments import moments_from_arrays
 
 FloatArray = NDArray[np.float64]
 

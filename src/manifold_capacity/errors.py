@@ -16,7 +16,7 @@ class UserError(ValueError):
     """
 
 
-class DiskFullError(UserError, OSError):
+class DiskFullError(OSError, UserError):
     """There is no room for a file."""
 
 

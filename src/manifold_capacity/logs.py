@@ -15,13 +15,16 @@ from manifold_capacity.errors import UserError
 
 __all__ = ["JOBS_ARE_SHOWN", "Progress", "duration", "log_to", "quiet_if_shown"]
 
+
 # Set in the environment of jobs by Snakemake's logger plugin (`snakemake_logger_plugin_manifold_capacity`),
 # which shows their logs as they grow: device and inode of the file or terminal where it does. A job that
 # wrote there itself would write into the bar. On a cluster, jobs write to a file of their own.
 JOBS_ARE_SHOWN = "MANIFOLD_CAPACITY_JOBS_ARE_SHOWN"
 
+
 # Between two lines of one piece of work: a log stays short over hours, and a reader knows it is alive.
 LINE_EVERY_S = 5.0
+
 
 logger = logging.getLogger(__name__)
 

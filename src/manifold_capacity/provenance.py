@@ -30,8 +30,12 @@ __all__ = [
     "stamp",
 ]
 
+
 PACKAGE = "manifold_capacity"
+
+
 SOURCE = Path(__file__).parent
+
 
 SOFTWARE = {
     "dataset": ("numpy", "pillow", "scikit-learn"),
@@ -43,8 +47,10 @@ SOFTWARE = {
 }
 """Packages that a step's numbers depend on, to the last bit."""
 
+
 # Modules that say things and move files: no number depends on their code, and a new wording must not train networks again.
 _NOT_COUNTED = frozenset({"errors", "files", "logs"})
+
 
 # Keys of a configuration that say where results go, not what they are.
 _PLACES = ("results",)

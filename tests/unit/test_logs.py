@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from manifold_capacity import logs
-from manifold_capacity.anchors import check_solver
+from manifold_capacity.geometry.arguments import check_solver
 from manifold_capacity.logs import JOBS_ARE_SHOWN, Progress, duration, log_to
 
 
@@ -19,7 +19,7 @@ def test_messages_and_warnings_go_to_the_file(tmp_path, capsys):
     with log_to(path) as log, warnings.catch_warnings():
         warnings.simplefilter("always")
         log.info("hello")
-        logging.getLogger("manifold_capacity.training").info("from a module")
+        logging.getLogger("manifold_capacity.training.train").info("from a module")
         warnings.warn("watch out", UserWarning, stacklevel=1)
     text = path.read_text()
     for message in ("hello", "from a module", "watch out"):

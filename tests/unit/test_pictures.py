@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from manifold_capacity import figures
+from manifold_capacity.figures import style
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,10 +28,10 @@ def texts(path):
 
 @pytest.mark.parametrize("name", CONCEPTS.PICTURES)
 def test_the_pictures_are_those_that_the_program_draws(tmp_path, name):
-    with figures._style():
+    with style.in_style():
         figure = CONCEPTS.PICTURES[name]()
     drawn = tmp_path / "drawn.svg"
-    figures.write(figure, drawn)
+    style.write(figure, drawn)
     committed = ROOT / f"docs/images/concepts-{name}.svg"
     assert len(texts(drawn)) > 5
     assert texts(drawn) == texts(committed)

@@ -19,7 +19,8 @@ from sklearn.datasets import load_digits
 from workspaces import ROOT, TARGETS, Workspace
 
 from manifold_capacity import command_line
-from manifold_capacity.config import load_schema
+from manifold_capacity.command_line import errors
+from manifold_capacity.config.schema import load_schema
 
 PAGES = [
     *("README.md", "CONTRIBUTING.md"),
@@ -29,7 +30,7 @@ PAGES = [
 # Pages of which a test runs every block.
 WALKED = {
     "docs/own_data.md": "tests/workflow/test_own_activations.py::test_every_block_of_the_walk_through_was_run",
-    "docs/command_line.md": "tests/unit/test_command_line.py::test_every_block_of_the_walk_through_was_run",
+    "docs/command_line.md": "tests/unit/command_line/test_command_line.py::test_every_block_of_the_walk_through_was_run",
 }
 RUN_BY = {
     "snakemake -n": "tests/workflow/test_run.py::test_a_second_run_does_nothing",
@@ -116,7 +117,7 @@ SNAKEMAKE = [line for line in HERE if line.startswith("snakemake ")]
 DRIVER = """
 import json, os, sys
 import pandas, scipy, torchvision.models, snakemake.cli
-import manifold_capacity.datasets, manifold_capacity.models
+import manifold_capacity.datasets.prepare, manifold_capacity.models.networks
 for number, arguments in enumerate(json.load(sys.stdin)):
     if not os.fork():
         output = os.open(f"{number}.printed", os.O_WRONLY | os.O_CREAT)
@@ -163,7 +164,7 @@ def test_snakemake_takes_the_command(snakemake_said, line):
 @pytest.mark.parametrize("line", [line for line in HERE if line.startswith("manifold-capacity ")])
 def test_the_command_line_takes_the_command(folder, line, monkeypatch, capsys):
     monkeypatch.chdir(folder.folder)
-    assert command_line.main(shlex.split(line)[1:]) == command_line.DONE
+    assert command_line.main(shlex.split(line)[1:]) == errors.DONE
     assert capsys.readouterr().out
 
 

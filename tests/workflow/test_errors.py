@@ -6,7 +6,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from manifold_capacity.models import initial_state
+from manifold_capacity.models.weights import initial_state
 
 
 @pytest.mark.parametrize(

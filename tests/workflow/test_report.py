@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, FrameLocator, Locator, Page, sync_playwright
 from workspaces import CONFIG, LAYERS, Workspace
 
-from manifold_capacity import pages
+from manifold_capacity.pages import page as page_module
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -266,7 +266,7 @@ def test_tables_can_be_saved_as_csv(report: Report, reported: Workspace, tmp_pat
 
 def test_the_largest_page_can_be_shown(browser: Browser, tmp_path: Path) -> None:
     """In a frame whose address it is, as Snakemake does it."""
-    text = f"<p id=end></p><!--{'x' * pages.MOST_BYTES}"[: pages.MOST_BYTES - 3] + "-->"
+    text = f"<p id=end></p><!--{'x' * page_module.MOST_BYTES}"[: page_module.MOST_BYTES - 3] + "-->"
     address = f"data:text/html;charset=utf8;filename=layers.html;base64,{base64.b64encode(text.encode()).decode()}"
     file = tmp_path / "page.html"
     file.write_text(f'<!doctype html><iframe src="{address}"></iframe>')

@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 from workspaces import new_workspace
 
-from manifold_capacity.models import load_metadata
-from manifold_capacity.moments import Moments
+from manifold_capacity.activations.store import open_layer
+from manifold_capacity.geometry.moments import Moments
+from manifold_capacity.models.checkpoints import load_metadata
 from manifold_capacity.provenance import config_digest, cpu_name
-from manifold_capacity.store import open_layer
 
 # A trained network, and one whose arithmetic takes several threads.
 CONFIG = {

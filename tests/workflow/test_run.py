@@ -11,11 +11,11 @@ import pytest
 from workspaces import CONFIG, LAYERS, ROOT
 
 from manifold_capacity import measure
+from manifold_capacity.activations.store import open_layer
 from manifold_capacity.command_line import main
-from manifold_capacity.moments import Moments, moments_from_arrays
-from manifold_capacity.repeats import combine_draws, draw_seed
-from manifold_capacity.store import open_layer
-from manifold_capacity.summary import read_table
+from manifold_capacity.geometry.draws import combine_draws, draw_seed
+from manifold_capacity.geometry.moments import Moments, moments_from_arrays
+from manifold_capacity.summary.tables import read_table
 
 CHECKPOINTS = ["epoch-000", "epoch-001"]
 RUN = "small_cnn/seed-0/epoch-000/train"

@@ -7,7 +7,7 @@ import time
 import pytest
 from workspaces import new_workspace
 
-from manifold_capacity.layers import read_layers
+from manifold_capacity.models.layers import read_layers
 
 # Four runs that need no training, of two layers each.
 SWEEP = {

@@ -1,0 +1,331 @@
+"""Activations that exist already: their layers and classes, and draws of their points."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manifold_capacity.activations.array_files import (
+    CLASS_NAMES,
+    LABELS,
+    array_entries,
+    as_text,
+    labels_entry,
+    read_whole,
+)
+from manifold_capacity.activations.external_reader import Manifold, Reader
+from manifold_capacity.errors import UserError
+from manifold_capacity.models.layers import Layer, select_layers, unmatched
+from manifold_capacity.summary.rows import SPLIT
+
+__all__ = ["OwnActivations", "default_name", "open_own_layer"]
+
+
+class OwnActivations:
+    """A set of activations that exist already: what layers and classes it has.
+
+    Making one reads the labels and the arrays' headers.
+
+    Parameters
+    ----------
+    path : path
+        A zarr store, an `.npz`, an `.npy`, or a folder of `.npy` files.
+    labels : path, optional
+        An `.npy` with one label per sample, or an `.npz` that holds them as `labels`. By default the
+        array `labels` of the set itself, if there is one.
+    class_names : sequence of str, optional
+        Names of the classes in the order of the sorted labels, or of the manifolds' axis. By default
+        the array `class_names` of the set if there is one, else the labels, else 0, 1, ...
+    names : sequence of str
+        Names or patterns of the layers, in their order; other arrays may be of any shape.
+
+    Attributes
+    ----------
+    name : str
+        Name of the file or folder.
+    layers : tuple of Layer
+        In the order of `names`; those of one pattern in the order of the `.npz`, else of their own
+        names. Counted from 1.
+    class_names : tuple of str
+    counts : dict
+        ``{"all": points per class}``.
+
+    Raises
+    ------
+    ValueError
+        Naming the key of the configuration, the file, what is in it and what it should be.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        labels: str | os.PathLike[str] | None = None,
+        class_names: Sequence[str] | None = None,
+        names: Sequence[str] = ("*",),
+    ) -> None:
+        self.path = Path(path)
+        self.name = self.path.name
+        self._entries = array_entries(self.path)
+        self._labels_path = None if labels is None else Path(labels)
+        if labels is not None and LABELS in self._entries:
+            raise UserError(
+                f"activations.labels: {os.fspath(labels)!r}, but {self.path} has an array "
+                f"`{LABELS}` of its own; remove one of them"
+            )
+        values = self._label_values()
+        self._codes: NDArray[np.int64] | None = None
+        found: tuple[str, ...] = ()
+        if values is not None:
+            unique, codes = np.unique(values, return_inverse=True)
+            self._codes = codes.astype(np.int64)
+            found = tuple(map(as_text, unique))
+        self._arrays = {k: v for k, v in self._entries.items() if k not in (LABELS, CLASS_NAMES)}
+        self.layers = self._find_layers(names)
+        if self._codes is None:
+            n_manifolds, n_points = self._lead
+            self.counts: dict[str, tuple[int, ...]] = {SPLIT: (n_points,) * n_manifolds}
+            found = tuple(map(str, range(n_manifolds)))
+        else:
+            self.counts = {SPLIT: tuple(np.bincount(self._codes, minlength=len(found)).tolist())}
+        self.class_names = self._named(class_names, found)
+
+    @property
+    def _n_lead(self) -> int:
+        """Axes before the features."""
+        return 2 if self._codes is None else 1
+
+    def describe(self, label: str) -> dict[str, Any]:
+        """Shape and type of a layer's array: a change of either makes it another array."""
+        entry = self._arrays[self._layer(label).name]
+        return {"shape": list(entry.shape), "dtype": str(entry.dtype)}
+
+    def files(self, label: str) -> list[str]:
+        """Files whose change changes a layer's manifolds."""
+        files = self._arrays[self._layer(label).name].files()
+        if self._labels_path is not None:
+            files.append(str(self._labels_path))
+        elif LABELS in self._entries:
+            files += self._entries[LABELS].files()
+        return [*dict.fromkeys(files)]  # Snakemake doesn't want a file twice
+
+    def open(
+        self,
+        label: str,
+        classes: Sequence[int] | None = None,
+        points_per_class: int | str = "all",
+        seed: int = 0,
+        draw: int = 0,
+    ) -> list[Any]:
+        """One layer's manifolds, read by blocks of features.
+
+        Parameters
+        ----------
+        label : str
+            The layer, ``1_V4``.
+        classes : sequence of int, optional
+            Indices of the classes, in the order of the result; by default all.
+        points_per_class : int or "all"
+            Points to draw from each class, without replacement. What is drawn depends on the seed and
+            the class, not on the layer; a smaller number draws some of what a larger one does.
+        seed : int
+            Seed of the draw.
+        draw : int
+            Which of several draws that have no point in common, from 0.
+
+        Returns
+        -------
+        list of array-likes (n_points_i, n_features)
+            As `manifold_capacity.measure` and `moments_from_arrays` take them. Slicing one raises
+            ValueError if a value is NaN or infinite, naming the layer, the class, the sample and the
+            feature.
+        """
+        layer = self._layer(label)
+        if classes is None:
+            classes = range(len(self.class_names))
+        chosen = [self._draw(index, points_per_class, seed, draw) for index in classes]
+        if self._codes is None:
+            rows = np.repeat(np.asarray(classes), [len(points) for points in chosen])
+            lead: tuple[NDArray[np.int64], ...] = (rows, np.concatenate(chosen))
+        else:
+            lead = (np.concatenate(chosen),)
+        names = [self.class_names[index] for index in classes]
+        reader = Reader(self._arrays[layer.name].open(), lead, layer, self.path, names, chosen)
+        ends = np.cumsum([len(points) for points in chosen]).tolist()
+        return [Manifold(reader, a, b) for a, b in zip([0, *ends], ends, strict=False)]
+
+    def _draw(
+        self, index: int, points_per_class: int | str, seed: int, draw: int
+    ) -> NDArray[np.int64]:
+        """Points of one class: samples, or places along the points' axis."""
+        if self._codes is None:
+            points = np.arange(self.counts[SPLIT][index])
+        else:
+            points = np.flatnonzero(self._codes == index)
+        if points_per_class == "all":
+            return points
+        assert isinstance(points_per_class, int)
+        first, end = draw * points_per_class, (draw + 1) * points_per_class
+        if end > len(points):
+            raise UserError(
+                f"manifolds.points_per_class: {points_per_class}, {draw + 1} times, but {self.path} has "
+                f"only {len(points)} points of class {self.class_names[index]!r}"
+            )
+        drawn = np.random.default_rng([seed, index]).permutation(points)[first:end]
+        return np.sort(drawn)  # reads forwards; the geometry does not depend on the order
+
+    def _layer(self, label: str) -> Layer:
+        for layer in self.layers:
+            if layer.label == label:
+                return layer
+        known = ", ".join(layer.label for layer in self.layers)
+        raise UserError(f"{self.path} has no layer {label!r}; it has {known}")
+
+    def _label_values(self) -> NDArray[Any] | None:
+        """One label per sample, or None."""
+        if self._labels_path is not None:
+            where = f"activations.labels: {self._labels_path}"
+            entry = labels_entry(self._labels_path)
+        elif LABELS in self._entries:
+            where = f"activations.path: {LABELS} of {self.path}"
+            entry = self._entries[LABELS]
+        else:
+            return None
+        values = read_whole(where, entry)
+        if values.ndim != 1 or values.dtype.kind not in "iubfUS" or not values.size:
+            raise UserError(
+                f"{where}: shape {values.shape}, type {values.dtype}; labels are numbers or text, one "
+                "per sample: shape (n_samples,)"
+            )
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            place = int(np.flatnonzero(~np.isfinite(values))[0])
+            raise UserError(
+                f"{where}: the label of sample {place} is {values[place]}; drop the samples without a label"
+            )
+        return values
+
+    def _named(self, given: Sequence[str] | None, found: tuple[str, ...]) -> tuple[str, ...]:
+        """The classes' names: as given, as in the set, or as found."""
+        where, names = "activations.class_names", given
+        if CLASS_NAMES in self._entries:
+            if given is not None:
+                raise UserError(
+                    f"activations.class_names: {list(given)}, but {self.path} has an array "
+                    f"`{CLASS_NAMES}` of its own; remove one of them"
+                )
+            where = f"activations.path: {CLASS_NAMES} of {self.path}"
+            values = read_whole(where, self._entries[CLASS_NAMES])
+            if values.ndim != 1 or values.dtype.kind not in "US":
+                raise UserError(
+                    f"{where}: shape {values.shape}, type {values.dtype}; they have to be text, one per "
+                    f"class: shape ({len(found)},)"
+                )
+            names = [as_text(value) for value in values]
+        if names is None:
+            return found
+        if len(names) != len(found):
+            raise UserError(
+                f"{where}: {len(names)} names, but {self.path} has {len(found)} classes "
+                f"({', '.join(found[:5])}{', ...' if len(found) > 5 else ''}); give one name for each, in "
+                "this order"
+            )
+        if len(set(names)) < len(names):
+            raise UserError(f"{where}: a name is given twice; give each class its own")
+        return tuple(names)
+
+    def _find_layers(self, patterns: Sequence[str]) -> tuple[Layer, ...]:
+        """The chosen arrays in the order of the patterns, then of the set, each checked."""
+        if not self._arrays:
+            raise UserError(f"activations.path: {self.path} has no arrays besides the labels")
+        candidates = [
+            Layer(place, name, re.sub(r"\W", "_", name), shape, math.prod(shape))
+            for place, (name, entry) in enumerate(self._arrays.items(), start=1)
+            for shape in [entry.shape[self._n_lead :]]
+        ]
+        selection = {"input": False, "types": [], "names": patterns}
+        problems = unmatched({self.name: candidates}, selection)
+        if problems:
+            raise UserError(problems[0])
+        chosen = select_layers(candidates, selection, model=self.name)
+        chosen.sort(
+            key=lambda layer: [fnmatchcase(layer.name, pattern) for pattern in patterns].index(True)
+        )
+        self._lead = () if self._codes is None else self._codes.shape
+        for layer in chosen:
+            self._check(layer.name)
+            self._lead = self._lead or self._arrays[layer.name].shape[:2]
+        return tuple(replace(layer, index=index) for index, layer in enumerate(chosen, start=1))
+
+    def _check(self, name: str) -> None:
+        """Raise if an array is not a layer of this set."""
+        shape, dtype = self._arrays[name].shape, self._arrays[name].dtype
+        where = f"activations.path: {name!r} of {self.path}"
+        leave_out = "or leave it out with `layers.names`"
+        problem = None
+        if dtype is None:
+            problem = (
+                f"{where} holds Python objects, which would have to be unpickled; save numbers"
+            )
+        elif dtype.kind not in "fiub":
+            problem = (
+                f"{where} has values of type {dtype}; activations are real numbers: convert it"
+            )
+        elif self._codes is None and len(shape) < 3:
+            problem = (
+                f"activations.labels: null, but {name!r} of {self.path} has shape {shape}; without labels "
+                "an array is (n_manifolds, n_points, n_features): give the labels of the samples"
+            )
+        elif len(shape) < 2 or not math.prod(shape):
+            problem = f"{where} has shape {shape}; an array is (n_samples, n_features), none of them 0: reshape it"
+        elif self._codes is not None and shape[:1] != self._lead:
+            problem = (
+                f"activations.labels: {len(self._codes)} labels, but {name!r} of {self.path} has "
+                f"{shape[0]} samples, the first axis of its shape {shape}; give one label per sample"
+            )
+        elif self._lead and shape[: self._n_lead] != self._lead:
+            problem = (
+                f"{where} has shape {shape}, but the layer before has {self._lead[0]} manifolds of "
+                f"{self._lead[1]} points; give all layers the same"
+            )
+        if problem:
+            raise UserError(f"{problem}, {leave_out}")
+
+
+def open_own_layer(label: str, own: Mapping[str, Any], seed: int, draw: int = 0) -> list[Any]:
+    """One layer's manifolds, by what the workflow says about them.
+
+    Parameters
+    ----------
+    label : str
+        The layer, ``1_V4``.
+    own : mapping
+        `source`: path and labels; `names`: of the layers; `sample`: classes and points_per_class.
+    seed : int
+        Seed of the draw of points.
+    draw : int
+        Which of several draws, from 0.
+
+    Returns
+    -------
+    list of array-likes (n_points_i, n_features)
+        See `OwnActivations.open`.
+    """
+    found = OwnActivations(**own["source"], names=own["names"])
+    return found.open(label, **own["sample"], seed=seed, draw=draw)
+
+
+def default_name(path: str) -> str:
+    """What the set is called in paths and tables if `activations.name` doesn't say.
+
+    >>> default_name("data/area V4, day 2.npz")
+    'area_V4_day_2'
+    """
+    return re.sub(r"[^A-Za-z0-9.+-]+", "_", Path(path).stem).strip("_.+-") or "activations"

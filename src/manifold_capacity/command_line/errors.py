@@ -1,0 +1,43 @@
+"""How the command ends when something is wrong: exit codes and one-line messages."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+PROGRAM = "manifold-capacity"
+
+
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+# What the readers call by the configuration's keys, and what it is called here.
+_KEYS = {
+    "activations.path: ": "",
+    "activations.labels: null": "--labels: not given",
+    "activations.labels": "--labels",
+    "layers.names": "--layers",
+    "manifolds.points_per_class": "--points-per-class",
+    "models.name: ": "",
+    "models.image_size": "--image-size",
+}
+
+
+class UsageError(ValueError):
+    """The command line asks for something that there isn't."""
+
+
+def in_options(message: object) -> str:
+    text = str(message)
+    for key, option in _KEYS.items():
+        text = text.replace(key, option)
+    return " ".join(text.split())
+
+
+def fail(message: object, code: int = FAILED) -> int:
+    print(f"{PROGRAM}: error: {in_options(message)}", file=sys.stderr)
+    return code
+
+
+def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"{PROGRAM}: warning: {in_options(message)}", file=sys.stderr)

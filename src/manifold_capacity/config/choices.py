@@ -1,0 +1,89 @@
+"""What the short forms of a configuration stand for: its classes, its models' checkpoints, its external activations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from manifold_capacity.activations.external import OwnActivations
+from manifold_capacity.config.schema import ConfigError, is_number
+from manifold_capacity.errors import nearest
+from manifold_capacity.summary.rows import EXTERNAL
+
+__all__ = ["class_indices", "model_checkpoints", "own_activations"]
+
+
+class Classes(Protocol):
+    """A source of manifolds: a `Dataset` or `OwnActivations`."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+
+
+def own_activations(config: Mapping[str, Any]) -> OwnActivations | None:
+    """The activations that exist already, by a resolved configuration; None where a network makes them."""
+    section = config["activations"]
+    if section["path"] is None:
+        return None
+    return OwnActivations(
+        section["path"], section["labels"], section["class_names"], config["layers"]["names"]
+    )
+
+
+def model_checkpoints(config: Mapping[str, Any], model: Mapping[str, Any]) -> list[str]:
+    """Names of the checkpoints at which a model is measured: `epoch-000`, ... or `pretrained`."""
+    if model["weights"] in ("pretrained", EXTERNAL):
+        return [model["weights"]]
+    epochs = config["checkpoints"] if model["weights"] == "trained" else [0]
+    return [f"epoch-{epoch:03d}" for epoch in epochs]
+
+
+def class_indices(classes: str | int | Sequence[str | int], dataset: Classes) -> list[int]:
+    """Indices of the classes that `manifolds.classes` selects, in the order asked for.
+
+    A name goes before an index, and where names are numbers there are no indices: of the labels 1, 2
+    and 3, `1` is the first, and `0` is none of them.
+
+    Raises
+    ------
+    ConfigError
+        For a class that the dataset does not have, or a class given twice.
+    """
+    names = list(dataset.class_names)
+    if classes == "all":
+        return list(range(len(names)))
+    if isinstance(classes, int):
+        if classes > len(names):
+            raise ConfigError(
+                [
+                    f"manifolds.classes: {classes}, but {dataset.name} has {len(names)} classes; "
+                    f"allowed: 2 to {len(names)}, `all`, or a list of names"
+                ]
+            )
+        return list(range(classes))
+    are_numbers = all(map(is_number, names))
+    indices: list[int] = []
+    problems = []
+    for entry in classes:
+        if str(entry) in names:
+            indices.append(names.index(str(entry)))
+        elif not are_numbers and isinstance(entry, int) and 0 <= entry < len(names):
+            indices.append(entry)
+        else:
+            if are_numbers:
+                known = (
+                    f"its classes are {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
+                )
+            else:
+                known = f"nor an index from 0 to {len(names) - 1}{nearest(entry, names)}"
+            problems.append(
+                f"manifolds.classes: {entry!r} is not a class of {dataset.name}, {known}"
+            )
+    if len(set(indices)) < len(indices):
+        problems.append("manifolds.classes: a class is given twice (by name and by index?)")
+    if problems:
+        raise ConfigError(problems)
+    return indices

@@ -1,0 +1,137 @@
+"""Read a prepared dataset, and draw the points of its manifolds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from manifold_capacity.datasets.catalog import SPLITS
+from manifold_capacity.errors import UserError
+
+__all__ = ["every_fourth", "load_split", "sample_manifolds"]
+
+
+def load_split(folder: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Images and labels that `prepare` wrote.
+
+    Parameters
+    ----------
+    folder : Path
+        The `output` of `prepare`.
+    split : str
+        `"train"` or `"test"`.
+
+    Returns
+    -------
+    images : (n_images, height, width, channels) uint8, memory-mapped, read-only
+    labels : (n_images,) int64
+
+    Raises
+    ------
+    ValueError
+        For another split, or a folder that is not a complete prepared dataset.
+    """
+    _check_split(split)
+    try:
+        counts = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))["counts"]
+        images = np.load(folder / f"{split}_images.npy", mmap_mode="r", allow_pickle=False)
+        labels = np.load(folder / f"{split}_labels.npy", allow_pickle=False)
+    except (OSError, ValueError, LookupError) as error:
+        raise UserError(f"{folder} holds no complete dataset ({error}); prepare it anew") from error
+    if not len(images) == len(labels) == sum(counts[split]):
+        raise UserError(
+            f"{folder} holds {len(images)} {split} images and {len(labels)} labels, but its "
+            f"dataset.json says {sum(counts[split])}; prepare it anew"
+        )
+    return images, labels
+
+
+def sample_manifolds(
+    labels: ArrayLike, class_indices: Sequence[int], points_per_class: int, seed: int, split: str
+) -> NDArray[np.int64]:
+    """Draw the images whose activations are the points of each class's manifold.
+
+    Without replacement. What is drawn from a class depends on the seed, the split, the class and
+    the labels, not on which other classes are drawn; and a smaller `points_per_class` draws the
+    beginning of what a larger one does.
+
+    Parameters
+    ----------
+    labels : (n_images,) array_like of int
+        Of one split.
+    class_indices : sequence of int
+        Classes, in the order of the result.
+    points_per_class : int
+        Images to draw from each.
+    seed : int
+        Not negative.
+    split : str
+        `"train"` or `"test"`: each has its own draw.
+
+    Returns
+    -------
+    (n_classes, points_per_class) array of int64
+        Positions in `labels`.
+
+    Raises
+    ------
+    ValueError
+        If a class has too few images, or is asked for twice; names the class, what was wanted and
+        what there is.
+
+    Examples
+    --------
+    >>> sample_manifolds([0, 1, 0, 1, 0, 1], [1, 0], points_per_class=2, seed=0, split="train")
+    array([[3, 5],
+           [4, 0]])
+    """
+    _check_split(split)
+    labels = np.asarray(labels)
+    if points_per_class < 1:
+        raise UserError(f"manifolds.points_per_class: {points_per_class}; at least 1 is needed")
+    if len(set(class_indices)) < len(class_indices):
+        raise UserError(f"classes {list(class_indices)}: each may be given once")
+    order = np.argsort(labels, kind="stable")
+    ordered = labels[order]
+    sample = np.empty((len(class_indices), points_per_class), dtype=np.int64)
+    for row, index in enumerate(class_indices):
+        first, end = np.searchsorted(ordered, [index, index + 1])
+        if end - first < points_per_class:
+            raise UserError(
+                f"manifolds.points_per_class: {points_per_class}, but class {index} has "
+                f"{end - first} {split} images; use at most so many, or leave out the class"
+            )
+        generator = np.random.default_rng([seed, SPLITS.index(split), index])
+        sample[row] = generator.permutation(order[first:end])[:points_per_class]
+    return sample
+
+
+def _check_split(split: str) -> None:
+    if split not in SPLITS:
+        raise UserError(f"split {split!r} is neither 'train' nor 'test'")
+
+
+def every_fourth(labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Mask of the fourth, eighth, ... image of each class: the test split where data bring none.
+
+    Parameters
+    ----------
+    labels : (n_images,) array of int
+
+    Returns
+    -------
+    (n_images,) array of bool
+
+    Examples
+    --------
+    >>> every_fourth(np.array([0, 0, 1, 0, 0, 1]))
+    array([False, False, False, False,  True, False])
+    """
+    is_test = np.zeros(len(labels), dtype=bool)
+    for index in np.unique(labels):
+        is_test[np.flatnonzero(labels == index)[3::4]] = True
+    return is_test

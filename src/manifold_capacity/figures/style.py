@@ -1,0 +1,110 @@
+"""What all figures look like: colors, dashes, fonts; and how they are saved."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib.style
+import numpy as np
+from matplotlib import rcsetup
+from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb
+from matplotlib.figure import Figure
+
+from manifold_capacity.summary.rows import SPLIT as NO_SPLIT
+
+LABELS = {
+    "capacity": r"Capacity $\alpha_\mathrm{M}$",
+    "radius": r"Radius $R_\mathrm{M}$",
+    "dimension": r"Dimension $D_\mathrm{M}$",
+    "center_correlation": r"Center correlation $\rho$",
+}
+
+
+# Okabe and Ito's colors, which the color-blind can tell apart; their yellow is lost on white.
+MODEL_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+
+
+# Viridis from light to dark, begun where it is dark enough for a line on white.
+CHECKPOINT_COLORS = LinearSegmentedColormap.from_list(
+    "checkpoints", matplotlib.colormaps["viridis_r"](np.linspace(0.25, 0.95, 64))
+)
+
+
+_LIGHTEST_TINT = 0.6  # of white in a model's color, at the first checkpoint
+
+
+GRAY = "#606060"
+
+
+DASHES: dict[str, Any] = {"train": "-", "test": (0, (4, 1.5))}
+
+
+_OTHER_DASHES: Any = (0, (1, 1.2))
+
+
+STYLE: dict[str, Any] = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "figure.titlesize": 10,
+    "figure.constrained_layout.h_pad": 0.06,
+    "figure.constrained_layout.w_pad": 0.06,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.prop_cycle": rcsetup.cycler(color=MODEL_COLORS),
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 3.8,
+    "svg.fonttype": "none",  # text stays text, to be searched and copied
+    "svg.hashsalt": "manifold-capacity",  # without it the ids in the file are drawn at random
+}
+"""The one style of all figures: settings of matplotlib, for `rcParams.update` in a notebook of your own."""
+
+
+_PNG_DPI = 200
+
+
+def save(figure: Figure, stem: str | os.PathLike[str]) -> None:
+    """Write a figure as ``stem.svg``, its text as text, and as ``stem.png``, 200 dots per inch."""
+    for ending in ("svg", "png"):
+        write(figure, f"{os.fspath(stem)}.{ending}")
+
+
+def write(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Write a figure as SVG, PNG (200 dots per inch) or PDF, by the path's ending."""
+    # The time of writing would make the same figure another file.
+    times = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+    with in_style():
+        figure.savefig(path, dpi=_PNG_DPI, metadata=times.get(os.path.splitext(path)[1]))
+
+
+def tint(color: str, place: float) -> str:
+    """A color, mixed with white the more the earlier its place in training, from 0 to 1."""
+    white = _LIGHTEST_TINT * (1 - place)
+    red, green, blue = (white + (1 - white) * part for part in to_rgb(color))
+    return to_hex((red, green, blue))
+
+
+def line_style(color: str, split: str = "train") -> dict[str, Any]:
+    return {
+        "color": color,
+        "linestyle": "-" if split == NO_SPLIT else DASHES.get(split, _OTHER_DASHES),
+        "marker": "o",
+        "markerfacecolor": "white" if split == "test" else color,
+    }
+
+
+@contextmanager
+def in_style() -> Iterator[None]:
+    with matplotlib.style.context(["default", STYLE]):
+        yield

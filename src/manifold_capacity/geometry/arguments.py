@@ -1,0 +1,43 @@
+"""Checks of the arguments that measures share: whole numbers, margins, solvers, threads."""
+
+from __future__ import annotations
+
+import operator
+import os
+
+import numpy as np
+
+from manifold_capacity.errors import UserError
+
+SOLVERS = ("active_set", "cvxopt")
+
+
+def check_solver(solver: str) -> None:
+    """Raise ValueError unless `solver` is one of `SOLVERS`."""
+    if solver not in SOLVERS:
+        raise UserError(f"solver is {solver!r}; choose one of {', '.join(map(repr, SOLVERS))}")
+
+
+def check_margin(margin: float) -> None:
+    """Raise ValueError unless `margin` is finite and nonnegative."""
+    if not (np.isfinite(margin) and margin >= 0):
+        raise UserError(f"margin is {margin!r}; it must be a finite number, 0 or more")
+
+
+def default_threads() -> int:
+    """CPUs this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def check_integer(name: str, value: object, *, least: int, other: str = "") -> int:
+    """`value` as an int; ValueError unless it is a whole number, `least` or more."""
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = least - 1
+    if number < least:
+        choice = f" or {other}" if other else ""
+        raise UserError(f"{name} is {value!r}; it must be a whole number, {least} or more{choice}")
+    return number

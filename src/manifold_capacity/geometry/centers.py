@@ -1,0 +1,314 @@
+"""The low-rank structure of the centers, and the manifolds with it projected out.
+
+Mean-field theory treats the manifolds' centers as uncorrelated. Real centers share a few
+directions; following Cohen, Chung, Lee & Sompolinsky, *Nat. Commun.* 11, 746 (2020), these are
+found and removed from every point. With the center deviations C_i (rows), K orthonormal directions
+V minimize ::
+
+    F(V) = 1/2 sum_ik cos(r_i, r_k)^2,    r_i = C_i - V V^T C_i,
+
+for K = 1, 2, ...; the K with the least mean ``|cos(r_i, r_k)|`` over i != k is kept.
+
+**F alone has no minimum.** Let V swallow one center: as r_i goes to zero, its direction is free,
+and can be chosen to suit the others. F then falls toward a value it never takes, and that manifold,
+measured in units of ``|r_i|``, grows without bound. (Factor analysis knows this as a Heywood case:
+a variable whose uniqueness goes to zero.) What is minimized here is therefore ::
+
+    F(V) + mu P log( mean_i q_i * mean_i 1/q_i ),    q_i = |r_i|^2 / |C_i|^2,
+
+with the logarithm of the ratio of the arithmetic to the harmonic mean of the shares q_i that are
+left of the centers. It is zero where all centers keep the same share, whatever that share (a
+structure may be as strong as it likes), and infinite where one of them vanishes. See `_BALANCE` for
+mu.
+
+**Rounding must not decide.** The landscape has many local minima of nearly equal F, so that a
+perturbation of 1e-15 (another order of manifolds, another BLAS) grows until another one is found,
+whose capacity may differ by a percent. A fit therefore stops every dozen steps, and goes on from
+directions rounded to a thousandth of the residuals, which throws such perturbations away before
+they have grown.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from threadpoolctl import threadpool_limits
+
+from manifold_capacity.errors import UserError
+from manifold_capacity.geometry.center_fit import FINAL_TOLERANCE, Problem
+from manifold_capacity.geometry.moments import Moments
+
+FloatArray = NDArray[np.float64]
+
+
+_EPS = float(np.finfo(np.float64).eps)
+
+
+# Eigenvalues of the centers' correlation matrix below this fraction of the largest are left out:
+# what such directions hold of a center (3e-6 of it) drowns in the rounding of the rest.
+_RANK_TOLERANCE = 1e-11
+
+
+# A center closer to the mean than this fraction of the farthest center's distance has no direction
+# that float64 could tell: the square is below the rounding of the Gram matrix.
+_CENTER_TOLERANCE = 1e-7
+
+
+# The reference implementation tries K up to the components that stay short of this share of the
+# centers' variance, ...
+_EXPLAINED_VARIANCE = 0.95
+
+
+# ... plus this many; it stops earlier, but not before K = 5, ...
+_EXTRA_RANKS = 10
+
+
+_FIRST_STOP = 5
+
+
+# ... when the mean |correlation| has risen this many times in a row.
+_RISES = 3
+
+
+_NEAR_BEST = 1.01
+
+
+class CoincidingCentersError(UserError):
+    """Centers that have no direction: all the same, or one at the mean of all.
+
+    Attributes
+    ----------
+    manifolds : tuple of int
+        Indices of the manifolds concerned.
+    """
+
+    def __init__(self, message: str, manifolds: tuple[int, ...]) -> None:
+        super().__init__(message)
+        self.manifolds = manifolds
+
+
+@dataclass(frozen=True)
+class CenterStructure:
+    """Low-rank structure of P centers.
+
+    Attributes
+    ----------
+    coefficients : (P, K) array
+        The K directions as combinations of center deviations: the orthonormal directions in feature
+        space are ``C^T coefficients``, so ``coefficients^T G coefficients = 1``, and a vector x has
+        the loadings ``coefficients^T C x``.
+    center_correlation : float
+        Mean ``|cos|`` between different center deviations.
+    residual_correlation : float
+        The same after projection.
+    objective : float
+        F (without the balance term) at the kept K. At least P^2 / (2 (rank - K)).
+    least_residual_ratio : float
+        Least ``|r_i| / |C_i|`` over manifolds. Near zero, that manifold's radius would be
+        meaningless.
+    correlations : (n,) array
+        Mean ``|cos|`` at K = 0, 1, ..., n - 1, as far as the search went.
+    stopped : str
+        Why the search over K ended: "variance" (all K tried: the components short of 95 % of the
+        variance, plus 10), "rises" (three in a row), or "rank" (two dimensions must be left).
+    converged : bool
+        Whether the fit at the kept K reached its tolerance.
+    """
+
+    coefficients: FloatArray
+    center_correlation: float
+    residual_correlation: float
+    objective: float
+    least_residual_ratio: float
+    correlations: FloatArray
+    stopped: str
+    converged: bool
+
+    @property
+    def rank(self) -> int:
+        """Number of directions K."""
+        return self.coefficients.shape[1]
+
+
+@dataclass(frozen=True)
+class ProjectedMoments:
+    """The manifolds without the low-rank structure, in units of their projected centers' norms.
+
+    Attributes
+    ----------
+    deviation_gram : tuple of P arrays (m_i, m_i)
+        ``W_i' / |d_i'|^2``.
+    center_norm : (P,) array
+        ``|d_i|``, the distance of manifold i's center from the mean of all points, in feature
+        units.
+    projected_center_norm : (P,) array
+        ``|d_i'|``, the same after projection.
+    """
+
+    deviation_gram: tuple[FloatArray, ...]
+    center_norm: FloatArray
+    projected_center_norm: FloatArray
+
+
+def fit_centers(center_gram: ArrayLike, *, seed: int = 0) -> CenterStructure:
+    """Find the low-rank structure of the centers.
+
+    The result doesn't depend on the scale, nor (up to rounding) on the order of the manifolds, and
+    not on the number of threads.
+
+    Parameters
+    ----------
+    center_gram : (P, P) array
+        Gram matrix G of the center deviations, `Moments.center_gram`, in any unit.
+    seed : int
+        Seed of the random directions by which a start is moved where a center lies exactly within
+        it (centers in special position, such as on coordinate axes). Otherwise it has no effect.
+
+    Returns
+    -------
+    CenterStructure
+
+    Raises
+    ------
+    CoincidingCentersError
+        If there is one manifold only, all centers coincide, or a center lies at the mean of the
+        centers.
+    ValueError
+        If `center_gram` isn't a finite square matrix.
+
+    Examples
+    --------
+    Ten centers with directions of their own, and one direction that all share.
+
+    >>> import numpy as np
+    >>> centers = np.eye(10, 11)
+    >>> centers[:, 10] = np.linspace(-3, 3, 10)
+    >>> deviations = centers - centers.mean(axis=0)
+    >>> structure = fit_centers(deviations @ deviations.T)
+    >>> structure.rank
+    1
+    >>> print(f"{structure.center_correlation:.2f} -> {structure.residual_correlation:.2f}")
+    0.58 -> 0.12
+    """
+    gram = np.asarray(center_gram, dtype=np.float64)
+    if gram.ndim != 2 or gram.shape[0] != gram.shape[1] or not np.isfinite(gram).all():
+        raise UserError(
+            f"center_gram must be a finite (P, P) matrix of inner products; it has shape {gram.shape}"
+            + ("" if np.isfinite(gram).all() else " and values that are not finite")
+        )
+    norms = _check_centers(gram)
+    with threadpool_limits(limits=1, user_api="blas"):
+        return _search(gram, norms, np.random.default_rng(seed))
+
+
+def _check_centers(gram: FloatArray) -> FloatArray:
+    """Norms of the center deviations, if each has a direction."""
+    if len(gram) == 1:
+        raise CoincidingCentersError(
+            "there is one manifold only: its center has nothing to be told from; give at least two",
+            (0,),
+        )
+    norms = np.sqrt(np.maximum(gram.diagonal(), 0))
+    if not norms.any():
+        raise CoincidingCentersError(
+            "the centers of all manifolds coincide (a dead or constant layer?): there is nothing to "
+            "tell them apart by; leave the layer out",
+            tuple(range(len(gram))),
+        )
+    _check_off_mean(norms, "centers")
+    return norms
+
+
+def _check_off_mean(norms: FloatArray, of: str) -> None:
+    central = np.flatnonzero(~(norms > _CENTER_TOLERANCE * norms.max())).tolist()
+    if central:
+        raise CoincidingCentersError(
+            f"manifold {', '.join(map(str, central))}: the center lies at the mean of all {of}, so it has "
+            "no direction, and the manifold no size in units of its distance; leave the manifold out or "
+            "sample other points",
+            tuple(central),
+        )
+
+
+def _search(gram: FloatArray, norms: FloatArray, rng: np.random.Generator) -> CenterStructure:
+    """Fit K = 1, 2, ... until the reference's rules end the search; keep the best K."""
+    # Rounding of the largest centers, seen beside the smallest.
+    noise = 8 * _EPS * len(gram) * norms.max() / norms.min()
+    problem = Problem(gram / np.outer(norms, norms), max(noise, _RANK_TOLERANCE), rng)
+    variances = np.linalg.eigvalsh(gram / np.mean(norms) ** 2)[::-1]
+    explained = np.cumsum(variances) / variances.sum()
+    cap = max(1, int((explained < _EXPLAINED_VARIANCE).sum())) + _EXTRA_RANKS
+    # In the last dimension all correlations are 1, so that one more than it must be left.
+    most = max(0, problem.rank - 2)
+    stopped = "variance" if cap <= most else "rank"
+    cap = min(cap, most)
+
+    fits = [problem.start]
+    for _ in range(cap):
+        fits.append(problem.fit_next(fits[-1]))
+        recent = [fit.correlation for fit in fits[-1 - _RISES :]]
+        if len(fits) > _FIRST_STOP and all(a < b for a, b in itertools.pairwise(recent)):
+            stopped = "rises"
+            break
+    best = fits[0]
+    if cap > 0:  # like the reference, K = 0 only where there is nothing else
+        least = min(fit.correlation for fit in fits[1:])
+        near = [k for k in range(1, len(fits)) if fits[k].correlation <= _NEAR_BEST * least]
+        for k in near:
+            fits[k] = problem.fit(fits[k].directions, FINAL_TOLERANCE)
+        best = min((fits[k] for k in near), key=lambda fit: fit.correlation)
+    return CenterStructure(
+        coefficients=problem.coefficients(best) / norms[:, None],
+        center_correlation=fits[0].correlation,
+        residual_correlation=best.correlation,
+        objective=best.objective,
+        least_residual_ratio=best.least_ratio,
+        correlations=np.array([fit.correlation for fit in fits]),
+        stopped=stopped,
+        converged=best.converged,
+    )
+
+
+def project(moments: Moments, structure: CenterStructure) -> ProjectedMoments:
+    """Project the structure out of every point, and scale by the projected center's norm.
+
+    With d_i = c_i - o, o the mean of all points, and the loadings of a vector on the directions,
+    ``W_i' = W_i - (loadings of E_i)^T (loadings of E_i)``, and ``|d_i'|^2`` likewise.
+
+    Parameters
+    ----------
+    moments : Moments
+    structure : CenterStructure
+        What `fit_centers` found in ``moments.center_gram``.
+
+    Returns
+    -------
+    ProjectedMoments
+
+    Raises
+    ------
+    CoincidingCentersError
+        If a center lies at the mean of all points.
+    """
+    coefficients = structure.coefficients
+    with threadpool_limits(limits=1, user_api="blas"):
+        loadings = coefficients.T @ moments.center_deviation
+        squares = moments.center_norm_squared
+        _check_off_mean(np.sqrt(squares), "points")
+        center_loadings = moments.center_gram @ coefficients
+        center_loadings -= moments.mean_weights @ center_loadings
+        projected = squares - np.einsum("ij,ij->i", center_loadings, center_loadings)
+        _check_off_mean(np.sqrt(np.maximum(projected, 0)), "points without the shared directions")
+        offsets = moments.offsets
+        grams = []
+        for i, gram in enumerate(moments.deviation_gram):
+            part = loadings[:, offsets[i] : offsets[i + 1]]
+            grams.append((gram - part.T @ part) / projected[i])
+    return ProjectedMoments(
+        deviation_gram=tuple(grams),
+        center_norm=np.sqrt(squares) * moments.scale,
+        projected_center_norm=np.sqrt(projected) * moments.scale,
+    )

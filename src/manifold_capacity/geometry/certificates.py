@@ -1,0 +1,235 @@
+"""What solved quadratic programs say: a sample's capacity, radius and dimension, and the duality gap that bounds its error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manifold_capacity.geometry.kernels import add_rows, compiled
+
+GAP_TOLERANCE = 1e-9
+"""A problem whose relative duality gap is larger counts as unconverged."""
+
+
+@dataclass(frozen=True)
+class AnchorGeometry:
+    """Capacity, radius and dimension of one manifold, as functions of its Gaussian samples.
+
+    Unpacks as ``capacity, radius, dimension``.
+
+    Attributes
+    ----------
+    capacity, radius, dimension : float
+        Eqs. 16, 28 and 29 of [1]_.
+    capacity_stderr, radius_stderr, dimension_stderr : float
+        Standard errors of the mean over Gaussian samples (delta method).
+    worst_gap : float
+        Largest relative duality gap among the quadratic programs.
+    n_unconverged : int
+        Number of quadratic programs whose relative gap exceeds ``GAP_TOLERANCE``.
+    """
+
+    capacity: float
+    radius: float
+    dimension: float
+    capacity_stderr: float
+    radius_stderr: float
+    dimension_stderr: float
+    worst_gap: float
+    n_unconverged: int
+
+    def __iter__(self) -> Iterator[float]:
+        return iter((self.capacity, self.radius, self.dimension))
+
+
+@dataclass(frozen=True)
+class AnchorSamples:
+    """What each Gaussian sample contributes to one manifold's geometry.
+
+    Attributes
+    ----------
+    inverse_capacity : (n_gaussians,) array
+        ``(t . s + kappa)_+^2 / |s|^2`` with the anchor ``s`` in ``D + 1`` dimensions.
+    squared_deviation : (n_gaussians,) array
+        ``|s_D - mean s_D|^2``, first ``D`` coordinates.
+    cosine : (n_gaussians,) array
+        Cosine between ``t_D`` and ``s_D``; 0 where ``s_D`` is 0.
+    dimension : int
+        ``D``, the number of coordinates beside the center's.
+    gap : (n_gaussians,) array
+        Duality gap of each problem: a bound on the error of its `inverse_capacity`, relative to
+        the larger of that value and the manifold's mean (a value may come as close to 0 as it
+        likes by chance, and then contributes nothing).
+    """
+
+    inverse_capacity: NDArray[np.float64]
+    squared_deviation: NDArray[np.float64]
+    cosine: NDArray[np.float64]
+    dimension: int
+    gap: NDArray[np.float64]
+
+    def geometry(self) -> AnchorGeometry:
+        """Average over the Gaussian samples, with standard errors."""
+        n = len(self.gap)
+        inverse = float(self.inverse_capacity.mean())
+        # No sample touches the manifold's cone (a few samples of a point do so by chance).
+        capacity = 1.0 / inverse if inverse > 0 else np.inf
+        variance = float(self.squared_deviation.mean())
+        cosine = float(self.cosine.mean())
+        root_n = np.sqrt(n)
+        return AnchorGeometry(
+            capacity=capacity,
+            radius=float(np.sqrt(variance)),
+            dimension=self.dimension * cosine**2,
+            # Delta method on 1 / mean(f), sqrt(mean |s - mean s|^2) and D mean(cos)^2. The mean
+            # anchor comes from the same samples, but does not move the radius to first order.
+            capacity_stderr=(
+                float(capacity**2 * self.inverse_capacity.std(ddof=1) / root_n)
+                if inverse > 0
+                else np.inf
+            ),
+            radius_stderr=(
+                float(self.squared_deviation.std(ddof=1) / (2 * np.sqrt(variance) * root_n))
+                if variance > 0
+                else 0.0
+            ),
+            dimension_stderr=float(
+                2 * self.dimension * abs(cosine) * self.cosine.std(ddof=1) / root_n
+            ),
+            worst_gap=float(self.gap.max()),
+            n_unconverged=int((~(self.gap <= GAP_TOLERANCE)).sum()),
+        )
+
+
+def point_samples(gaussians: NDArray[np.float64], margin: float, dimension: int) -> AnchorSamples:
+    """A manifold without extent: Gardner's perceptron, in closed form."""
+    n = len(gaussians)
+    inverse = np.maximum(gaussians[:, -1] + margin, 0.0) ** 2
+    zero = np.zeros(n)
+    return AnchorSamples(inverse, zero, zero, dimension, zero)
+
+
+def samples_of_weights(
+    weights: NDArray[np.float64],
+    points: NDArray[np.float64],
+    gaussians: NDArray[np.float64],
+    margin: float,
+    rho: float,
+) -> AnchorSamples:
+    """Contributions and duality gaps of all samples, from the points rather than their Gram matrix.
+
+    Takes what `solve_gram` takes and returns.
+    """
+    n, n_points = weights.shape
+    dimension = len(points)
+    inverse_capacity, squared_deviation, cosine, gap = np.zeros((4, n))
+    _measure_all(
+        weights,
+        points,
+        np.ascontiguousarray(points.T),
+        gaussians,
+        margin,
+        rho,
+        np.zeros((n, dimension)),
+        np.empty(dimension),
+        np.empty(n_points),
+        np.empty(dimension),
+        np.empty(n_points),
+        np.empty(n_points, dtype=np.int64),
+        np.arange(dimension),
+        inverse_capacity,
+        squared_deviation,
+        cosine,
+        gap,
+    )
+    if inverse_capacity.any():
+        gap /= np.maximum(inverse_capacity, inverse_capacity.mean())
+    return AnchorSamples(inverse_capacity, squared_deviation, cosine, dimension, gap)
+
+
+@compiled
+def _measure_all(  # type: ignore[no-untyped-def]
+    weights,
+    points,
+    rows,
+    gaussians,
+    margin,
+    rho,
+    anchors,
+    mean,
+    slack,
+    rest,
+    shares,
+    support,
+    order,
+    inverse_capacity,
+    squared_deviation,
+    cosine,
+    gap,
+):
+    """Write the last four arrays (n,), the gap absolute.
+
+    `rows` is `points` transposed, `order` counts up, `anchors` is 0; the others are scratch.
+    With ``w_j = (s_j, 1) . v + kappa`` at ``v = t - sum lam_j (s_j, 1)`` and ``d = max(w, 0)``,
+    ``v - d e_center`` is feasible, and the optimal value lies at most
+    ``2 (d sum(lam) - lam . w) + d^2`` above the dual value.
+    """
+    n, m = weights.shape
+    dimension = points.shape[0]
+    for d in range(dimension):
+        mean[d] = 0.0
+    for i in range(n):
+        height = gaussians[i, dimension] + margin
+        total = 0.0
+        k = np.int64(0)
+        touching = True
+        for j in range(m):
+            x = weights[i, j]
+            if x != 0.0:
+                support[k] = j
+                k += 1
+                total += x
+                touching = x > 0.0
+        for a in range(k):
+            shares[a] = weights[i, support[a]] / total
+        add_rows(rows, support, shares, k, dimension, anchors[i])
+        dot = 0.0
+        square = 0.0
+        norm = 0.0
+        for d in range(dimension):
+            s = anchors[i, d]
+            mean[d] += s / n
+            t = gaussians[i, d]
+            dot += t * s
+            square += s * s
+            norm += t * t
+        cosine[i] = dot / math.sqrt(square * norm) if square > 0.0 else 0.0
+        if not touching:
+            continue
+        reach = max(rho * dot + height, 0.0)
+        inverse_capacity[i] = reach * reach / (1.0 + rho * rho * square)
+        if k == 0:
+            # The solver gave up.
+            gap[i] = np.inf
+            continue
+        # Slacks over rho; sum(lam) = total / rho.
+        center = (height - total / rho) / rho
+        for j in range(m):
+            slack[j] = center
+        for d in range(dimension):
+            rest[d] = gaussians[i, d] - total * anchors[i, d]
+        add_rows(points, order, rest, dimension, m, slack)
+        worst = 0.0
+        along = 0.0
+        for j in range(m):
+            worst = max(worst, slack[j])
+            along += weights[i, j] * slack[j]
+        gap[i] = max(2.0 * (worst * total - along) + (rho * worst) ** 2, 0.0)
+    for i in range(n):
+        for d in range(dimension):
+            difference = rho * (anchors[i, d] - mean[d])
+            squared_deviation[i] += difference * difference

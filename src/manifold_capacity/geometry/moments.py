@@ -1,0 +1,381 @@
+"""Second moments of a layer: everything the geometry needs to know about the activations.
+
+Manifold i has points x_ij (j = 1..m_i) in R^N. With the centers c_i = mean_j x_ij, their mean b,
+the center deviations C_i = c_i - b and the point deviations E_ij = x_ij - c_i, the moments are
+
+    G = C C^T      (P, P)       center Gram matrix
+    Z = C E^T      (P, M)       centers against deviations, M = sum_i m_i, columns in manifold order
+    W_i = E_i E_i^T (m_i, m_i)  deviation Gram matrix of each manifold
+
+They hold the geometry of Chung, Lee & Sompolinsky, *Phys. Rev. X* 8, 031003 (2018) and of Cohen et
+al., *Nat. Commun.* 11, 746 (2020) exactly, because both depend on the points only through inner
+products within a manifold and with the centers. A layer of 65,536 features becomes a few megabytes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from manifold_capacity.errors import UserError
+from manifold_capacity.geometry.manifolds import Source, as_float64, check_finite
+
+FloatArray = NDArray[np.float64]
+
+
+FORMAT_VERSION = 1
+"""Version of the file `Moments.save` writes."""
+
+
+# Buffer of deviations: big enough that a block's matrix products dwarf the calls that start them,
+# small enough that a hundred thousand points still take little memory beside their own moments.
+_BUFFER_BYTES = 48 * 2**20
+
+
+# More features per block than this gains nothing.
+_MAX_BLOCK_FEATURES = 1024
+
+
+# Columns of Z updated at a time, which bounds the temporary to (P, _Z_COLUMNS).
+_Z_COLUMNS = 512
+
+
+# Squares and fourth powers of magnitudes within 2**±200 (1e±60) are far from overflow and
+# underflow; beyond, the moments are kept in units of a power of two (`Moments.scale`).
+_SAFE_EXPONENT = 200
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Second moments of P manifolds with M points in all, in N features.
+
+    Attributes
+    ----------
+    center_gram : (P, P) array
+        G = C C^T, in units of ``scale**2``.
+    center_deviation : (P, M) array
+        Z = C E^T, columns in manifold order, in units of ``scale**2``.
+    deviation_gram : tuple of P arrays (m_i, m_i)
+        W_i = E_i E_i^T, in units of ``scale**2``.
+    n_points : (P,) int64 array
+        Points m_i of each manifold.
+    n_features : int
+        Number of features N.
+    scale : float
+        1 unless the activations are so large or small (beyond 2**±200) that their squares could
+        overflow or vanish; then a power of two near their size. The geometry doesn't depend on it.
+    provenance : dict
+        What they were made from, by step; anything JSON can hold.
+    """
+
+    center_gram: FloatArray
+    center_deviation: FloatArray
+    deviation_gram: tuple[FloatArray, ...]
+    n_points: NDArray[np.int64]
+    n_features: int
+    scale: float = 1.0
+    provenance: dict[str, Any] = field(default_factory=dict, compare=False)
+
+    @property
+    def n_manifolds(self) -> int:
+        """Number of manifolds P."""
+        return len(self.n_points)
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """(P + 1,) column of `center_deviation` where each manifold starts, and M at the end."""
+        return np.concatenate(([0], np.cumsum(self.n_points)))
+
+    @property
+    def mean_weights(self) -> FloatArray:
+        """(P,) weights w with o - b = w^T C, o the mean of all points: w_i = m_i / M."""
+        return self.n_points / self.n_points.sum()
+
+    @property
+    def center_norm_squared(self) -> FloatArray:
+        """(P,) ``|d_i|^2`` with ``d_i = c_i - o``, o the mean of all points, in ``scale**2``."""
+        weights = self.mean_weights
+        cross = self.center_gram @ weights
+        return np.maximum(self.center_gram.diagonal() - 2 * cross + weights @ cross, 0)
+
+    @property
+    def deviation_trace(self) -> FloatArray:
+        """(P,) total squared deviation tr W_i of each manifold's points, in ``scale**2``."""
+        return np.array([gram.trace() for gram in self.deviation_gram])
+
+    @property
+    def total_trace(self) -> float:
+        """Total squared deviation of all points from their mean o, in ``scale**2``."""
+        between = self.n_points @ self.center_norm_squared
+        return float(between + self.deviation_trace.sum())
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the moments to an .npz file; the file appears complete or not at all."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}.", suffix=".part"
+        )
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                np.savez(
+                    stream,
+                    allow_pickle=False,
+                    manifold_capacity_moments=np.int64(FORMAT_VERSION),
+                    center_gram=self.center_gram,
+                    center_deviation=self.center_deviation,
+                    deviation_gram=np.concatenate([gram.ravel() for gram in self.deviation_gram]),
+                    n_points=self.n_points,
+                    n_features=np.int64(self.n_features),
+                    scale=np.float64(self.scale),
+                    provenance=np.str_(json.dumps(self.provenance, sort_keys=True)),
+                )
+            # mkstemp makes private files; give this one the permissions any new file gets.
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(temporary, 0o666 & ~mask)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Moments:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the file is not a moments file, of another format version, or damaged.
+        """
+        remedy = "delete it and compute the moments again"
+        with open(path, "rb") as stream:
+            try:
+                with zipfile.ZipFile(stream) as archive:
+                    names = [name.removesuffix(".npy") for name in archive.namelist()]
+            except zipfile.BadZipFile as error:
+                raise UserError(
+                    f"{path} is not a moments file, or damaged ({error}): {remedy}"
+                ) from error
+            if "manifold_capacity_moments" not in names:
+                raise UserError(f"{path} is not a moments file (it has {names}): {remedy}")
+            try:
+                stream.seek(0)
+                arrays = dict(np.load(stream, allow_pickle=False))
+                version = int(arrays["manifold_capacity_moments"])
+                moments = cls._from_saved(arrays) if version == FORMAT_VERSION else None
+            except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError) as error:
+                raise UserError(f"{path} is damaged ({error}): {remedy}") from error
+        if moments is None:
+            raise UserError(
+                f"{path} has moments format {version}, but this version of manifold_capacity "
+                f"reads format {FORMAT_VERSION}: {remedy}"
+            )
+        return moments
+
+    @classmethod
+    def _from_saved(cls, arrays: dict[str, NDArray[Any]]) -> Moments:
+        n_points = arrays["n_points"]
+        n_manifolds, total = len(n_points), int(n_points.sum())
+        stacked = arrays["deviation_gram"]
+        ends = np.cumsum(n_points**2)
+        expected = {
+            "center_gram": (n_manifolds, n_manifolds),
+            "center_deviation": (n_manifolds, total),
+            "deviation_gram": (int(ends[-1]),),
+        }
+        for name, shape in expected.items():
+            if arrays[name].shape != shape:
+                raise UserError(f"{name} has shape {arrays[name].shape}, expected {shape}")
+        return cls(
+            center_gram=arrays["center_gram"],
+            center_deviation=arrays["center_deviation"],
+            deviation_gram=tuple(
+                gram.reshape(size, size)
+                for gram, size in zip(np.split(stacked, ends[:-1]), n_points.tolist(), strict=True)
+            ),
+            n_points=n_points,
+            n_features=int(arrays["n_features"]),
+            scale=float(arrays["scale"]),
+            provenance=json.loads(str(arrays.get("provenance", "{}"))),
+        )
+
+
+def moments_from_arrays(
+    manifolds: Any,
+    *,
+    block_features: int | None = None,
+    shuffle: int | Sequence[int] | None = None,
+) -> Moments:
+    """Second moments of manifolds, in one streaming pass over blocks of features.
+
+    Sums are in float64 whatever the input's type, and of deviations within each manifold, so that a
+    spread tiny beside its center keeps its digits. The cost is N * sum_i m_i (P + m_i)
+    multiply-adds; memory beside the result is bounded whatever the number of features.
+
+    Parameters
+    ----------
+    manifolds : sequence of P arrays (m_i, N), or one array (P, m, N)
+        Points of each manifold. Real, integer or boolean numbers of any width, in any memory
+        layout: NumPy arrays, or anything with a shape that can be sliced (zarr and HDF5 arrays,
+        memory maps) or turned into an array. An array on disk is read a block of features at a
+        time, aligned to its chunks.
+    block_features : int, optional
+        Features held in memory at a time. By default as many as fit a buffer of 48 MiB, at most
+        1024.
+    shuffle : int or sequence of int, optional
+        Seed. All points are then dealt to the manifolds at random, as many to each as it had: a
+        control whose manifolds have nothing in common but the cloud that they are drawn from.
+
+    Returns
+    -------
+    Moments
+
+    Raises
+    ------
+    ValueError
+        If there is no manifold, a manifold is empty or has another number of features than the
+        first, an array has the wrong number of axes or isn't real, or a value is NaN or infinite.
+        The message names the manifold, and the point and feature of the value.
+    TypeError
+        For a path or a mapping in place of arrays.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> square = np.array([[2.0, 1.0], [2.0, -1.0]])
+    >>> moments = moments_from_arrays([square, -square])
+    >>> moments.center_gram
+    array([[ 4., -4.],
+           [-4.,  4.]])
+    >>> moments.deviation_gram[0]
+    array([[ 1., -1.],
+           [-1.,  1.]])
+    """
+    source = Source(manifolds, shuffle)
+    if block_features is None:
+        fitting = _BUFFER_BYTES // (8 * source.n_total)
+        block_features = max(8, min(_MAX_BLOCK_FEATURES, fitting))
+    elif block_features < 1:
+        raise UserError(f"block_features is {block_features}; it must be at least 1")
+    block_features = min(block_features, source.n_features)
+
+    # One BLAS thread: the products are small, so more of them only wait for each other, and the
+    # sums would depend on how many there are.
+    with threadpool_limits(limits=1, user_api="blas"):
+        return _safe_moments(source, block_features)
+
+
+def _safe_moments(source: Source, block_features: int) -> Moments:
+    moments = _accumulate(source, block_features, scale=1.0)
+    if moments is not None and _is_safe(moments):
+        return moments
+    # Rare: activations beyond 1e±60, or no deviation at all. The largest magnitude tells which.
+    largest = max(
+        float(np.abs(values).max())
+        for _, block in source.blocks(block_features)
+        for values in map(as_float64, block)
+    )
+    exponent = math.frexp(largest)[1] if largest > 0 else 0
+    if moments is not None and abs(exponent) <= _SAFE_EXPONENT:
+        return moments
+    exponent = max(-1000, min(1000, exponent))  # 1 / scale must be a normal number as well
+    scaled = _accumulate(source, block_features, scale=math.ldexp(1.0, exponent))
+    if scaled is None:  # pragma: no cover - the scaled values are at most 2**24
+        raise AssertionError("scaled moments overflowed")
+    return scaled
+
+
+def _is_safe(moments: Moments) -> bool:
+    """Whether the square of the largest entry is far from overflow and underflow."""
+    largest = max(moments.center_gram.diagonal().max(), moments.deviation_trace.max())
+    return bool(2.0 ** (-2 * _SAFE_EXPONENT) <= largest <= 2.0 ** (2 * _SAFE_EXPONENT))
+
+
+def _accumulate(source: Source, block_features: int, scale: float) -> Moments | None:
+    """Moments in units of `scale`; None if finite values overflowed."""
+    sizes = source.sizes
+    n_manifolds, total = len(sizes), source.n_total
+    starts = np.concatenate(([0], np.cumsum(sizes))).tolist()
+    center_gram = np.zeros((n_manifolds, n_manifolds))
+    center_deviation = np.zeros((n_manifolds, total))
+    deviation_gram = [np.zeros((size, size)) for size in sizes]
+    # Preallocated: allocating them per block costs more than the arithmetic.
+    deviation_buffer = np.empty(total * block_features)
+    center_buffer = np.empty(n_manifolds * block_features)
+    gram_buffer = np.empty(max(sizes) ** 2)
+    product_buffer = np.empty(n_manifolds * min(total, _Z_COLUMNS))
+    size_column = np.array(sizes, dtype=np.float64)[:, None]
+
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        for first_feature, block in source.blocks(block_features):
+            width = block[0].shape[1]
+            deviations = deviation_buffer[: total * width].reshape(total, width)
+            centers = center_buffer[: n_manifolds * width].reshape(n_manifolds, width)
+            # Deviations are taken from each manifold's first point, which is as good as its center
+            # until the means are removed below, and saves two passes over the block.
+            firsts = np.array([points[0] for points in block], dtype=np.float64)
+            if scale != 1.0:
+                firsts /= scale
+            for i, points in enumerate(block):
+                deviation = deviations[starts[i] : starts[i + 1]]
+                np.copyto(deviation, points)
+                if scale != 1.0:
+                    deviation /= scale
+                deviation -= firsts[i]
+                np.add.reduce(deviation, axis=0, out=centers[i])
+                gram = gram_buffer[: sizes[i] ** 2].reshape(sizes[i], sizes[i])
+                np.matmul(deviation, deviation.T, out=gram)
+                deviation_gram[i] += gram
+            centers /= size_column
+            if not np.isfinite(centers).all():
+                check_finite(block, first_feature)
+                return None
+            # A common shift doesn't matter; without it, a large one would cost the centers their
+            # digits.
+            centers += firsts - firsts[0]
+            centers -= centers.mean(axis=0)
+            center_gram += centers @ centers.T
+            for start in range(0, total, _Z_COLUMNS):
+                stop = min(total, start + _Z_COLUMNS)
+                product = product_buffer[: n_manifolds * (stop - start)]
+                product = product.reshape(n_manifolds, stop - start)
+                np.matmul(centers, deviations[start:stop].T, out=product)
+                center_deviation[:, start:stop] += product
+
+        # From deviations from a first point to deviations from the center: both are of the
+        # manifold's own size, so this costs no digits, and it also removes what rounding left of
+        # the means.
+        _remove_mean(center_gram, axis=0)
+        _remove_mean(center_gram, axis=1)
+        _remove_mean(center_deviation, axis=0)
+        for i, gram in enumerate(deviation_gram):
+            _remove_mean(gram, axis=0)
+            _remove_mean(gram, axis=1)
+            _remove_mean(center_deviation[:, starts[i] : starts[i + 1]], axis=1)
+    if not all(np.isfinite(a).all() for a in (center_gram, center_deviation, *deviation_gram)):
+        return None
+    return Moments(
+        center_gram=center_gram,
+        center_deviation=center_deviation,
+        deviation_gram=tuple(deviation_gram),
+        n_points=np.array(sizes, dtype=np.int64),
+        n_features=source.n_features,
+        scale=scale,
+    )
+
+
+def _remove_mean(matrix: FloatArray, axis: int) -> None:
+    matrix -= matrix.mean(axis=axis, keepdims=True)

@@ -1,0 +1,313 @@
+"""`Geometry`: the capacity, radius, dimension and correlations of a layer's manifolds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manifold_capacity.errors import UserError
+from manifold_capacity.geometry.centers import CenterStructure, ProjectedMoments
+from manifold_capacity.geometry.certificates import AnchorGeometry
+from manifold_capacity.geometry.moments import Moments
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FloatArray = NDArray[np.float64]
+
+
+class DegenerateManifoldsError(UserError):
+    """The manifolds have no geometry: one manifold only, or a center without a direction.
+
+    Attributes
+    ----------
+    manifolds : tuple of int
+        Indices of the manifolds concerned.
+    """
+
+    def __init__(self, message: str, manifolds: tuple[int, ...]) -> None:
+        super().__init__(message)
+        self.manifolds = manifolds
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Geometry of P manifolds.
+
+    Per manifold, arrays of shape (P,); the layer's own numbers are in `summary`.
+
+    Attributes
+    ----------
+    capacity, radius, dimension : (P,) array
+        alpha_M (Eq. 16 of [1]_), R_M (Eq. 28, in units of the center's norm), D_M (Eq. 29).
+    capacity_stderr, radius_stderr, dimension_stderr : (P,) array
+        Standard errors from the finite number of Gaussian samples. They say nothing of the choice
+        of points and manifolds, nor of the centers' fit.
+    worst_gap : (P,) array
+        Largest relative duality gap of the manifold's quadratic programs.
+    n_unconverged : (P,) int array
+        Quadratic programs whose gap exceeds 1e-9.
+    n_points : (P,) int array
+        Points of each manifold.
+    center_norm, projected_center_norm : (P,) array
+        Distance of the center from the mean of all points, before and after the centers' low-rank
+        structure is projected out; in the units of the activations.
+    spread : (P,) array
+        Root-mean-square distance of the points from their center; in the units of the activations.
+    participation_ratio : (P,) array
+        ``(sum_k l_k)^2 / sum_k l_k^2`` of the eigenvalues of the points' covariance: how many
+        directions share the manifold's variance. 0 for a point.
+    mean_correlation : (P,) array
+        Mean ``|cos|`` between the manifold's center and the others, whose mean is
+        `center_correlation`.
+    centers_spectrum : (P - 1,) array
+        Eigenvalues of the centers' covariance, largest first, as shares of their sum.
+    centers_participation_ratio : float
+        Participation ratio of the centers.
+    centers_dimension_90 : int
+        Fewest principal components that explain 90 % of the centers' variance.
+    center_correlation, residual_correlation : float
+        Mean ``|cos|`` between centers, before and after projection.
+    center_rank : int
+        Rank K of the structure.
+    centers : CenterStructure
+        Report of the centers' fit.
+    n_features : int
+    margin : float
+    n_gaussians : int
+        Gaussian samples per manifold.
+    seed : int
+    solver : str
+    """
+
+    capacity: FloatArray
+    radius: FloatArray
+    dimension: FloatArray
+    capacity_stderr: FloatArray
+    radius_stderr: FloatArray
+    dimension_stderr: FloatArray
+    worst_gap: FloatArray
+    n_unconverged: NDArray[np.int64]
+    n_points: NDArray[np.int64]
+    center_norm: FloatArray
+    projected_center_norm: FloatArray
+    spread: FloatArray
+    participation_ratio: FloatArray
+    mean_correlation: FloatArray
+    centers_spectrum: FloatArray
+    centers_participation_ratio: float
+    centers_dimension_90: int
+    centers: CenterStructure
+    n_features: int
+    margin: float
+    n_gaussians: int
+    seed: int
+    solver: str
+
+    def __repr__(self) -> str:
+        numbers = self.summary()
+        measures = [
+            f"{name} {_with_stderr(float(numbers[name]), float(numbers[f'{name}_stderr']))}"
+            for name in ("capacity", "radius", "dimension")
+        ]
+        return (
+            f"<Geometry of {numbers['n_manifolds']} manifolds in {self.n_features} features: "
+            f"{', '.join(measures)}, center correlation {self.center_correlation:.4g}>"
+        )
+
+    @property
+    def center_correlation(self) -> float:
+        """Mean ``|cos|`` between different centers (relative to their mean)."""
+        return self.centers.center_correlation
+
+    @property
+    def residual_correlation(self) -> float:
+        """Mean ``|cos|`` between different centers after projection."""
+        return self.centers.residual_correlation
+
+    @property
+    def center_rank(self) -> int:
+        """Rank K of the structure projected out."""
+        return self.centers.rank
+
+    @property
+    def signal_to_noise(self) -> FloatArray:
+        """(P,) distance of the center over the spread of the points; infinite for a point."""
+        with np.errstate(divide="ignore"):
+            return self.center_norm / self.spread
+
+    def summary(self) -> dict[str, int | float | str | bool]:
+        """The layer's numbers, as plain Python scalars.
+
+        Capacity and signal-to-noise are the harmonic mean over manifolds, radius, dimension and
+        participation ratio the mean. Each standard error combines the manifolds', whose Gaussian
+        samples are independent.
+        """
+        n_manifolds = len(self.capacity)
+        # Through 1 / alpha, whose mean over samples is what is measured.
+        inverse = 1.0 / self.capacity
+        finite = inverse > 0
+        capacity = 1.0 / inverse.mean() if finite.any() else np.inf
+        inverse_stderr = (
+            _root_sum(inverse[finite] ** 2 * self.capacity_stderr[finite]) / n_manifolds
+        )
+        return {
+            "n_manifolds": n_manifolds,
+            "n_points": int(self.n_points.sum()),
+            "n_features": self.n_features,
+            "margin": self.margin,
+            "n_gaussians": self.n_gaussians,
+            "solver": self.solver,
+            "seed": self.seed,
+            "capacity": float(capacity),
+            "capacity_stderr": float(capacity**2 * inverse_stderr) if finite.any() else np.inf,
+            "radius": float(self.radius.mean()),
+            "radius_stderr": float(_root_sum(self.radius_stderr) / n_manifolds),
+            "dimension": float(self.dimension.mean()),
+            "dimension_stderr": float(_root_sum(self.dimension_stderr) / n_manifolds),
+            "center_correlation": self.center_correlation,
+            "residual_correlation": self.residual_correlation,
+            "center_rank": self.center_rank,
+            "participation_ratio": float(self.participation_ratio.mean()),
+            "signal_to_noise": float(1.0 / (self.spread / self.center_norm).mean())
+            if self.spread.any()
+            else np.inf,
+            "centers_participation_ratio": self.centers_participation_ratio,
+            "centers_dimension_90": self.centers_dimension_90,
+            "worst_gap": float(self.worst_gap.max()),
+            "n_unconverged": int(self.n_unconverged.sum()),
+            "centers_objective": self.centers.objective,
+            "centers_least_residual_ratio": self.centers.least_residual_ratio,
+            "centers_stopped": self.centers.stopped,
+            "centers_converged": self.centers.converged,
+        }
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per manifold, in their order: its numbers of points, geometry and certificate."""
+        import pandas as pd
+
+        columns = (
+            "n_points",
+            "capacity",
+            "capacity_stderr",
+            "radius",
+            "radius_stderr",
+            "dimension",
+            "dimension_stderr",
+            "center_norm",
+            "projected_center_norm",
+            "spread",
+            "signal_to_noise",
+            "participation_ratio",
+            "worst_gap",
+            "n_unconverged",
+        )
+        frame = pd.DataFrame({name: getattr(self, name) for name in columns})
+        frame.insert(
+            columns.index("participation_ratio"), "center_correlation", self.mean_correlation
+        )
+        return frame
+
+    def to_xarray(self) -> Any:
+        """The columns of `to_frame` along the dimension ``manifold``; `summary` as attributes.
+
+        Returns
+        -------
+        xarray.Dataset
+
+        Raises
+        ------
+        ImportError
+            If xarray is not installed.
+        """
+        # Truth values as 0 and 1: netCDF has no others.
+        attributes = {
+            name: int(value) if isinstance(value, bool) else value
+            for name, value in self.summary().items()
+        }
+        return self.to_frame().rename_axis("manifold").to_xarray().assign_attrs(attributes)
+
+
+def gather_geometry(
+    moments: Moments,
+    centers: CenterStructure,
+    projected: ProjectedMoments,
+    results: list[AnchorGeometry],
+    margin: float,
+    n_gaussians: int,
+    seed: int,
+    solver: str,
+) -> Geometry:
+    # See the notes of `measure`.
+    correction = np.sqrt(n_gaussians / (n_gaussians - 1))
+    results = [
+        replace(
+            result,
+            radius=result.radius * correction,
+            radius_stderr=result.radius_stderr * correction,
+        )
+        for result in results
+    ]
+
+    cosines = moments.center_gram / np.sqrt(
+        np.outer(moments.center_gram.diagonal(), moments.center_gram.diagonal())
+    )
+    spectrum = np.linalg.eigvalsh(moments.center_gram)[:0:-1].clip(0)
+    traces = moments.deviation_trace
+    squares = np.array([(gram**2).sum() for gram in moments.deviation_gram])
+
+    def column(name: str) -> NDArray[Any]:
+        return np.array([getattr(result, name) for result in results])
+
+    return Geometry(
+        capacity=column("capacity"),
+        radius=column("radius"),
+        dimension=column("dimension"),
+        capacity_stderr=column("capacity_stderr"),
+        radius_stderr=column("radius_stderr"),
+        dimension_stderr=column("dimension_stderr"),
+        worst_gap=column("worst_gap"),
+        n_unconverged=column("n_unconverged").astype(np.int64),
+        n_points=moments.n_points.copy(),
+        center_norm=projected.center_norm,
+        projected_center_norm=projected.projected_center_norm,
+        spread=np.sqrt(traces / moments.n_points) * moments.scale,
+        # (sum of eigenvalues)^2 over the sum of their squares, the squared Frobenius norm.
+        participation_ratio=np.divide(
+            traces**2, squares, out=np.zeros_like(traces), where=squares > 0
+        ),
+        mean_correlation=(np.abs(cosines).sum(axis=0) - 1) / (len(cosines) - 1),
+        centers_spectrum=spectrum / spectrum.sum(),
+        centers_participation_ratio=float(
+            np.trace(moments.center_gram) ** 2 / (moments.center_gram**2).sum()
+        ),
+        centers_dimension_90=dimension_at(0.9, moments.center_gram),
+        centers=centers,
+        n_features=moments.n_features,
+        margin=float(margin),
+        n_gaussians=n_gaussians,
+        seed=seed,
+        solver=solver,
+    )
+
+
+def dimension_at(share: float, gram: FloatArray) -> int:
+    """Fewest principal components that explain a share of the variance."""
+    explained = np.cumsum(np.linalg.eigvalsh(gram)[::-1])
+    # Rounding must not ask for one component more.
+    return int((explained < (share - 1e-12) * explained[-1]).sum()) + 1
+
+
+def _with_stderr(value: float, stderr: float) -> str:
+    """'0.2168 ± 0.0031': as many decimals as two digits of the standard error have."""
+    if not 0 < stderr < np.inf:
+        return f"{value:.4g} ± {stderr:.2g}"
+    decimals = max(0, 1 - int(np.floor(np.log10(stderr))))
+    return f"{value:.{decimals}f} ± {stderr:.{decimals}f}"
+
+
+def _root_sum(values: FloatArray) -> float:
+    return float(np.sqrt((values**2).sum()))

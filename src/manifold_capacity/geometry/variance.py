@@ -1,0 +1,119 @@
+"""In how many directions a whole layer varies: participation ratio and dimension at 90 % variance.
+
+Unlike what `manifold_capacity.measure` gives, this needs the inner products of points of
+different manifolds, which the moments don't hold; so it reads the activations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manifold_capacity.geometry.arguments import check_integer
+from manifold_capacity.geometry.manifolds import Source, check_finite
+from manifold_capacity.geometry.result import dimension_at
+
+# Features read at a time.
+_BLOCK_FEATURES = 2048
+
+
+@dataclass(frozen=True)
+class LayerVariance:
+    """Result of `layer_variance`.
+
+    Attributes
+    ----------
+    participation_ratio : float
+        ``(sum_k l_k)^2 / sum_k l_k^2`` of the eigenvalues of the points' covariance; 0 if all
+        points are the same.
+    dimension_90 : int
+        Fewest principal components that explain 90 % of the variance; 0 if all points are the same.
+    n_points : int
+        Points they were computed from. Neither can exceed ``n_points - 1``.
+    """
+
+    participation_ratio: float
+    dimension_90: int
+    n_points: int
+
+
+def layer_variance(manifolds: Any, *, max_points: int = 1000) -> LayerVariance:
+    """Participation ratio and dimension at 90 % variance of all points of a layer together.
+
+    Parameters
+    ----------
+    manifolds : P arrays (n_points_i, n_features), or one (P, n_points, n_features)
+        As `manifold_capacity.measure` takes them.
+    max_points : int
+        Points to use: the first of each manifold, as many of each as this allows. The time grows
+        with its square: seconds for 1,000 points in 65,536 features. Compare layers at the same
+        number, since a sample of n points shows n - 1 dimensions at most.
+
+    Returns
+    -------
+    LayerVariance
+
+    Raises
+    ------
+    ValueError
+        For NaN or infinite values, shapes that do not fit, or fewer points allowed than manifolds.
+
+    Examples
+    --------
+    Four directions of equal variance:
+
+    >>> import numpy as np
+    >>> square = np.vstack([np.eye(4), -np.eye(4)])
+    >>> variance = layer_variance([square, 3 * square])
+    >>> round(variance.participation_ratio, 6), variance.dimension_90
+    (4.0, 4)
+    """
+    source = Source(manifolds)
+    max_points = check_integer("max_points", max_points, least=len(source.sizes))
+    kept = np.minimum(source.sizes, _most_each(source.sizes, max_points))
+    n_points = int(kept.sum())
+    few_features = source.n_features <= n_points
+    gram = np.zeros((n_points, n_points)) if not few_features else np.empty(0)
+    columns: list[NDArray[np.float64]] = []
+    # Powers of two keep squares of the largest and the smallest numbers in range, exactly.
+    unit = 0.0
+    for first_feature, block in source.blocks(min(_BLOCK_FEATURES, source.n_features)):
+        check_finite(block, first_feature)
+        points = np.concatenate(
+            [np.asarray(a[:n], dtype=np.float64) for a, n in zip(block, kept, strict=True)]
+        )
+        points -= points[0]
+        points -= points.mean(axis=0)
+        largest = float(np.abs(points).max())
+        if largest > 0:
+            power = 2.0 ** np.frexp(largest)[1]
+            if power > unit:
+                gram *= (unit / power) ** 2
+                columns = [part * (unit / power) for part in columns]
+                unit = power
+            points /= unit
+        if few_features:
+            columns.append(points)
+        else:
+            gram += points @ points.T
+    if few_features:
+        together = np.concatenate(columns, axis=1)
+        gram = together.T @ together
+    if unit == 0:
+        return LayerVariance(0.0, 0, n_points)
+    return LayerVariance(
+        participation_ratio=float(np.trace(gram) ** 2 / (gram**2).sum()),
+        dimension_90=dimension_at(0.9, gram),
+        n_points=n_points,
+    )
+
+
+def _most_each(sizes: list[int], max_points: int) -> int:
+    """Most points of each manifold such that at most `max_points` are used in all."""
+    each = max_points // len(sizes)
+    while np.minimum(sizes, each + 1).sum() <= max_points and each < max(sizes):
+        each += 1
+    return each

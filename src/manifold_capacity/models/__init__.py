@@ -1,0 +1,1 @@
+"""Networks: their layers, weights, devices, and what they take as input."""

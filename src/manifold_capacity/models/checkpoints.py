@@ -1,0 +1,104 @@
+"""Checkpoints: weights in files that say what network they are of."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from manifold_capacity.errors import UserError
+from manifold_capacity.models.networks import meta_model
+
+State = dict[str, Tensor]
+
+
+# One metadata entry holds everything as sorted JSON: safetensors writes several entries in an order
+# that changes from process to process, and the same weights would not be the same bytes.
+_METADATA_KEY = "manifold_capacity"
+
+
+def save_state(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, Any]) -> None:
+    """Write weights and what is known about them as safetensors, whole or not at all.
+
+    Parameters
+    ----------
+    state : mapping of str to Tensor
+        Weights and buffers, on any device.
+    path : Path
+        Where to; the folder is made.
+    metadata : mapping
+        Anything JSON can hold. Same state, same metadata: same bytes.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
+    save_file(tensors, temporary, {_METADATA_KEY: json.dumps(dict(metadata), sort_keys=True)})
+    with open(temporary, "rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def load_metadata(path: Path) -> dict[str, Any]:
+    """Read what :func:`save_state` wrote about the weights, without reading them."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = (file.metadata() or {}).get(_METADATA_KEY)
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"{path} is not a whole safetensors file ({error}); delete it and run again"
+        ) from error
+    if metadata is None:
+        raise UserError(f"{path} is not a checkpoint of this project: its metadata are missing")
+    loaded: dict[str, Any] = json.loads(metadata)
+    return loaded
+
+
+def load_state(path: Path) -> tuple[State, dict[str, Any]]:
+    """Read what :func:`save_state` wrote: the weights and the metadata."""
+    metadata = load_metadata(path)
+    # Copies: what safetensors maps from the file lies at other addresses than what torch allocates,
+    # and vectorised sums may differ in the last bit with the alignment of their operands.
+    return {key: tensor.clone() for key, tensor in load_file(path).items()}, metadata
+
+
+def load_weights(model: nn.Module, state: Mapping[str, Tensor], *, assign: bool = False) -> None:
+    """Put a state into a network.
+
+    Some modules ask a state which version of them wrote it. One loaded from a file of torch's says
+    so; safetensors don't, and are taken to be of the present version, as what this package writes is.
+    """
+    versions = getattr(state, "_metadata", None) or model.state_dict()._metadata  # type: ignore[attr-defined]
+    versioned = OrderedDict(state)
+    versioned._metadata = versions  # type: ignore[attr-defined]
+    model.load_state_dict(versioned, assign=assign)
+
+
+def load_model(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """Rebuild the network of a checkpoint, in evaluation mode on the CPU.
+
+    Parameters
+    ----------
+    path : Path
+        Written by :func:`save_state` with the metadata ``network`` (what :func:`network_options`
+        gives) and, if the weights are pretrained, ``weights: pretrained``.
+
+    Returns
+    -------
+    model : nn.Module
+    metadata : dict
+    """
+    state, metadata = load_state(path)
+    network = metadata["network"]
+    model = meta_model(**network)
+    load_weights(model, state, assign=True)
+    if network["name"] in ("googlenet", "inception_v3"):
+        # Their published weights expect the normalization of an older framework and convert to it.
+        model.transform_input = metadata.get("weights") == "pretrained"  # type: ignore[assignment]
+    return model.eval(), metadata

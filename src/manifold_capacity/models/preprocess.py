@@ -1,0 +1,118 @@
+"""From stored images to what a network takes: scaled, resized, normalized."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from manifold_capacity.errors import UserError
+
+
+class Preprocess:
+    """Turns images as they are stored into what the network gets.
+
+    Parameters
+    ----------
+    image_shape : tuple of int
+        (channels, height, width) of the result. Other heights and widths are resized (bilinear,
+        antialiased); one channel is repeated.
+    mean, std : sequence of float, optional
+        Per channel of the stored images, for values in [0, 1]: (value - mean) / std.
+
+    Raises
+    ------
+    ValueError
+        If a standard deviation isn't positive.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+    ) -> None:
+        self.image_shape = tuple(image_shape)
+        self.mean = [0.0] if mean is None else list(mean)
+        self.std = [1.0] if std is None else list(std)
+        if not all(value > 0 for value in self.std):
+            raise UserError(
+                f"dataset.normalize: the standard deviations are {self.std}, each must be positive; "
+                "a channel that never varies can't be normalized: set dataset.normalize to none"
+            )
+
+    @classmethod
+    def for_checkpoint(
+        cls, metadata: Mapping[str, Any], normalize: str | Mapping[str, Any], dataset: Path
+    ) -> Preprocess:
+        """What `dataset.normalize` of a resolved config means for a network.
+
+        Parameters
+        ----------
+        metadata : mapping
+            Of the network's checkpoint: ``network``, and for published weights ``normalization``.
+        normalize : str or mapping
+            ``auto`` (what the weights were trained with if they are published ones, else mean and
+            standard deviation of the training images), ``none``, or ``mean`` and ``std``.
+        dataset : Path
+            The prepared dataset's ``dataset.json``.
+        """
+        image_shape = metadata["network"]["image_shape"]
+        if normalize == "none":
+            return cls(image_shape)
+        if normalize == "auto":
+            normalize = metadata.get("normalization") or json.loads(dataset.read_text())
+        assert isinstance(normalize, Mapping)
+        return cls(image_shape, normalize["mean"], normalize["std"])
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Scale to [0, 1], resize, normalize.
+
+        Parameters
+        ----------
+        images : Tensor of uint8, (n_images, n_channels, height, width)
+
+        Returns
+        -------
+        Tensor of float32, (n_images, *image_shape)
+            On the images' device.
+        """
+        channels, height, width = self.image_shape
+        pixels = images.float() / 255
+        if pixels.shape[2:] != (height, width):
+            pixels = F.interpolate(pixels, size=(height, width), mode="bilinear", antialias=True)
+        mean, std = (_per_channel(tuple(values), pixels.device) for values in (self.mean, self.std))
+        pixels = (pixels - mean) / std
+        if pixels.shape[1] == 1:
+            pixels = pixels.expand(-1, channels, -1, -1)
+        if pixels.shape[1] != channels:
+            raise UserError(
+                f"the images have {images.shape[1]} channels, the network takes {channels}"
+            )
+        return pixels.contiguous()
+
+
+@functools.cache
+def _per_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """A number for each channel, on the device; kept, since a copy to a GPU waits for all its work."""
+    return torch.tensor(values, dtype=torch.float32, device=device)[:, None, None]
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on a device; the CPU does not wait until a GPU has it."""
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def to_batch(images: np.ndarray, device: torch.device) -> Tensor:
+    """Stored images (n_images, height, width, n_channels) as a batch with channels first."""
+    # A copy: torch warns of arrays that it could write to but must not, such as a read-only map.
+    return to_device(torch.from_numpy(np.array(images)), device).permute(0, 3, 1, 2)

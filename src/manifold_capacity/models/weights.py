@@ -1,0 +1,208 @@
+"""Weights of networks before training: initial ones, drawn from a seed, and published ones."""
+
+from __future__ import annotations
+
+import re
+import urllib.error
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from manifold_capacity.errors import UserError
+from manifold_capacity.models.checkpoints import State, load_weights
+from manifold_capacity.models.networks import (
+    AUXILIARY,
+    SMALL_CNN,
+    build_model,
+    check_model,
+    input_shape,
+    meta_model,
+    torchvision_models,
+)
+
+# Densenet's published weights carry the module names of an older torchvision.
+_OLD_DENSENET_KEY = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)$")
+
+
+def network_options(
+    entry: Mapping[str, Any], *, n_classes: int, image_shape: Sequence[int]
+) -> dict[str, Any]:
+    """What the network of a model entry of the config is: name, n_classes and image_shape.
+
+    Parameters
+    ----------
+    entry : mapping
+        One of the resolved ``models``: name, weights, weights_file, image_size.
+    n_classes : int
+        Classes of the dataset. A pretrained network keeps its own number instead.
+    image_shape : sequence of int
+        (height, width, channels) of the dataset's images.
+
+    Returns
+    -------
+    dict
+        Keyword arguments of :func:`list_layers`, :func:`build_model` and :func:`initial_state`.
+    """
+    name = entry["name"]
+    check_model(name)
+    if entry["weights"] == "pretrained":
+        file = entry["weights_file"]
+        n_classes = pretrained_classes(name, None if file is None else Path(file))
+    shape = input_shape(name, image_shape, entry["image_size"])
+    return {"name": name, "n_classes": n_classes, "image_shape": shape}
+
+
+def initial_state(name: str, *, n_classes: int, image_shape: Sequence[int], seed: int) -> State:
+    """Weights of an untrained network: they depend on the seed and on nothing else.
+
+    torch's global generator is left as it was.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        model = build_model(name, n_classes=n_classes, image_shape=image_shape)
+    return dict(model.state_dict())
+
+
+def pretrained_classes(name: str, weights_file: Path | None = None) -> int:
+    """Outputs of the pretrained network: its head keeps the number of classes it was trained for.
+
+    Parameters
+    ----------
+    name : str
+        Model.
+    weights_file : Path, optional
+        File of weights; without it, torchvision's default weights for this model are meant, about
+        which the answer is known without downloading them.
+    """
+    check_model(name)
+    if weights_file is None:
+        return len(_default_weights(name).meta["categories"])
+    head = list(meta_model(name, n_classes=2, image_shape=(3, 224, 224)).state_dict())[-1]
+    state = _read_weights(weights_file)
+    if head not in state:
+        raise UserError(
+            f"models.weights_file: {weights_file} has no {head!r}, the head of {name}; "
+            f"it holds {_some(state)}"
+        )
+    return int(state[head].shape[0])
+
+
+def pretrained_state(
+    name: str,
+    weights_file: Path | None = None,
+    *,
+    image_shape: Sequence[int] = (3, 224, 224),
+) -> State:
+    """Pretrained weights, from a file or torchvision's (its cache, else a download).
+
+    Parameters
+    ----------
+    name : str
+        Model.
+    weights_file : Path, optional
+        ``.safetensors``, or a state dict saved by torch (read with ``weights_only``). Without it:
+        torchvision's ``DEFAULT`` weights for this model.
+    image_shape : sequence of int
+        (channels, height, width) of what the network gets. The weights of vision transformers hold
+        for one image size only.
+
+    Raises
+    ------
+    ValueError
+        If there is no file and none can be downloaded (it says where to put it), or if the file
+        isn't one of weights for this model.
+    """
+    n_classes = pretrained_classes(name, weights_file)
+    if weights_file is None:
+        source, state = _published_weights(name)
+    else:
+        source, state = weights_file, _read_weights(weights_file)
+    state = _current_names(name, state)
+    model = meta_model(name, n_classes=n_classes, image_shape=image_shape)
+    try:
+        load_weights(model, state, assign=True)
+    except RuntimeError as error:
+        reasons = " ".join(str(error).split("\n\t")[1:3])
+        raise UserError(
+            f"models.weights_file: {source} does not fit {name} with {n_classes} classes on images "
+            f"of {image_shape[1]} x {image_shape[2]}: {reasons}"
+        ) from error
+    return {key: tensor.detach() for key, tensor in model.state_dict().items()}
+
+
+def pretrained_normalization(name: str) -> dict[str, list[float]]:
+    """Channels' ``mean`` and ``std``, in [0, 1], with which torchvision's weights were trained."""
+    transforms = _default_weights(name).transforms()
+    return {"mean": list(transforms.mean), "std": list(transforms.std)}
+
+
+def _default_weights(name: str) -> Any:
+    if name == SMALL_CNN:
+        raise UserError(
+            f"models.weights: there are no published weights for {SMALL_CNN}; "
+            "set models.weights to trained or random, or give models.weights_file"
+        )
+    return torchvision_models().get_model_weights(name).DEFAULT
+
+
+def _published_weights(name: str) -> tuple[Path, Mapping[str, Tensor]]:
+    weights = _default_weights(name)
+    target = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[-1]
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # torchvision's names end in the first digits of the file's SHA-256.
+        digest = target.stem.rsplit("-", 1)[-1]
+        try:
+            torch.hub.download_url_to_file(weights.url, str(target), digest, progress=False)
+        except (urllib.error.URLError, OSError, RuntimeError) as error:
+            raise UserError(
+                f"models.weights: the pretrained weights of {name} are not at {target} and could "
+                f"not be downloaded ({error}); fetch {weights.url} on a machine with a network and "
+                f"put the file at that place, or set models.weights_file to where it is"
+            ) from error
+    return target, _read_weights(target)
+
+
+def _read_weights(path: Path) -> Mapping[str, Tensor]:
+    if not path.is_file():
+        raise UserError(f"models.weights_file: there is no file {path}")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises half a dozen types on damaged or foreign files
+        raise UserError(
+            f"models.weights_file: {path} can't be read as weights "
+            f"({str(error).splitlines()[0] if str(error) else type(error).__name__}); "
+            "what is wanted is a .safetensors file, or a state dict saved by torch.save without "
+            "other objects in it; delete a damaged download and run again"
+        ) from error
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise UserError(
+            f"models.weights_file: {path} holds a {type(state).__name__}, not a state dict "
+            "(names to tensors); save it with torch.save(model.state_dict(), ...)"
+        )
+    return state
+
+
+def _current_names(name: str, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The state by the names that today's modules have, without heads that are left out."""
+    renamed = OrderedDict(state)
+    if hasattr(state, "_metadata"):
+        renamed._metadata = state._metadata  # type: ignore[attr-defined]
+    for key in state:
+        if name.startswith("densenet"):
+            renamed[_OLD_DENSENET_KEY.sub(r"\1\2", key)] = renamed.pop(key)
+        elif name in ("googlenet", "inception_v3") and key.startswith(AUXILIARY):
+            del renamed[key]
+    return renamed
+
+
+def _some(state: Mapping[str, Tensor]) -> str:
+    names = list(state)
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

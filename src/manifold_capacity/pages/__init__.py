@@ -1,0 +1,1 @@
+"""Pages of the report, as HTML that needs nothing else."""

@@ -1,0 +1,1 @@
+"""Tables of results: gathered from the jobs, compared, and as text."""

@@ -1,0 +1,82 @@
+"""Training images in memory or on the GPU."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from manifold_capacity.models.preprocess import to_batch, to_device
+
+logger = logging.getLogger(__name__)
+
+# Images stay in a GPU's memory if they take at most this share of what is free before training
+# begins: the rest is for weights, momentum and what backpropagation keeps.
+_MEMORY_SHARE = 0.25
+
+
+# Bytes of images copied to a GPU at a time, so that a split is never twice in the host's memory.
+_COPY_BYTES = 64 * 2**20
+
+
+class ImageSet:
+    """A split's images and labels, from which batches are gathered on a device.
+
+    Parameters
+    ----------
+    images : array of uint8, (n_images, height, width, n_channels)
+        May be memory-mapped.
+    labels : array of int64, (n_images,)
+    device : torch.device
+    resident : bool
+        Keep all images in the device's memory. Otherwise each batch is read from the array and
+        copied; on a GPU from pinned memory, while it works on what it was given before.
+    """
+
+    def __init__(
+        self, images: np.ndarray, labels: np.ndarray, device: torch.device, *, resident: bool
+    ) -> None:
+        self._images = images
+        self._device = device
+        self._labels = to_device(torch.from_numpy(np.array(labels)), device)
+        self._resident: Tensor | None = None
+        if resident:
+            self._resident = torch.empty(images.shape, dtype=torch.uint8, device=device)
+            n_images = max(1, _COPY_BYTES // max(1, images[:1].nbytes))
+            for start in range(0, len(images), n_images):
+                part = torch.from_numpy(np.array(images[start : start + n_images]))
+                self._resident[start : start + n_images] = part.to(device)
+
+    def batch(self, chosen: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Images (n, n_channels, height, width), uint8, and labels (n,), on the device.
+
+        Parameters
+        ----------
+        chosen : array of int64, (n,)
+            Which images.
+        """
+        index = to_device(torch.from_numpy(chosen), self._device)
+        if self._resident is None:
+            images = to_batch(self._images[chosen], self._device)
+        else:
+            images = self._resident.index_select(0, index).permute(0, 3, 1, 2)
+        return images, self._labels.index_select(0, index)
+
+
+def fits_on(device: torch.device, *images: np.ndarray) -> bool:
+    """Whether these images are to stay in a GPU's memory; the log says so. Never on the CPU."""
+    if device.type != "cuda":
+        return False
+    needed = sum(array.nbytes for array in images)
+    free, _ = torch.cuda.mem_get_info(device)
+    fits = needed <= _MEMORY_SHARE * free
+    logger.info(
+        "images: %.3g GiB, %.3g GiB of the GPU's memory are free: they %s (limit: %.0f %% of it)",
+        needed / 2**30,
+        free / 2**30,
+        "are kept there" if fits else "stay on the host and are copied batch by batch",
+        100 * _MEMORY_SHARE,
+    )
+    return fits

@@ -1,0 +1,1 @@
+"""What the Snakefile and its tools need, as plain functions."""

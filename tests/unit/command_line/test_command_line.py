@@ -1,0 +1,313 @@
+"""The command `manifold-capacity`: the walk-through of docs/command_line.md, exit codes and messages."""
+
+import contextlib
+import importlib
+import inspect
+import io
+import json
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+import warnings
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import load_digits
+
+from manifold_capacity import command_line, measure
+from manifold_capacity.command_line import errors, parser
+from manifold_capacity.models.find_layers import list_layers
+from manifold_capacity.summary.columns import LAYER_NUMBERS
+from manifold_capacity.summary.tables import read_table
+
+ROOT = Path(__file__).parents[3]
+BLOCKS = re.findall(
+    r"^```(python|console)\n(.*?)^```", (ROOT / "docs/command_line.md").read_text(), re.M | re.S
+)
+# What a plain `pip install .` does not bring.
+PIPELINE = ("torch", "torchvision", "zarr", "matplotlib", "snakemake", "sklearn", "pyarrow")
+
+
+def entry_point():
+    """Module and function that the installed command runs."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return project["scripts"]["manifold-capacity"].split(":")
+
+
+def run(*arguments, cwd, without=()):
+    """Run the entry point in a process of its own, as the installed command does."""
+    module, function = entry_point()
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({without!r})); from {module} import {function}; "
+        f"sys.exit({function}())"
+    )
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def walked(tmp_path_factory):
+    """A folder in which everything in docs/command_line.md was done, and what was printed."""
+    folder = tmp_path_factory.mktemp("command_line")
+    printed = {}
+    for language, text in BLOCKS:
+        if language == "python":
+            subprocess.run([sys.executable, "-"], input=text, cwd=folder, text=True, check=True)
+            continue
+        for line in text.splitlines():
+            program, *arguments = shlex.split(line)
+            assert program == "manifold-capacity"
+            text = io.StringIO()
+            with contextlib.chdir(folder), contextlib.redirect_stdout(text):
+                assert command_line.main(arguments) == errors.DONE, line
+            printed[line] = text.getvalue()
+    return folder, printed
+
+
+@pytest.fixture
+def digits(tmp_path, monkeypatch):
+    """A working folder with activations of a few digits, one layer of them dead, one with a NaN."""
+    data = load_digits()
+    some = np.flatnonzero(data.target < 3)[:30]
+    V1, labels = data.data[some], data.target[some]
+    lost = V1.copy()
+    lost[4, 7] = np.nan
+    np.savez(tmp_path / "digits.npz", V1=V1, labels=labels)
+    np.savez(tmp_path / "broken.npz", V1=V1, dead=np.zeros((30, 5)), lost=lost, labels=labels)
+    np.save(tmp_path / "V1.npy", V1)
+    np.save(tmp_path / "labels.npy", labels)
+    monkeypatch.chdir(tmp_path)
+    return V1, labels
+
+
+def test_the_declared_entry_point_is_the_command():
+    module, function = entry_point()
+    assert getattr(importlib.import_module(module), function) is command_line.main
+    done = subprocess.run(
+        [sys.executable, "-m", "manifold_capacity", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    version = importlib.import_module("manifold_capacity").__version__
+    assert done.stdout == f"manifold-capacity {version}\n"
+
+
+def test_every_block_of_the_walk_through_was_run(walked):
+    folder, printed = walked
+    assert (ROOT / "docs/command_line.md").read_text().count("```") == 2 * len(BLOCKS)
+    assert "V1" in printed["manifold-capacity measure recording.npz"]
+    assert ElementTree.parse(folder / "layers.svg").getroot().tag.endswith("svg")
+    assert (folder / "layers.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_numbers_are_those_of_the_library(walked):
+    folder, _ = walked
+    V4, labels = np.load(folder / "V4.npy"), np.load(folder / "conditions.npy")
+    names = np.unique(labels)
+    geometry = measure([V4[labels == name] for name in names])
+    layers = pd.read_parquet(folder / "layers.parquet")
+    for name, value in geometry.summary().items():
+        assert layers[name][0] == value, name
+    rows = json.loads((folder / "manifolds.json").read_text())
+    assert [row["class_name"] for row in rows] == [str(name) for name in names]
+    np.testing.assert_array_equal([row["capacity"] for row in rows], geometry.capacity)
+    assert {row["epoch"] for row in rows} == {None}
+
+
+def test_the_seed_draws_the_points(walked):
+    folder, printed = walked
+    layers = read_table(folder / "layers.csv")
+    assert list(layers["layer"]) == ["1_V1", "2_V4"]
+    assert (layers["n_points"] == 4 * 40).all()
+    other = next(text for line, text in printed.items() if "--seed 1" in line)
+    assert other.index("1 V4") < other.index("2 V1")
+    shown = f"{layers['center_correlation'][1]:.4f}"
+    assert shown in printed[next(line for line in printed if "layers.csv" in line)]
+    assert shown not in other
+
+
+def test_the_layers_are_those_of_the_network(walked):
+    _, printed = walked
+    (text,) = (text for line, text in printed.items() if " layers vgg16" in line)
+    expected = [
+        f"{layer.index} {layer.name} {layer.type} {'x'.join(map(str, layer.output_shape))} {layer.n_features}"
+        for layer in list_layers("vgg16", n_classes=100, image_shape=(3, 32, 32))
+    ]
+    assert [" ".join(line.split()) for line in text.splitlines()[1:]] == expected
+
+
+def test_measure_needs_only_the_plain_install(digits, tmp_path):
+    done = run(
+        *("measure", "digits.npz", "--n-gaussians", "10", "-o", "layers.csv"),
+        cwd=tmp_path,
+        without=PIPELINE,
+    )
+    assert done.returncode == 0, done.stderr
+    assert list(read_table(tmp_path / "layers.csv")["n_gaussians"]) == [10]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "library"),
+    [
+        (["measure", "store"], "zarr"),
+        (["measure", "digits.npz", "-o", "layers.parquet"], "pyarrow"),
+        (["plot", "layers.csv"], "matplotlib"),
+        (["layers", "vgg16"], "torch"),
+    ],
+)
+def test_a_missing_library_is_named_with_its_remedy(digits, tmp_path, arguments, library):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "zarr.json").touch()
+    (tmp_path / "layers.csv").touch()
+    done = run(*arguments, cwd=tmp_path, without=(library,))
+    assert done.returncode == 1
+    assert f"this needs {library}" in done.stderr
+    assert "pip install 'manifold-capacity[pipeline]'" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_layers_that_have_no_geometry_are_said_and_the_others_measured(digits, capsys):
+    arguments = ["measure", "broken.npz", "--n-gaussians", "10", "-o", "all.json"]
+    assert command_line.main(arguments) == errors.FAILED
+    printed = capsys.readouterr()
+    assert "2 of 3 layers could not be measured" in printed.err
+    rows = {row["layer_name"]: row for row in json.loads(Path("all.json").read_text())}
+    assert rows["V1"]["status"] == "ok"
+    assert rows["V1"]["capacity"] > 0
+    assert rows["dead"]["capacity"] is None
+    assert "coincide" in rows["dead"]["status"]
+    assert "sample 4, feature 7 is nan" in rows["lost"]["status"]
+    assert set(LAYER_NUMBERS) < set(rows["dead"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ("", 2, "required: COMMAND"),
+        ("mesure digits.npz", 2, "invalid choice: 'mesure'"),
+        ("measure nothing.npz", 2, "there is no file or folder nothing.npz"),
+        ("measure digits.npz --margin -1", 2, "'-1' is not taken; allowed: a number 0 or more"),
+        ("measure digits.npz --n-gaussians 1", 2, "allowed: a whole number, 2 or more, or auto"),
+        ("measure digits.npz --relative-error 0", 2, "allowed: a number above 0"),
+        ("measure digits.npz --threads two", 2, "allowed: a whole number, 1 or more"),
+        ("measure digits.npz -o table.xlsx", 2, "allowed: .csv, .parquet, .json"),
+        ("measure digits.npz -o no/table.csv", 2, "there is no folder no; make it first"),
+        ("measure digits.npz --layers V2", 2, "--layers: 'V2' is not in digits.npz; there are V1"),
+        ("measure digits.npz --points-per-class 20", 2, "only 9 points of class '1'"),
+        ("measure V1.npy", 2, "--labels: not given, but 'V1' of V1.npy has shape (30, 64)"),
+        ("measure digits.npz --labels labels.npy", 2, "an array `labels` of its own"),
+        ("measure text.npy", 1, "text.npy is not an .npy file"),
+        ("layers vgg61", 2, "'vgg61' is not a model; nearest: vgg"),
+        ("layers inception_v3 --image-size 8", 2, "set --image-size to a size it takes"),
+        ("plot V1.npy", 2, "V1.npy is not taken; allowed: .csv, .parquet"),
+        ("plot other.csv", 1, "other.csv is none of the tables"),
+        ("plot other.csv -o figure.gif", 2, "allowed: .svg, .png, .pdf"),
+        ("plot other.parquet", 1, "other.parquet is not a table"),
+    ],
+)
+def test_a_mistake_is_one_line_and_an_exit_code(digits, capsys, arguments, code, message):
+    Path("text.npy").write_text("no array")
+    Path("other.csv").write_text("time,place\n1,2\n")
+    Path("other.parquet").write_text("no Parquet")
+    try:
+        found = command_line.main(arguments.split())
+    except SystemExit as stop:  # argparse's own
+        found = stop.code
+    printed = capsys.readouterr()
+    assert found == code, printed.err
+    assert printed.out == ""
+    assert printed.err.startswith("manifold-capacity: error: ")
+    assert message in printed.err
+    assert printed.err.count("\n") == 1
+    assert "activations." not in printed.err
+
+
+def test_unequal_numbers_of_points_are_said(digits, capsys):
+    assert command_line.main(["measure", "digits.npz"]) == errors.DONE
+    said = capsys.readouterr().err
+    assert re.search(r"^digits\.npz: 9 to \d+ points per manifold\. .*`--points-per-class 9`", said)
+    assert command_line.main(["measure", "digits.npz", "--points-per-class", "9"]) == errors.DONE
+    assert capsys.readouterr().err == ""
+
+
+def test_a_warning_is_one_line(digits, capsys):
+    some = "measure digits.npz --points-per-class 2 --n-gaussians auto --relative-error 1e-6"
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")  # as outside pytest
+        assert command_line.main(some.split()) == errors.DONE
+    printed = capsys.readouterr().err
+    assert printed.startswith("manifold-capacity: warning: n_gaussians='auto' stopped")
+    assert printed.count("\n") == 1
+
+
+def test_files_of_the_same_name_are_told_apart(digits, capsys):
+    for day in ("monday", "tuesday"):
+        Path(day).mkdir()
+        np.savez(f"{day}/unit.npz", V1=digits[0], labels=digits[1])
+    files = "measure monday/unit.npz tuesday/unit.npz --n-gaussians 10 -o layers.csv"
+    assert command_line.main(files.split()) == errors.DONE
+    layers = read_table("layers.csv")
+    assert list(layers["model"]) == ["monday/unit.npz", "tuesday/unit.npz"]
+    assert layers["capacity"].nunique() == 1
+
+
+def test_each_table_has_its_figures(digits, capsys):
+    measured = "measure digits.npz --n-gaussians 10 -o layers.csv --manifolds classes.parquet"
+    for line in (measured, "plot classes.parquet -o classes.pdf", "plot layers.csv"):
+        assert command_line.main(line.split()) == errors.DONE, line
+    assert Path("classes.pdf").read_bytes().startswith(b"%PDF")
+    first = Path("layers.svg").read_bytes()
+    assert b"Capacity" in first
+    assert command_line.main(["plot", "layers.csv"]) == errors.DONE
+    assert Path("layers.svg").read_bytes() == first
+    dynamics = "plot layers.csv --figure dynamics -o dynamics.svg"
+    assert command_line.main(dynamics.split()) == errors.DONE
+    assert Path("dynamics.svg").read_bytes() != first
+    capsys.readouterr()
+    training = "plot classes.parquet --figure training"
+    assert command_line.main(training.split()) == errors.USAGE
+    assert "allowed: manifolds" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_enough_sees_no_traceback(digits, tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-m", "manifold_capacity", "measure", "digits.npz", "--n-gaussians", "10"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == errors.FAILED
+
+
+def test_defaults_are_those_of_the_library(digits):
+    chosen = vars(parser.build_parser().parse_args(["measure", "digits.npz"]))
+    defaults = inspect.signature(measure).parameters
+    for name in ("margin", "n_gaussians", "relative_error", "seed", "threads"):
+        assert chosen[name] == defaults[name].default, name
+
+
+@pytest.mark.parametrize("command", [[], ["measure"], ["layers"], ["plot"]])
+def test_the_help_has_examples_that_work(tmp_path, monkeypatch, capsys, command):
+    with pytest.raises(SystemExit) as stop:
+        command_line.main([*command, "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    examples = re.findall(r"^ +manifold-capacity ((?:measure|layers|plot) .*)$", text, re.M)
+    assert len(examples) >= 3
+    (tmp_path / "results" / "summary").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    for example in examples:
+        arguments = shlex.split(example)
+        for name in arguments[1:]:
+            if name.endswith((".npz", ".npy", "/layers.csv", "/manifolds.csv")):
+                Path(name).touch()
+        assert parser.build_parser().parse_args(arguments).run

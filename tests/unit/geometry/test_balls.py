@@ -1,0 +1,31 @@
+import numpy as np
+import pytest
+
+from manifold_capacity.geometry.balls import ball_capacity
+
+
+def test_a_ball_in_one_dimension_is_a_segment() -> None:
+    radius = np.geomspace(0.01, 100, 9)
+    np.testing.assert_allclose(
+        ball_capacity(radius, 1), 1 / (0.5 + 2 * np.arctan(radius) / np.pi), rtol=1e-9
+    )
+
+
+def test_balls_of_radius_one_and_of_any_radius() -> None:
+    dimension = np.array([1, 2, 7.5, 40, 300])
+    np.testing.assert_allclose(ball_capacity(1, dimension), 2 / (dimension + 1), rtol=1e-9)
+    np.testing.assert_allclose(ball_capacity(1e-6, dimension), 2, rtol=1e-4)
+    np.testing.assert_allclose(ball_capacity(1e6, dimension), 1 / (dimension + 0.5), rtol=1e-4)
+
+
+def test_a_margin_costs_capacity() -> None:
+    """The smallest balls are points, of which Gardner's integral is known."""
+    assert ball_capacity(1e-6, 3, margin=0.5) == pytest.approx(0.961, abs=1e-3)
+    assert ball_capacity(1e-6, 3, margin=1.0) == pytest.approx(0.520, abs=1e-3)
+    assert ball_capacity(0.7, 3, margin=0.5) < ball_capacity(0.7, 3)
+
+
+@pytest.mark.parametrize(("radius", "dimension"), [(0, 3), (1, 0.5)])
+def test_what_is_no_ball_is_an_error(radius: float, dimension: float) -> None:
+    with pytest.raises(ValueError, match="radius must be above 0 and dimension 1 or more"):
+        ball_capacity(radius, dimension)

@@ -1,0 +1,457 @@
+"""The moments: exact whatever the blocks, the type, the layout, the store and the scale."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from manifold_capacity.geometry.moments import Moments, moments_from_arrays
+
+
+def direct_moments(manifolds):
+    """G, Z and W from the definitions, without blocks, in extended precision."""
+    manifolds = [np.asarray(points, dtype=np.longdouble) for points in manifolds]
+    firsts = np.array([points[0] for points in manifolds])
+    # Relative to a first point the differences are exact and the means keep all their digits.
+    deviations = [points - points[0] for points in manifolds]
+    means = np.array([deviation.mean(axis=0) for deviation in deviations])
+    deviations = [e - mean for e, mean in zip(deviations, means, strict=True)]
+    centers = means + (firsts - firsts[0])
+    centers -= centers.mean(axis=0)
+    return (
+        centers @ centers.T,
+        np.concatenate([centers @ e.T for e in deviations], axis=1),
+        [e @ e.T for e in deviations],
+    )
+
+
+def assert_moments(moments, expected, tolerance):
+    gram, cross, within = expected
+    unit = moments.scale**2
+    sizes = np.sqrt([float(np.trace(w)) for w in within])
+    radius = np.sqrt(float(np.trace(gram)))
+    np.testing.assert_allclose(
+        moments.center_gram * unit, np.float64(gram), rtol=0, atol=tolerance * radius**2
+    )
+    for i, w in enumerate(within):
+        np.testing.assert_allclose(
+            moments.deviation_gram[i] * unit, np.float64(w), rtol=0, atol=tolerance * sizes[i] ** 2
+        )
+        columns = slice(*moments.offsets[i : i + 2])
+        np.testing.assert_allclose(
+            moments.center_deviation[:, columns] * unit,
+            np.float64(cross[:, columns]),
+            rtol=0,
+            atol=tolerance * sizes[i] * radius,
+        )
+
+
+@pytest.fixture
+def clouds():
+    rng = np.random.default_rng(1)
+    return [rng.standard_normal((m, 37)) + rng.standard_normal(37) for m in (5, 1, 9, 4)]
+
+
+def test_moments_are_what_they_say(clouds):
+    moments = moments_from_arrays(clouds)
+    assert_moments(moments, direct_moments(clouds), 1e-14)
+    assert moments.n_points.tolist() == [5, 1, 9, 4]
+    assert moments.offsets.tolist() == [0, 5, 6, 15, 19]
+    assert moments.n_features == 37
+    assert moments.n_manifolds == 4
+    assert moments.scale == 1
+
+
+@pytest.mark.parametrize("block_features", [1, 2, 7, 36, 37, 1000])
+def test_blocks_do_not_matter(clouds, block_features):
+    expected = direct_moments(clouds)
+    assert_moments(moments_from_arrays(clouds, block_features=block_features), expected, 1e-12)
+
+
+def test_many_points_fill_several_column_groups():
+    rng = np.random.default_rng(2)
+    manifolds = rng.standard_normal((9, 150, 11))
+    assert_moments(moments_from_arrays(manifolds), direct_moments(manifolds), 1e-13)
+
+
+@pytest.mark.parametrize("spread", [1e-8, 1e-4, 1.0, 1e3])
+@pytest.mark.parametrize("offset", [0.0, 1e6])
+def test_a_small_spread_and_a_large_offset_keep_their_digits(spread, offset):
+    rng = np.random.default_rng(3)
+    centers = rng.standard_normal((4, 1, 50)) + offset
+    manifolds = centers + spread * rng.standard_normal((4, 6, 50))
+    # The inputs are what they are after rounding; their moments are exact to float64.
+    assert_moments(moments_from_arrays(manifolds), direct_moments(manifolds), 1e-13)
+
+
+def test_an_outlier_as_first_point_costs_no_more_than_its_rounding():
+    rng = np.random.default_rng(4)
+    manifolds = rng.standard_normal((3, 20, 30))
+    manifolds[:, 0] += 1e4
+    assert_moments(moments_from_arrays(manifolds), direct_moments(manifolds), 1e4 * 1e-15)
+
+
+@pytest.mark.parametrize(
+    "dtype", ["float16", "float32", "float64", "longdouble", "uint8", "int32", "bool"]
+)
+def test_types(dtype):
+    rng = np.random.default_rng(5)
+    manifolds = rng.integers(0, 2 if dtype == "bool" else 100, (3, 6, 40)).astype(dtype)
+    moments = moments_from_arrays(manifolds)
+    assert moments.center_gram.dtype == np.float64
+    assert_moments(moments, direct_moments(manifolds), 1e-14)
+
+
+def test_layouts_give_the_same_bytes():
+    rng = np.random.default_rng(6)
+    wide = rng.standard_normal((40, 8, 6)).astype(np.float32)
+    plain = moments_from_arrays(np.ascontiguousarray(wide.transpose(2, 1, 0)))
+    for view in (
+        wide.transpose(2, 1, 0),
+        list(wide.transpose(2, 1, 0)),
+        np.asfortranarray(wide.transpose(2, 1, 0)),
+        np.repeat(wide.transpose(2, 1, 0), 2, axis=2)[:, :, ::2],
+        wide.transpose(2, 1, 0).tolist(),
+    ):
+        moments = moments_from_arrays(view)
+        np.testing.assert_array_equal(moments.center_gram, plain.center_gram)
+        np.testing.assert_array_equal(moments.center_deviation, plain.center_deviation)
+        np.testing.assert_array_equal(moments.deviation_gram, plain.deviation_gram)
+
+
+class OnlyArray:
+    """Something that can be turned into an array, and nothing else."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.values, dtype=dtype)
+
+
+def test_anything_with_an_array(clouds):
+    expected = moments_from_arrays(clouds)
+    got = moments_from_arrays([OnlyArray(points) for points in clouds])
+    np.testing.assert_array_equal(got.center_gram, expected.center_gram)
+    equal = np.array([points[:4] for points in clouds if len(points) >= 4])
+    np.testing.assert_array_equal(
+        moments_from_arrays(OnlyArray(equal)).center_gram, moments_from_arrays(equal).center_gram
+    )
+
+
+class RecordingArray:
+    """A chunked array on disk, as far as the reader can tell; remembers what was read."""
+
+    def __init__(self, values, chunks):
+        self.values = values
+        self.shape = values.shape
+        self.dtype = values.dtype
+        self.chunks = chunks
+        self.reads = []
+
+    def __getitem__(self, key):
+        self.reads.append((key[-1].start, key[-1].stop))
+        return self.values[key]
+
+
+@pytest.mark.parametrize(
+    ("chunk", "block_features", "reads"),
+    [
+        (10, 20, [(0, 20), (20, 40), (40, 45)]),
+        (10, 25, [(0, 20), (20, 40), (40, 45)]),  # 20 is the most whole chunks in 25
+        (30, 7, [(0, 30), (30, 45)]),  # one chunk is read once, then cut
+    ],
+)
+def test_reads_are_whole_chunks(chunk, block_features, reads):
+    values = np.random.default_rng(7).standard_normal((3, 4, 45))
+    array = RecordingArray(values, (3, 4, chunk))
+    moments = moments_from_arrays(array, block_features=block_features)
+    assert array.reads == reads
+    assert_moments(moments, direct_moments(values), 1e-13)
+
+
+def test_a_chunk_too_wide_for_memory_is_read_in_parts(monkeypatch):
+    monkeypatch.setattr("manifold_capacity.geometry.manifolds._MAX_READ_BYTES", 3 * 4 * 8 * 40)
+    values = np.random.default_rng(8).standard_normal((3, 4, 45))
+    array = RecordingArray(values, (3, 4, 45))
+    moments = moments_from_arrays(array, block_features=20)
+    assert array.reads == [(0, 20), (20, 40), (40, 45)]
+    assert_moments(moments, direct_moments(values), 1e-13)
+
+
+def test_zarr_arrays_of_either_form(tmp_path):
+    zarr = pytest.importorskip("zarr")
+    values = np.random.default_rng(9).standard_normal((4, 6, 50)).astype(np.float32)
+    expected = moments_from_arrays(values)
+    store = zarr.open_group(tmp_path / "store", mode="w")
+    whole = store.create_array("whole", data=values, chunks=(1, 6, 16), shards=(4, 6, 32))
+    parts = [store.create_array(str(i), data=v, chunks=(6, 16)) for i, v in enumerate(values)]
+    for given in (whole, parts):
+        moments = moments_from_arrays(given)
+        np.testing.assert_allclose(moments.center_gram, expected.center_gram, rtol=0, atol=1e-14)
+        np.testing.assert_allclose(
+            moments.center_deviation, expected.center_deviation, rtol=0, atol=1e-14
+        )
+
+
+@pytest.mark.parametrize("exponent", [-307, -250, -200, -120, -63, 63, 120, 200, 250, 305])
+def test_scales_whose_squares_overflow_or_vanish(exponent):
+    rng = np.random.default_rng(10)
+    manifolds = rng.standard_normal((4, 5, 30))
+    plain = moments_from_arrays(manifolds)
+    factor = 10.0**exponent
+    moments = moments_from_arrays(manifolds * factor)
+    ratio = moments.scale / factor
+    assert 1e-7 < ratio < 1e7
+    for got, expected in zip(
+        (moments.center_gram, moments.center_deviation, *moments.deviation_gram),
+        (plain.center_gram, plain.center_deviation, *plain.deviation_gram),
+        strict=True,
+    ):
+        np.testing.assert_allclose(
+            got * ratio**2, expected, rtol=0, atol=1e-14 * np.abs(expected).max()
+        )
+
+
+def test_ordinary_scales_are_left_alone():
+    manifolds = np.random.default_rng(11).standard_normal((4, 5, 30))
+    for factor in (1e-50, 1e50):
+        assert moments_from_arrays(manifolds * factor).scale == 1
+    for constant in (0.0, 5.0, -3e40):
+        moments = moments_from_arrays(np.full((3, 4, 5), constant))
+        assert moments.scale == 1
+        assert moments.total_trace == 0
+
+
+def test_derived_quantities(clouds):
+    moments = moments_from_arrays(clouds)
+    points = np.concatenate(clouds)
+    mean = points.mean(axis=0)
+    means = np.array([c.mean(axis=0) for c in clouds])
+    np.testing.assert_allclose(
+        moments.center_norm_squared, ((means - mean) ** 2).sum(axis=1), rtol=1e-12
+    )
+    centers = means - means.mean(axis=0)
+    np.testing.assert_allclose(
+        moments.mean_weights @ centers, mean - means.mean(axis=0), rtol=1e-12, atol=1e-14
+    )
+    np.testing.assert_allclose(moments.total_trace, ((points - mean) ** 2).sum(), rtol=1e-12)
+    np.testing.assert_allclose(
+        moments.deviation_trace,
+        [((c - m) ** 2).sum() for c, m in zip(clouds, means, strict=True)],
+        rtol=1e-12,
+        atol=1e-14,
+    )
+
+
+# What cannot be measured says so, and where.
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+@pytest.mark.parametrize("point", [0, 3])
+def test_a_value_that_is_not_finite_is_named(bad, dtype, point):
+    manifolds = np.ones((5, 4, 33), dtype=dtype)
+    manifolds[3, point, 21] = bad
+    message = rf"manifold 3: point {point}, feature 21 is {bad}; the geometry needs finite"
+    with pytest.raises(ValueError, match=message):
+        moments_from_arrays(manifolds, block_features=8)
+
+
+def test_not_finite_beside_the_huge_is_named():
+    manifolds = np.full((3, 4, 6), 1.5e308)
+    manifolds[::2] *= -1  # overflows before the NaN is reached
+    manifolds[2, 1, 5] = np.nan
+    with pytest.raises(ValueError, match="manifold 2: point 1, feature 5 is nan"):
+        moments_from_arrays(manifolds, block_features=2)
+
+
+@pytest.mark.parametrize(
+    ("manifolds", "message"),
+    [
+        ([], "no manifolds"),
+        (np.ones((0, 4, 5)), "no manifolds"),
+        ([np.ones((2, 3)), np.ones((0, 3))], "manifold 1 has no points"),
+        (
+            [np.ones((2, 3)), np.ones((2, 3)), np.ones((2, 4))],
+            r"manifold 0 has 3, but manifold 2 \(4\)",
+        ),
+        (
+            [np.ones((2, 3)), *[np.ones((2, 4))] * 7],
+            r"manifold 1 \(4\), 2 \(4\), 3 \(4\), 4 \(4\), 5 \(4\) and 2 more have",
+        ),
+        (np.ones((2, 3, 0)), "have no features"),
+        ([np.ones((2, 3)), np.ones(3)], r"manifold 1 has shape \(3,\)"),
+        (np.ones((4, 5)), r"axes \(manifold, point, feature\); its shape is \(4, 5\)"),
+        (np.ones((2, 3, 4), dtype=complex), "the manifolds: values of type complex128"),
+        ([np.ones((2, 3)), np.full((2, 3), "x")], "manifold 1: values of type <U1"),
+    ],
+)
+def test_what_is_no_set_of_manifolds(manifolds, message):
+    with pytest.raises(ValueError, match=message):
+        moments_from_arrays(manifolds)
+
+
+def test_block_features_must_be_positive():
+    with pytest.raises(ValueError, match="block_features is 0; it must be at least 1"):
+        moments_from_arrays(np.ones((2, 2, 2)), block_features=0)
+
+
+# Files.
+
+
+def test_saved_moments_come_back(tmp_path, clouds):
+    moments = moments_from_arrays([points * 1e200 for points in clouds])
+    path = tmp_path / "new" / "layer.npz"
+    moments.save(path)
+    loaded = Moments.load(path)
+    assert [file.name for file in path.parent.iterdir()] == ["layer.npz"]
+    for name in ("center_gram", "center_deviation", "n_points", "n_features", "scale"):
+        np.testing.assert_array_equal(getattr(loaded, name), getattr(moments, name))
+    for got, expected in zip(loaded.deviation_gram, moments.deviation_gram, strict=True):
+        np.testing.assert_array_equal(got, expected)
+    assert isinstance(loaded.n_features, int)
+    assert isinstance(loaded.scale, float)
+
+
+def test_a_save_that_fails_leaves_the_old_file(tmp_path, clouds, monkeypatch):
+    moments = moments_from_arrays(clouds)
+    path = tmp_path / "layer.npz"
+    moments.save(path)
+    before = path.read_bytes()
+
+    def fail(stream, **arrays):
+        stream.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(np, "savez", fail)
+    with pytest.raises(OSError, match="disk full"):
+        moments.save(path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["layer.npz"]
+
+
+def test_saved_files_have_ordinary_permissions(tmp_path, clouds):
+    moments_from_arrays(clouds).save(tmp_path / "layer.npz")
+    (tmp_path / "other").touch()
+    assert (tmp_path / "layer.npz").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_a_missing_file_is_missing(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        Moments.load(tmp_path / "layer.npz")
+
+
+def test_a_cut_or_altered_file_is_damaged(tmp_path, clouds):
+    path = tmp_path / "layer.npz"
+    moments_from_arrays(clouds).save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(
+        ValueError, match=r"layer\.npz is not .* or damaged .*compute the moments again"
+    ):
+        Moments.load(path)
+    path.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"layer\.npz is not .* or damaged"):
+        Moments.load(path)
+    middle = whole.index(b"center_deviation") + 300
+    path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+    with pytest.raises(ValueError, match=r"layer\.npz is damaged"):
+        Moments.load(path)
+
+
+def test_a_foreign_file_is_refused(tmp_path):
+    path = tmp_path / "layer.npz"
+    np.savez(path, images=np.ones(3))
+    with pytest.raises(
+        ValueError, match=r"layer\.npz is not a moments file \(it has \['images'\]\)"
+    ):
+        Moments.load(path)
+    path.write_text("layer,capacity\n")
+    with pytest.raises(ValueError, match=r"layer\.npz is not a moments file"):
+        Moments.load(path)
+    with path.open("wb") as stream:
+        np.save(stream, np.ones(3))
+    with pytest.raises(ValueError, match=r"layer\.npz is not a moments file"):
+        Moments.load(path)
+
+
+def change(path: Path, **changes):
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    for name, value in changes.items():
+        if value is None:
+            del arrays[name]
+        else:
+            arrays[name] = value
+    np.savez(path, **arrays)
+
+
+def test_files_of_another_version_or_inconsistent(tmp_path, clouds):
+    path = tmp_path / "layer.npz"
+    for changes, message in [
+        (
+            {"manifold_capacity_moments": np.int64(99)},
+            "has moments format 99, but .* reads format 1",
+        ),
+        (
+            {"center_deviation": np.ones((4, 7))},
+            r"center_deviation has shape \(4, 7\), expected \(4, 19\)",
+        ),
+        ({"deviation_gram": np.ones(3)}, r"deviation_gram has shape \(3,\), expected"),
+        ({"n_points": None}, "is damaged .*n_points"),
+        ({"center_gram": np.array([{}], dtype=object)}, "is damaged .*pickle"),
+    ]:
+        moments_from_arrays(clouds).save(path)
+        change(path, **changes)
+        with pytest.raises(ValueError, match=message):
+            Moments.load(path)
+
+
+def test_importing_and_measuring_loads_nothing_heavy():
+    code = (
+        "import sys, numpy as np; import manifold_capacity.geometry.moments as m; "
+        "m.moments_from_arrays(np.ones((2, 2, 2))); "
+        "print([n for n in ('torch', 'zarr', 'sklearn', 'matplotlib', 'numba') if n in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"
+
+
+def test_memory_stays_bounded_as_features_grow():
+    """Peak memory beyond the input, in a fresh process, is a few buffers and doesn't follow N."""
+    code = (
+        "import resource, numpy as np; from manifold_capacity.geometry.moments import moments_from_arrays;"
+        "X = np.ones((20, 50, 40960), dtype=np.float16);"  # 80 MB; 320 MB as float64
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024;"
+        "moments_from_arrays(X[:, :, :64]); before = peak();"
+        "moments_from_arrays(X); print(peak() - before)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert float(result.stdout) < 60
+
+
+def test_same_bytes_whatever_the_threads():
+    code = (
+        "import hashlib, numpy as np; from manifold_capacity.geometry.moments import moments_from_arrays;"
+        "x = np.random.default_rng(0).standard_normal((150, 10, 600));"
+        "m = moments_from_arrays(x); print(hashlib.sha256(m.center_gram.tobytes()"
+        "+ m.center_deviation.tobytes() + np.array(m.deviation_gram).tobytes()).hexdigest())"
+    )
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={"OPENBLAS_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
+        ).stdout
+        for threads in ("1", "2", "4")
+    }
+    assert len(digests) == 1

@@ -1,0 +1,273 @@
+"""Pages of the report: what they say is what the tables say, and they stay small enough to be shown."""
+
+import base64
+import gzip
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from sklearn.datasets import load_digits
+
+from manifold_capacity import measure
+from manifold_capacity.config.resolve import resolve
+from manifold_capacity.config.schema import given_keys, load_schema
+from manifold_capacity.models.layers import Layer
+from manifold_capacity.pages import origin, results
+from manifold_capacity.pages import page as page_module
+from manifold_capacity.provenance import collect_provenance, stamp
+from manifold_capacity.summary.collect import layers_table, manifolds_table
+from manifold_capacity.summary.comparisons import COLUMNS as COMPARED
+from manifold_capacity.summary.comparisons import compare
+from manifold_capacity.summary.rows import MANIFOLD_IDENTITY, layer_columns, manifold_table
+
+ROOT = Path(__file__).parents[3]
+CLASSES = {3: "<three>", 8: "eight", 9: "nine"}
+CHECKPOINTS = ("epoch-000", "epoch-015")
+
+
+@pytest.fixture(scope="module")
+def tables() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Digits and their squares, measured as two layers at two checkpoints; and a layer that is dead."""
+    images = load_digits()
+    rows: list[dict[str, Any]] = []
+    classes: list[pd.DataFrame] = []
+    for power, checkpoint in enumerate(CHECKPOINTS, start=1):
+        run = {
+            "dataset": "digits",
+            "model": "a & b",
+            "weights": "trained",
+            "seed": 0,
+            "checkpoint": checkpoint,
+            "epoch": int(checkpoint[-3:]),
+            "split": "train",
+            "labels": "original",
+        }
+        for index in range(3):
+            row = run | layer_columns(Layer(index, f"features.{index}", "Conv2d", (1, 8, 8), 64))
+            numbers = None
+            row["status"] = "all activations are zero"
+            if index < 2:
+                points = images.data ** (power + index)
+                clouds = np.stack([points[images.target == digit][:15] for digit in CLASSES])
+                geometry = measure(clouds, n_gaussians=20)
+                row |= geometry.summary() | {"status": "ok", "n_repeats": 1}
+                row["solver"] = "active_set"
+                numbers = geometry.to_frame()
+            rows.append(row)
+            classes.append(manifold_table(row, {} if numbers is None else CLASSES, numbers))
+    return layers_table(rows), manifolds_table(classes)
+
+
+def unpacked(page: str) -> dict[str, Any]:
+    """What the page's script shows."""
+    (packed,) = re.findall(r'<script id="data" type="text/plain">(.*?)</script>', page, re.DOTALL)
+    return json.loads(gzip.decompress(base64.b64decode(packed)))
+
+
+def column(columns: list[dict[str, Any]], label: str) -> dict[str, Any]:
+    (found,) = [column for column in columns if column["label"] == label]
+    return found
+
+
+def test_the_page_says_of_layers_and_classes_what_the_tables_say(tables, tmp_path) -> None:
+    layers, manifolds = tables
+    data = unpacked(results.layers_page(layers, manifolds, tmp_path))
+    capacity = column(data["layers"], "Capacity α")
+    for text, note, row in zip(
+        capacity["texts"], capacity["notes"], layers.to_dict("records"), strict=True
+    ):
+        if row["status"] == "ok":
+            assert float(text) == pytest.approx(row["capacity"], abs=row["capacity_stderr"] / 10)
+            assert float(note.removeprefix(" ± ")) == pytest.approx(row["capacity_stderr"], rel=0.2)
+        else:
+            assert (text, note) == ("", "")
+    assert column(data["layers"], "Status")["texts"].count("all activations are zero") == 2
+    for place, row in enumerate(layers.to_dict("records")):
+        first, last = data["starts"][place : place + 2]
+        of_layer = manifolds[
+            (manifolds["checkpoint"] == row["checkpoint"]) & (manifolds["layer"] == row["layer"])
+        ]
+        assert column(data["classes"], "Class")["texts"][first:last] == [*of_layer["class_name"]]
+        radii = [*map(float, column(data["classes"], "Radius R")["texts"][first:last])]
+        assert radii == pytest.approx([*of_layer["radius"]], rel=0.02)
+    assert data["left_out"] == ""
+
+
+def test_what_is_the_same_in_all_rows_is_said_once(tables, tmp_path) -> None:
+    page = results.layers_page(*tables, tmp_path)
+    assert "Model: a &amp; b · " in page
+    labels = [column["label"] for column in unpacked(page)["layers"]]
+    assert "Checkpoint" in labels
+    assert "Model" not in labels
+
+
+def test_a_layer_says_whether_it_can_be_trusted(tables, tmp_path) -> None:
+    layers, manifolds = tables
+    layers = layers.copy()
+    layers.loc[1, ["n_unconverged", "worst_gap"]] = [7, 1e-3]
+    trust = unpacked(results.layers_page(layers, manifolds, tmp_path))["trust"]
+    assert trust[0][0].startswith("All quadratic programs converged")
+    assert trust[1][0].startswith("7 quadratic programs did not converge")
+    assert "1.0e-03" in trust[1][0]
+    assert trust[2] == ["No geometry: all activations are zero."]
+
+
+def test_a_layer_leads_to_the_logs_of_its_jobs(tables, tmp_path) -> None:
+    run = "a & b/seed-0/epoch-015/train"
+    said = {
+        f"measure_geometry/{run}/0_Conv2d.log": "slow",
+        f"measure_geometry/{run}/1_Conv2d.log": "",
+        f"extract_activations/{run}.log": "9 images",
+        "train/a & b/seed-0.log": "epoch 1\n" * results.LOG_CHARACTERS + "the end",
+    }
+    for name, text in said.items():
+        path = tmp_path / "logs" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    data = unpacked(results.layers_page(*tables, tmp_path / "logs"))
+    texts = [
+        {name: None if place is None else data["texts"][place] for name, place in of_layer}
+        for of_layer in data["logs"]
+    ]
+    untrained = ["measure_geometry", "compute_moments", "extract_activations"]
+    assert texts[0] == dict.fromkeys(untrained)
+    trained = texts[3]
+    assert list(trained) == [*untrained, "train"]
+    assert (trained["measure_geometry"], trained["compute_moments"]) == ("slow", None)
+    assert trained["extract_activations"] == "9 images"
+    assert trained["train"].startswith(f"(the end; all of it is in {tmp_path}/logs/train/")
+    assert trained["train"].endswith("the end")
+    assert len(trained["train"]) < results.LOG_CHARACTERS + 500
+    assert texts[4]["measure_geometry"] == ""
+    assert len(data["texts"]) == len(said), "one text for all layers of a run"
+
+
+def test_classes_that_do_not_fit_are_those_of_early_checkpoints(tables, tmp_path, monkeypatch):
+    for checkpoint in CHECKPOINTS:
+        for index in range(3):
+            log = tmp_path / f"measure_geometry/a & b/seed-0/{checkpoint}/train/{index}_Conv2d.log"
+            log.parent.mkdir(parents=True, exist_ok=True)
+            log.write_text(np.random.default_rng(index).bytes(2000).hex())  # hard to compress
+    whole = results.layers_page(*tables, tmp_path)
+    monkeypatch.setattr(page_module, "MOST_BYTES", len(whole.encode()) - 3000)
+    page = results.layers_page(*tables, tmp_path)
+    assert len(page.encode()) <= page_module.MOST_BYTES
+    data = unpacked(page)
+    detailed = np.array(data["detailed"])
+    assert 0 < detailed.sum() < 6
+    assert detailed[3], "of the last checkpoint"
+    shown = np.diff(data["starts"])
+    assert (shown[~detailed] == 0).all()
+    assert shown.sum() == 3 * detailed[[0, 1, 3, 4]].sum()
+    assert f"of {detailed.sum()} of 6 layers, last checkpoints first" in data["left_out"]
+    assert "manifolds.csv" in data["left_out"]
+
+
+def test_a_page_says_which_rows_it_leaves_out(tables, tmp_path, monkeypatch) -> None:
+    for module in (page_module, results):
+        monkeypatch.setattr(module, "MOST_ROWS", 2)
+    layers, manifolds = tables
+    page = results.layers_page(layers, manifolds, tmp_path)
+    assert "The first 2 of 6 rows; all are in summary/layers.csv." in page
+    data = unpacked(page)
+    assert column(data["layers"], "Layer")["texts"] == ["0 Conv2d", "1 Conv2d"]
+    assert data["starts"] == [0, 3, 6]
+    page = results.comparisons_page(compare(layers, manifolds))
+    assert "The first 2 of 8 rows; all are in summary/comparisons.csv." in page
+
+
+def test_differences_say_whether_they_are_differences(tables) -> None:
+    table = compare(*tables)  # of three classes: no difference is certain
+    table.loc[1, ["difference", "difference_low", "difference_high"]] = [-0.5, -0.6, -0.4]
+    columns = unpacked(results.comparisons_page(table))["columns"]
+    differences = column(columns, "Difference [95 % interval]")
+    answers = column(columns, "Interval without 0")["texts"]
+    for place, row in enumerate(table.to_dict("records")):
+        width = row["difference_high"] - row["difference_low"]
+        assert float(differences["texts"][place]) == pytest.approx(row["difference"], abs=width)
+        low, high = map(float, re.findall(r"[-\d.e]+", differences["notes"][place]))
+        assert (low, high) == pytest.approx(
+            (row["difference_low"], row["difference_high"]), abs=max(width, 1e-9)
+        )
+        without = row["difference_low"] > 0 or row["difference_high"] < 0
+        assert answers[place] == ("yes" if without else "no")
+    assert {*answers} == {"yes", "no"}
+    empty = results.comparisons_page(pd.DataFrame(columns=[*COMPARED]))
+    assert column(unpacked(empty)["columns"], "Layer")["texts"] == []
+
+
+def test_nothing_measured_makes_a_page_without_rows(tmp_path) -> None:
+    empty = layers_table([]), pd.DataFrame(columns=[*MANIFOLD_IDENTITY])
+    data = unpacked(results.layers_page(*empty, tmp_path))
+    assert data["starts"] == [0]
+
+
+def test_training_is_shown_with_what_its_job_said(tmp_path) -> None:
+    training = pd.DataFrame(
+        {"model": "a", "seed": [0, 0, 1], "epoch": [0, 1, 0], "test_loss": [2.3, 0.1234567, 2.4]}
+    )
+    (tmp_path / "train/a").mkdir(parents=True)
+    (tmp_path / "train/a/seed-1.log").write_text("device: CPU\n")
+    page = results.training_page(training, tmp_path)
+    assert "Model: a" in page
+    data = unpacked(page)
+    assert [column["label"] for column in data["columns"]] == ["Epoch", "Seed", "Test loss"]
+    assert column(data["columns"], "Test loss")["texts"] == ["2.300", "0.1235", "2.400"]
+    assert data["logs"] == [["train a, seed 0", None], ["train a, seed 1", 0]]
+    assert data["texts"] == ["device: CPU"]
+    assert "There is room" not in page
+
+
+def test_logs_that_do_not_fit_are_said_to_be_left_out(tmp_path, monkeypatch) -> None:
+    training = pd.DataFrame({"model": "a", "seed": range(4), "epoch": 0, "test_loss": 2.3})
+    (tmp_path / "train/a").mkdir(parents=True)
+    for seed in range(4):
+        log = tmp_path / f"train/a/seed-{seed}.log"
+        log.write_text(np.random.default_rng(seed).bytes(2000).hex())  # hard to compress
+    whole = results.training_page(training, tmp_path)
+    monkeypatch.setattr(page_module, "MOST_BYTES", len(whole.encode()) - 1000)
+    page = results.training_page(training, tmp_path)
+    assert len(page.encode()) <= page_module.MOST_BYTES
+    n = len(unpacked(page)["logs"])
+    assert 0 < n < 4
+    assert f"There is room here for the logs of {n} of 4 trainings" in page
+
+
+@pytest.mark.parametrize("path", [ROOT / "config.yaml", *(ROOT / "configs").glob("*.yaml")])
+def test_the_configuration_as_it_is_shown_makes_the_same_run(path: Path) -> None:
+    given = yaml.safe_load(path.read_text())
+    resolved = resolve(given, load_schema(ROOT / "schemas" / "config.schema.yaml"))
+    lines = origin.configuration_text(resolved, given_keys(given))
+    assert yaml.safe_load("\n".join(line for line, _ in lines)) == resolved
+    ours = {line.strip().partition(":")[0].removeprefix("- ") for line, own in lines if own}
+    assert {"dataset", "name", "models", "points_per_class"} <= ours
+    written = {key for section in given.values() if isinstance(section, dict) for key in section}
+    assert written <= ours
+    assert not {"weights_file", "relative_error", "device"} & ours
+
+
+def test_the_origin_names_every_step_and_escapes_what_it_quotes(tmp_path) -> None:
+    layer = tmp_path / "layer.json"
+    step = stamp("geometry", code="1234abcd", recipe={"augment": {"flip": True}})
+    layer.write_text(json.dumps({"provenance": {"dataset": {"digest": "d1"}, "geometry": step}}))
+    provenance = collect_provenance([layer], {"dataset": {"path": "/<data> & more"}})
+    dataset = {
+        "name": "digits",
+        "image_shape": [8, 8, 1],
+        "class_names": [f"class {number}" for number in range(30)],
+        "counts": {"train": [10, 20], "test": [5]},
+        "source": {"bundled_with": "scikit-learn"},
+        "digest": "d1",
+    }
+    page = origin.origin_page(provenance, [], dataset)
+    for text in ("1234abcd", "augment.flip True", "numpy", "... and 10 more", "bundled with"):
+        assert text in page
+    assert "/&lt;data&gt; &amp; more" in page
+    assert "<data>" not in page
+    assert re.findall("<h3>(.*?)</h3>", page) == ["Dataset", "Geometry"]
+    assert "Images" not in origin.origin_page(provenance, [], None)

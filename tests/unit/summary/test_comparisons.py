@@ -1,0 +1,165 @@
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from manifold_capacity.summary.comparisons import COLUMNS, compare, over_classes, over_seeds
+
+QUANTITIES = ("capacity", "radius", "dimension", "center_correlation")
+
+
+def rows(**groups: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Tables of layers and manifolds with made-up numbers, for every combination of the groups."""
+    rng = np.random.default_rng(0)
+    layers, manifolds = [], []
+    names = {"model": ["a"], "seed": [0], "epoch": [0], "split": ["train"], "labels": ["original"]}
+    names |= groups
+    for values in itertools.product(*names.values()):
+        run = dict(zip(names, values, strict=True))
+        for index in range(2):
+            identity = {
+                **run,
+                "dataset": "digits",
+                "checkpoint": f"epoch-{run['epoch']:03d}",
+                "layer": f"{index}_Linear",
+                "layer_index": index,
+                "layer_name": f"features.{index}",
+            }
+            of_classes = {name: rng.uniform(1, 2, 5) for name in QUANTITIES}
+            numbers = {name: values.mean() for name, values in of_classes.items()}
+            numbers["capacity"] = 1 / (1 / of_classes["capacity"]).mean()
+            layers.append({**identity, "status": "ok", **numbers})
+            manifolds.append(pd.DataFrame({**identity, "class_index": range(5), **of_classes}))
+    return pd.DataFrame(layers), pd.concat(manifolds, ignore_index=True)
+
+
+def test_what_is_compared_with_what() -> None:
+    layers, manifolds = rows(
+        model=["a", "b"], epoch=[0, 5, 15], split=["train", "test"], labels=["original", "shuffled"]
+    )
+    table = compare(layers.assign(config_digest="0123456789abcdef"), manifolds)
+    assert list(table.columns) == list(COLUMNS)
+    assert set(table["config_digest"]) == {"0123456789abcdef"}
+    groups = table[["comparison", "model", "checkpoint", "split", "labels", "reference"]]
+    found = {tuple(row) for row in groups.to_numpy()}
+    last, original = "epoch-015", "original"
+    expected = {
+        *(
+            ("checkpoint", m, last, s, original, "epoch-000")
+            for m in "ab"
+            for s in ("train", "test")
+        ),
+        *(("split", m, last, "test", original, "train") for m in "ab"),
+        *(("labels", m, last, s, original, "shuffled") for m in "ab" for s in ("train", "test")),
+        *(("model", "b", last, s, original, "a") for s in ("train", "test")),
+    }
+    assert found == expected
+    assert len(table) == len(expected) * 2 * len(QUANTITIES)
+
+
+def test_differences_are_those_of_the_layers() -> None:
+    layers, manifolds = rows(epoch=[0, 15], seed=[0, 1])
+    table = compare(layers, manifolds)
+    assert (table["interval_over"] == "classes").all()
+    assert (table["n"] == 5).all()
+    for row in table.to_dict("records"):
+        mine = layers[layers["layer"] == row["layer"]]
+        means = mine.groupby("checkpoint")[row["quantity"]].mean()
+        assert row["value"] == pytest.approx(means["epoch-015"])
+        assert row["difference"] == pytest.approx(means["epoch-015"] - means["epoch-000"])
+        assert row["difference_low"] < row["difference"] < row["difference_high"]
+
+
+def test_three_seeds_make_an_interval_over_seeds() -> None:
+    layers, manifolds = rows(epoch=[0, 15], seed=[0, 1, 2])
+    table = compare(layers, manifolds)
+    assert (table["interval_over"] == "seeds").all()
+    assert (table["n"] == 3).all()
+    first = table.iloc[0]
+    mine = layers[layers["layer"] == first["layer"]].pivot(
+        index="seed", columns="checkpoint", values="capacity"
+    )
+    differences = mine["epoch-015"] - mine["epoch-000"]
+    reach = 4.302653 * differences.std() / math.sqrt(3)  # of the t distribution with 2 degrees
+    assert first["difference_high"] - first["difference"] == pytest.approx(reach, rel=1e-6)
+
+
+def test_layer_without_geometry_and_networks_with_other_layers_have_no_rows() -> None:
+    layers, manifolds = rows(epoch=[0, 15])
+    dead = (layers["epoch"] == 15) & (layers["layer_index"] == 1)
+    layers.loc[dead, "status"] = "dead"
+    layers.loc[dead, [*QUANTITIES]] = math.nan
+    gone = (manifolds["epoch"] == 15) & (manifolds["layer_index"] == 1)
+    assert set(compare(layers, manifolds[~gone])["layer"]) == {"0_Linear"}
+    layers, manifolds = rows(model=["a", "b"])
+    for table in (layers, manifolds):
+        table.loc[table["model"] == "b", "layer_name"] += ".other"
+    assert len(compare(layers, manifolds)) == 0
+    assert list(compare(layers, manifolds).columns) == list(COLUMNS)
+
+
+def test_pairing_takes_out_what_both_have() -> None:
+    rng = np.random.default_rng(0)
+    easy = rng.uniform(1, 9, 30)
+    noise = rng.normal(0, 0.01, 30)
+    difference, low, high = over_classes([easy + 1 + noise], [easy], "radius")
+    assert difference == pytest.approx(1, abs=0.01)
+    assert high - low < 0.02
+    assert high - low < 0.01 * easy.std()
+
+
+def _lognormal(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Capacities of classes in two groups, correlated."""
+    shared = rng.normal(0, 0.4, n)
+    return (
+        np.exp(shared + rng.normal(0, 0.2, n)),
+        np.exp(shared - 0.3 + rng.normal(0, 0.3, n)),
+    )
+
+
+def _correlations(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean |cos| of each center with the others, in two groups of correlated centers."""
+    shared = rng.standard_normal((n, 6))
+    found = []
+    for strength in (0.5, 1.5):
+        centers = shared + strength * rng.standard_normal((n, 6))
+        centers[:, 0] *= strength
+        centers /= np.linalg.norm(centers, axis=1, keepdims=True)
+        found.append((np.abs(centers @ centers.T).sum(axis=0) - 1) / (n - 1))
+    return found[0], found[1]
+
+
+@pytest.mark.parametrize(
+    ("draw", "quantity"),
+    [(_lognormal, "capacity"), (_lognormal, "dimension"), (_correlations, "center_correlation")],
+)
+def test_intervals_over_classes_hold_the_truth_as_often_as_they_say(
+    draw: Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray]], quantity: str
+) -> None:
+    rng = np.random.default_rng(1)
+    truth = np.mean([over_classes(*([v] for v in draw(rng, 3000)), quantity)[0] for _ in range(20)])
+    trials = 800
+    held = 0
+    for _ in range(trials):
+        _, low, high = over_classes(*([values] for values in draw(rng, 40)), quantity)
+        held += low <= truth <= high
+    # Three standard deviations of the count, and what linearization costs with 40 classes.
+    tolerance = 3 * math.sqrt(0.95 * 0.05 / trials) + 0.01
+    assert held / trials > 0.95 - tolerance
+    if quantity != "center_correlation":  # whose intervals are known to be wide
+        assert held / trials < 0.95 + tolerance
+
+
+def test_intervals_over_seeds_hold_the_truth_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(2)
+    shared, trials = rng.normal(0, 3, (2000, 4)), 2000
+    held = 0
+    for seeds in shared:
+        mine, other = seeds + 0.7 + rng.normal(0, 0.2, 4), seeds + rng.normal(0, 0.5, 4)
+        _, low, high = over_seeds(mine, other)
+        held += low <= 0.7 <= high
+    assert held / trials == pytest.approx(0.95, abs=3 * math.sqrt(0.95 * 0.05 / trials))

@@ -1,0 +1,124 @@
+"""What `snakemake plan` says, from known numbers of jobs, benchmark files and layers."""
+
+from pathlib import Path
+
+import pytest
+
+from manifold_capacity.activations.grid import bill
+from manifold_capacity.config.resolve import resolve
+from manifold_capacity.config.schema import load_schema
+from manifold_capacity.models.layers import Layer
+from manifold_capacity.workflow.plan import (
+    describe_plan,
+    groups_of_profile,
+    seconds_of_jobs,
+    store_bytes,
+    stores_at_once,
+    submissions,
+)
+
+GIB = 2**30
+TABLE = [Layer(0, "input", "Input", (1, 8, 8), 64), Layer(1, "head", "Linear", (10,), 10)]
+GROUPS = {
+    "groups": {
+        "moments": "layers-{run}",
+        "geometry": "layers-{run}",
+        "draw": "summary",
+        "sum": "summary",
+    },
+    "group-components": {"layers-{run}": 16, "summary": 6},
+}
+
+
+def test_a_store_takes_what_its_bill_says():
+    schema = load_schema(Path(__file__).parents[3] / "schemas" / "config.schema.yaml")
+    config = resolve(
+        {
+            "dataset": {"name": "digits"},
+            "models": ["small_cnn"],
+            "layers": {"input": False},
+            "manifolds": {"classes": 4, "points_per_class": 12},
+            "activations": {"dtype": "float16"},
+        },
+        schema,
+    )
+    expected = bill(TABLE[1:], 4, 12, "float16").total
+    assert store_bytes(config, {"small_cnn": TABLE}) == {"small_cnn": expected}
+    assert expected > 4 * 12 * 10 * 2
+
+
+def test_the_largest_store_decides_how_many_stand_at_once():
+    sizes = {"small": GIB, "large": 3 * GIB}
+    assert stores_at_once(None, sizes) is None
+    assert stores_at_once(10, sizes) == 3
+    assert stores_at_once(3, sizes) == 1
+    with pytest.raises(
+        ValueError, match=r"activations.max_gib: 2.9, but one store of large takes 3 GiB"
+    ):
+        stores_at_once(2.9, sizes)
+
+
+def test_times_are_means_of_the_benchmark_files(tmp_path):
+    for name, seconds in (("sum.tsv", 3), ("geometry/a/1.tsv", 1), ("geometry/b/1.tsv", 2)):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0:00:01\t-\n")
+    assert seconds_of_jobs(tmp_path) == {"sum": (3.0, 1), "geometry": (1.5, 2)}
+    assert seconds_of_jobs(tmp_path / "missing") == {}
+
+
+@pytest.mark.parametrize(
+    ("jobs", "n"),
+    [
+        ({"train": 5, "turn": 9}, 5),
+        # Three runs of 17, 20 and 10 layers, up to 16 in a group: 2 + 2 + 1.
+        ({"train": 5, "moments": 47, "geometry": 47, "sum": 1, "draw": 4}, 5 + 5 + 1),
+        ({}, 0),
+    ],
+)
+def test_submissions(jobs, n):
+    assert submissions(jobs, GROUPS, [17, 20, 10], local_rules=["turn"]) == n
+
+
+def test_without_groups_every_job_is_submitted(tmp_path):
+    assert submissions({"moments": 47, "geometry": 47}, {}, [47]) == 94
+    assert groups_of_profile(tmp_path / "config.yaml") is None
+    (tmp_path / "config.yaml").write_text("jobs: 1\ngroups: {moments: layers}\n")
+    assert groups_of_profile(tmp_path / "config.yaml") == {
+        "groups": {"moments": "layers"},
+        "group-components": {},
+    }
+
+
+def test_what_was_not_measured_is_not_invented(tmp_path):
+    text = describe_plan(
+        {"train": 2, "geometry": 100}, {"geometry": (1.5, 4)}, [], tmp_path, keep=True, at_once=None
+    )
+    assert "not measured yet" in text
+    assert "1.5 s (mean of 4)" in text
+    assert "2 min + ?" in text
+
+
+@pytest.mark.parametrize(
+    ("keep", "at_once", "standing"),
+    [(True, None, "12 GiB"), (False, 2, "6 GiB"), (False, None, "12 GiB")],
+)
+def test_the_disk(tmp_path, keep, at_once, standing):
+    sizes = [3 * GIB] * 4
+    text = describe_plan(
+        {"extract_activations": 4}, {}, sizes, tmp_path / "not" / "yet", keep=keep, at_once=at_once
+    )
+    assert "4 runs of 3 GiB each, 12 GiB in all" in text
+    assert f"At most {standing} at one time" in text
+    assert "NOT ENOUGH" not in describe_plan(
+        {"train": 1}, {}, sizes, tmp_path, keep=True, at_once=None
+    )
+    huge = describe_plan(
+        {"extract_activations": 1}, {}, [2**60], tmp_path, keep=keep, at_once=at_once
+    )
+    assert "NOT ENOUGH" in huge
+
+
+def test_nothing_to_be_done(tmp_path):
+    text = describe_plan({}, {}, [1], tmp_path, keep=True, at_once=None)
+    assert text.startswith("Nothing to be done")
