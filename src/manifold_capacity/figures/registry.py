@@ -19,8 +19,8 @@ __all__ = ["FIGURES", "Figure", "trained"]
 
 def trained(config: Mapping[str, Any]) -> bool:
     """Whether a run trains a network."""
-    after_training = any(epoch > 0 for epoch in config["checkpoints"])
-    return after_training and any(model["weights"] == "trained" for model in config["models"])
+    trains = any(model["weights"] == "trained" for model in config["models"])
+    return trains and any(epoch > 0 for epoch in config["checkpoints"])
 
 
 @dataclass(frozen=True)
