@@ -15,7 +15,13 @@ report: "report/workflow.rst"
 
 
 include: "rules/common.smk"
-include: "rules/own_activations.smk" if OWN else "rules/network.smk"
+
+
+for step in ["external"] if EXTERNAL else ["dataset", "training", "activations"]:
+
+    include: f"rules/{step}.smk"
+
+
 include: "rules/geometry.smk"
 include: "rules/summary.smk"
 include: "rules/figures.smk"
@@ -31,4 +37,4 @@ rule all:
 
 
 onsuccess:
-    logger.info(what_came_out())
+    logger.info(runs.closing_text(config["results"], STARTED))

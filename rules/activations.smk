@@ -1,14 +1,19 @@
-# A turn is the leave to write one more temporary store: its run starts once an earlier run's store is gone. A resource can't
-# say so: it is held while a job runs, not while its output stands.
+# From a network's weights and sampled images to the activations of its layers.
+from manifold_capacity.workflow.store_slots import slot_files, store_slots
+
+# Decided once, where jobs are started, since files come while they run. That a process is the one that starts jobs is an
+# undocumented attribute; in a job's own process no run waits.
+SLOTS = store_slots(
+    config, SETUP.layers, SETUP.stores_at_once if workflow.is_main_process else None
+)
+if config["activations"]["max_gib"] is not None:
+
+    include: "store_slots.smk"
 
 
-rule take_turn:
-    input:
-        run_before,
-    output:
-        touch("<results>/turns/{run}"),
-    wildcard_constraints:
-        run="|".join(map(re.escape, RUNS_THAT_TAKE_TURNS)) or "(?!)",
+STORE = directory("<results>/activations/<run>")
+# What is thrown away is not kept in a cache either.
+STORE_SHARED = SHARED and config["activations"]["keep"]
 
 
 rule extract_activations:
@@ -18,15 +23,14 @@ rule extract_activations:
         labels="<dataset>/{split}_labels.npy",
         weights="<results>/training/<network>/{checkpoint}.safetensors",
         layers="<results>/layers/{model}.csv",
-        turn=turn_of,
+        slot=lambda wildcards: slot_files(config, SLOTS, RUN.format(**wildcards)),
     output:
-        store_of_activations("<results>/activations/<run>"),
+        STORE if config["activations"]["keep"] else temp(STORE),
     log:
         "<logs>/extract_activations/<run>.log",
     benchmark:
-        "<benchmarks>/extract_activations/<run>.tsv"
-    # What is thrown away is not kept in a cache either.
-    cache: SHARED and config["activations"]["keep"]
+        benchmark_unless(STORE_SHARED, "<benchmarks>/extract_activations/<run>.tsv")
+    cache: STORE_SHARED
     conda:
         "../envs/torch.yaml"
     threads: torch_threads
@@ -42,7 +46,7 @@ rule extract_activations:
         layers=config["layers"],
         sample={
             "class_indices": list(CLASSES),
-            "points_per_class": config["manifolds"]["points_per_class"] * N_DRAWS,
+            "points_per_class": config["manifolds"]["points_per_class"] * len(DRAWS),
         },
         normalize=config["dataset"]["normalize"],
         options={

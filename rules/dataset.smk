@@ -1,6 +1,11 @@
+# Images and labels, verified and laid out as arrays.
+from manifold_capacity.datasets.catalog import needs_network
+from manifold_capacity.workflow.setup import dataset_sources
+
+
 rule prepare_dataset:
     input:
-        own_data_files(),
+        dataset_sources(config["dataset"]),
     output:
         train_images="<dataset>/train_images.npy",
         train_labels="<dataset>/train_labels.npy",
@@ -10,7 +15,7 @@ rule prepare_dataset:
     log:
         "<logs>/prepare_dataset.log",
     benchmark:
-        "<benchmarks>/prepare_dataset.tsv"
+        benchmark_unless(SHARED, "<benchmarks>/prepare_dataset.tsv")
     cache: SHARED
     # A cluster's compute nodes may have no way to the network: a download runs where Snakemake runs.
     localrule: needs_network(DATASET.name)

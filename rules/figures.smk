@@ -1,6 +1,11 @@
-# A rule for every figure that this run draws, from the registry of the package.
+# A rule for every figure, from the package's registry.
+from manifold_capacity.figures.registry import FIGURES
 
 for figure in FIGURES.values():
+    # What the report says of a figure: a text of its own, or else one that serves for any.
+    caption = f"../report/figure_{figure.name}.rst"
+    if not Path(workflow.basedir, "rules", caption).exists():
+        caption = "../report/figure.rst"
 
     rule:
         name:
@@ -10,7 +15,7 @@ for figure in FIGURES.values():
         output:
             report(
                 f"<results>/figures/{figure.name}.svg",
-                caption=figure_caption(figure.name),
+                caption=caption,
                 category=figure.category,
                 labels={"item": f"Figure: {figure.title}"},
             ),
@@ -20,6 +25,9 @@ for figure in FIGURES.values():
             f"<logs>/draw_{figure.name}.log",
         benchmark:
             f"<benchmarks>/draw_{figure.name}.tsv"
+        # On a cluster, with the tables in one submission (as the rules of the tables in profiles/slurm).
+        group:
+            "summary"
         conda:
             "../envs/report.yaml"
         threads: 1

@@ -1,17 +1,28 @@
-# One job per layer of every run, in parallel.
+# One job per layer of every run, in parallel: moments, geometry, and the simulated capacity if it is asked for.
+
+
+READER = "activations.external" if EXTERNAL else "activations.store"
+# Snakemake can't identify a folder by its contents, which is all that a job on another node sees.
+MOMENTS_SHARED = SHARED and not EXTERNAL and not workflow.remote_exec
 
 
 rule compute_moments:
     input:
-        own_layer_files if OWN else "<results>/activations/<run>",
+        (
+            (lambda wildcards: EXTERNAL.files(wildcards.layer))
+            if EXTERNAL
+            else "<results>/activations/<run>"
+        ),
     output:
         "<results>/moments/<network>/{checkpoint}/{split}{labels}/{layer}{draw}.npz",
     log:
         "<logs>/compute_moments/<network>/{checkpoint}/{split}{labels}/{layer}{draw}.log",
     benchmark:
-        "<benchmarks>/compute_moments/<network>/{checkpoint}/{split}{labels}/{layer}{draw}.tsv"
-    # Snakemake can't identify a folder by its contents, which is all that a job on another node sees.
-    cache: SHARED and not OWN and not workflow.remote_exec
+        benchmark_unless(
+            MOMENTS_SHARED,
+            "<benchmarks>/compute_moments/<network>/{checkpoint}/{split}{labels}/{layer}{draw}.tsv",
+        )
+    cache: MOMENTS_SHARED
     conda:
         "../envs/geometry.yaml"
     threads: 1
@@ -20,14 +31,16 @@ rule compute_moments:
         runtime=rising(5),
     params:
         layer="{layer}",
-        own=own_layer if OWN else None,
-        seed=seed_of if OWN else None,
-        draw=draw_of,
-        n_draws=None if OWN else N_DRAWS,
-        shuffle=shuffle_of,
-        code=source_digest(
-            "geometry.moments", "activations.external" if OWN else "activations.store"
+        external=lambda wildcards: runs.external_manifolds(SETUP, wildcards.layer),
+        seed=seed_of if EXTERNAL else None,
+        draw=lambda wildcards: DRAWS.index(wildcards.draw),
+        n_draws=None if EXTERNAL else len(DRAWS),
+        shuffle=lambda wildcards: (
+            runs.shuffle_seed(seed_of(wildcards), DRAWS.index(wildcards.draw))
+            if wildcards.labels
+            else None
         ),
+        code=source_digest("geometry.moments", READER),
         software=software("moments"),
     script:
         "../scripts/compute_moments.py"
@@ -41,7 +54,7 @@ rule measure_geometry:
             allow_missing=True,
         ),
         layers="<results>/layers/{model}.csv",
-        simulated=simulated_of,
+        simulated=lambda wildcards: runs.simulated_capacity_files(config, wildcards),
     output:
         layer="<results>/geometry/<network>/{checkpoint}/{split}{labels}/{layer}.json",
         manifolds="<results>/geometry/<network>/{checkpoint}/{split}{labels}/{layer}.csv",
@@ -57,8 +70,10 @@ rule measure_geometry:
         mem_mb=rising(1000),
         runtime=rising(5),
     params:
-        run=identity_of,
-        classes=classes_of,
+        run=lambda wildcards: runs.identity(
+            wildcards, dataset=DATASET.name, weights=model_of(wildcards)["weights"]
+        ),
+        classes=lambda wildcards: runs.class_names(CLASSES, bool(wildcards.labels)),
         geometry={
             key: value
             for key, value in config["geometry"].items()
@@ -71,7 +86,11 @@ rule measure_geometry:
 
 rule simulate_capacity:
     input:
-        own_layer_files if OWN else "<results>/activations/<run>",
+        (
+            (lambda wildcards: EXTERNAL.files(wildcards.layer))
+            if EXTERNAL
+            else "<results>/activations/<run>"
+        ),
     output:
         "<results>/simulated/<run>/{layer}.json",
     log:
@@ -85,12 +104,9 @@ rule simulate_capacity:
         mem_mb=rising(4000),
         runtime=rising(600),
     params:
-        own=own_layer if OWN else None,
+        external=lambda wildcards: runs.external_manifolds(SETUP, wildcards.layer),
         seed=seed_of,
-        n_draws=None if OWN else N_DRAWS,
-        code=source_digest(
-            "geometry.simulated",
-            "activations.external" if OWN else "activations.store",
-        ),
+        n_draws=None if EXTERNAL else len(DRAWS),
+        code=source_digest("geometry.simulated", READER),
     script:
         "../scripts/simulate_capacity.py"

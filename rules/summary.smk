@@ -1,8 +1,13 @@
+# From the files of all layers to tables, comparisons and the report's pages.
+from manifold_capacity.config.schema import given_keys
+from manifold_capacity.provenance import config_digest
+
+
 rule summarize:
     input:
-        layers=lambda wildcards: for_each_layer("geometry", "json"),
-        manifolds=lambda wildcards: for_each_layer("geometry", "csv"),
-        centers=lambda wildcards: for_each_layer("geometry", "centers.csv"),
+        layers=lambda wildcards: results_of_layers("json"),
+        manifolds=lambda wildcards: results_of_layers("csv"),
+        centers=lambda wildcards: results_of_layers("centers.csv"),
     output:
         layers=report(
             "<results>/summary/layers.csv",
@@ -74,7 +79,7 @@ rule summarize_training:
     input:
         [
             f"<results>/training/{NETWORK.format(**training)}/metrics.csv"
-            for training in trainings()
+            for training in TRAINED
         ],
     output:
         report(
@@ -94,7 +99,7 @@ rule summarize_training:
         mem_mb=rising(1000),
         runtime=rising(10),
     params:
-        trainings=trainings(),
+        trainings=TRAINED,
         config_digest=config_digest(config),
         code=source_digest("summary.collect"),
     script:
@@ -107,7 +112,7 @@ rule write_pages:
         manifolds=["<results>/summary/manifolds.csv"],
         comparisons=["<results>/summary/comparisons.csv"],
         provenance=["<results>/provenance.json"],
-        dataset=[] if OWN else ["<dataset>/dataset.json"],
+        dataset=[] if EXTERNAL else ["<dataset>/dataset.json"],
     output:
         layers=report(
             "<results>/pages/layers.html",
@@ -139,6 +144,7 @@ rule write_pages:
         runtime=rising(10),
     params:
         given=given_keys(CONFIG_AS_GIVEN),
+        logs=f"{config['results']}/logs",
         code=source_digest("pages.results", "pages.origin"),
     script:
         "../scripts/write_pages.py"
@@ -159,4 +165,5 @@ use rule write_pages as write_training_page with:
     benchmark:
         "<benchmarks>/write_training_page.tsv"
     params:
+        logs=f"{config['results']}/logs",
         code=source_digest("pages.results", "pages.origin"),

@@ -1,10 +1,14 @@
 # To look before one leaps. Nothing that is measured depends on these. Rules without output run whenever they are asked for; a
 # benchmark file would count as output.
+from manifold_capacity.datasets.catalog import needs_network
+from manifold_capacity.figures.registry import FIGURES
+from manifold_capacity.workflow.plan import groups_of_profile
+from manifold_capacity.workflow.setup import missing_downloads
 
 
 rule plan:
     input:
-        tables_of_layers(),
+        LAYER_TABLES,
     log:
         "<logs>/plan.log",
     localrule: True
@@ -15,22 +19,25 @@ rule plan:
         mem_mb=2000,
         runtime=30,
     params:
-        snakefile=workflow.main_snakefile,
+        snakefile=f"{workflow.basedir}/Snakefile",
         python=sys.executable,
-        groups=groups_of_profile(Path(workflow.basedir, "profiles/slurm/config.yaml")),
+        groups=groups_of_profile(
+            Path(workflow.basedir, "profiles/slurm/config.yaml"),
+            {f"draw_{figure}": "summary" for figure in FIGURES},
+        ),
         config=CONFIG_AS_GIVEN,
         results=lambda wildcards: config["results"],
         layers_per_run=lambda wildcards: [
-            len(measured_layers(run["model"])) for run in runs()
+            len(measured_layers(run.model)) for run in RUNS.values()
         ],
-        store_bytes=[STORE_BYTES[run["model"]] for run in runs() if STORE_BYTES],
+        store_bytes=[
+            SETUP.store_bytes[run.model] for run in RUNS.values() if not EXTERNAL
+        ],
         keep=config["activations"]["keep"],
-        at_once=STORES_AT_ONCE,
-        local_rules=lambda wildcards: [
-            rule.name
-            for rule in workflow.rules
-            if rule.norun or rule.name in workflow._localrules
-        ],
+        at_once=SETUP.stores_at_once,
+        # Not submitted: the rules that are marked so, or have nothing to run.
+        local_rules=["pretrained_weights", "take_store_slot"]
+        + (["prepare_dataset"] if needs_network(DATASET.name) else []),
         code=source_digest("workflow.plan"),
     script:
         "../scripts/plan.py"
@@ -39,13 +46,19 @@ rule plan:
 # Every time it is asked for, doctor looks anew: what was found is kept under the time at which it was asked. Beside the
 # results, not among them: their folder may be what is wrong.
 DOCTOR = ".snakemake/doctor/{stamp}"
+# What kinds of job there are, and what each asks for.
+KINDS = {
+    "dataset": {"env": "dataset", "threads": 4, "mem_mb": 2000},
+    "gpu": {"env": "torch", "threads": 8, "mem_mb": 4000},
+    "cpu": {"env": "geometry", "threads": 1, "mem_mb": 2000},
+}
 
 
 rule doctor:
     input:
         expand(
             f"{DOCTOR}/{{kind}}.json",
-            kind=["dataset", "gpu", "cpu"],
+            kind=KINDS,
             stamp=time.strftime("%Y%m%d-%H%M%S"),
         ),
     log:
@@ -63,73 +76,33 @@ rule doctor:
         "../scripts/doctor.py"
 
 
-rule doctor_dataset:
-    output:
-        f"{DOCTOR}/dataset.json",
-    log:
-        f"{DOCTOR}/dataset.log",
-    benchmark:
-        f"{DOCTOR}/dataset.tsv"
-    # Where the download itself would run.
-    localrule: needs_network(DATASET.name)
-    conda:
-        "../envs/dataset.yaml"
-    threads: 4
-    resources:
-        mem_mb=2000,
-        runtime=5,
-    params:
-        kind="dataset",
-        results=config["results"],
-        project=f"{workflow.basedir}/pyproject.toml",
-        urls=lambda wildcards: missing_downloads(),
-        code=source_digest("workflow.doctor"),
-    script:
-        "../scripts/examine.py"
+for kind, needs in KINDS.items():
 
-
-rule doctor_cpu:
-    output:
-        f"{DOCTOR}/cpu.json",
-    log:
-        f"{DOCTOR}/cpu.log",
-    benchmark:
-        f"{DOCTOR}/cpu.tsv"
-    conda:
-        "../envs/geometry.yaml"
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=5,
-    params:
-        kind="cpu",
-        results=config["results"],
-        project=f"{workflow.basedir}/pyproject.toml",
-        urls=[],
-        code=source_digest("workflow.doctor"),
-    script:
-        "../scripts/examine.py"
-
-
-rule doctor_gpu:
-    output:
-        f"{DOCTOR}/gpu.json",
-    log:
-        f"{DOCTOR}/gpu.log",
-    benchmark:
-        f"{DOCTOR}/gpu.tsv"
-    conda:
-        "../envs/torch.yaml"
-    threads: 8
-    resources:
-        mem_mb=4000,
-        runtime=5,
-        device=config["device"],
-    params:
-        kind="gpu",
-        results=config["results"],
-        project=f"{workflow.basedir}/pyproject.toml",
-        urls=[],
-        code=source_digest("workflow.doctor"),
-    script:
-        "../scripts/examine.py"
+    rule:
+        name:
+            f"doctor_{kind}"
+        output:
+            f"{DOCTOR}/{kind}.json",
+        log:
+            f"{DOCTOR}/{kind}.log",
+        benchmark:
+            f"{DOCTOR}/{kind}.tsv"
+        # Where the download itself would run.
+        localrule: kind == "dataset" and needs_network(DATASET.name)
+        conda:
+            f"../envs/{needs['env']}.yaml"
+        threads: needs["threads"]
+        resources:
+            mem_mb=needs["mem_mb"],
+            runtime=5,
+            device=config["device"] if kind == "gpu" else "cpu",
+        params:
+            kind=kind,
+            results=config["results"],
+            project=f"{workflow.basedir}/pyproject.toml",
+            urls=lambda wildcards, kind=kind: (
+                missing_downloads(config) if kind == "dataset" else []
+            ),
+            code=source_digest("workflow.doctor"),
+        script:
+            "../scripts/doctor_job.py"

@@ -1,4 +1,33 @@
-# Weights of every model and seed: as initialised, as published, and after training.
+# The layers of every model, and the weights of every model and seed: initial, as published, and after training.
+
+
+# What the dataset says about a network's input and output.
+IMAGES = {
+    "n_classes": len(DATASET.class_names),
+    "image_shape": list(DATASET.image_shape),
+}
+
+
+# Which layers a network has is known once it is built; the jobs downstream, one per layer, follow from it.
+checkpoint find_layers:
+    output:
+        "<results>/layers/{model}.csv",
+    log:
+        "<logs>/find_layers/{model}.log",
+    benchmark:
+        "<benchmarks>/find_layers/{model}.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem_mb=rising(4000),
+        runtime=rising(10),
+    params:
+        model=model_of,
+        images=IMAGES,
+        code=source_digest("models.find_layers", "models.weights"),
+    script:
+        "../scripts/find_layers.py"
 
 
 rule initial_weights:
@@ -7,7 +36,7 @@ rule initial_weights:
     log:
         "<logs>/initial_weights/<network>.log",
     benchmark:
-        "<benchmarks>/initial_weights/<network>.tsv"
+        benchmark_unless(SHARED, "<benchmarks>/initial_weights/<network>.tsv")
     cache: SHARED
     conda:
         "../envs/torch.yaml"
@@ -17,7 +46,7 @@ rule initial_weights:
         runtime=rising(10),
     params:
         model=model_of,
-        images=images_of,
+        images=IMAGES,
         seed=seed_of,
         code=source_digest("models.weights", "models.checkpoints"),
         software=software("weights"),
@@ -33,7 +62,7 @@ rule pretrained_weights:
     log:
         "<logs>/pretrained_weights/<network>.log",
     benchmark:
-        "<benchmarks>/pretrained_weights/<network>.tsv"
+        benchmark_unless(SHARED, "<benchmarks>/pretrained_weights/<network>.tsv")
     cache: SHARED
     localrule: True  # downloads: as prepare_dataset
     conda:
@@ -44,7 +73,7 @@ rule pretrained_weights:
         runtime=rising(30),
     params:
         model=model_of,
-        images=images_of,
+        images=IMAGES,
         code=source_digest("models.weights", "models.checkpoints"),
         software=software("weights"),
     script:
@@ -63,14 +92,14 @@ rule train:
             f"{config['results']}/training/{NETWORK}/",
             *[
                 f"epoch-{epoch:03d}.safetensors"
-                for epoch in trained_epochs() or [config["training"]["epochs"]]
+                for epoch in trained_epochs(config) or [config["training"]["epochs"]]
             ],
             "metrics.csv",
         ),
     log:
         "<logs>/train/<network>.log",
     benchmark:
-        "<benchmarks>/train/<network>.tsv"
+        benchmark_unless(SHARED, "<benchmarks>/train/<network>.tsv")
     cache: SHARED
     conda:
         "../envs/torch.yaml"
@@ -83,7 +112,7 @@ rule train:
         seed=seed_of,
         recipe=config["training"],
         normalize=config["dataset"]["normalize"],
-        checkpoints=trained_epochs(),
+        checkpoints=trained_epochs(config),
         torch_threads=torch_threads,
         code=source_digest("training.train"),
         software=software("weights"),

@@ -11,9 +11,9 @@ from manifold_capacity.provenance import extended
 
 with log_to(snakemake.log[0]) as log:
     params = snakemake.params
-    if params.own:
-        own = open_own_layer(params.layer, params.own, params.seed, params.draw)
-        activations, earlier = own, {}
+    if params.external:
+        earlier = {}
+        activations = open_own_layer(params.layer, params.external, params.seed, params.draw)
     else:
         activations = open_draw(Path(snakemake.input[0]), params.layer, params.draw, params.n_draws)
         earlier = activations.attributes.get("provenance", {})

@@ -12,8 +12,8 @@ from manifold_capacity.logs import log_to
 
 with log_to(snakemake.log[0]) as log:
     params, layer = snakemake.params, snakemake.wildcards.layer
-    if params.own:
-        activations = open_own_layer(layer, params.own, params.seed)
+    if params.external:
+        activations = open_own_layer(layer, params.external, params.seed)
     else:
         activations = open_draw(Path(snakemake.input[0]), layer, 0, params.n_draws)
     try:

@@ -8,7 +8,7 @@ from manifold_capacity.pages import origin, results
 from manifold_capacity.summary.tables import read_table
 
 with log_to(snakemake.log[0]):
-    logs = Path(snakemake.log[0]).parent
+    logs = Path(snakemake.params.logs)
     said = {
         name: [json.loads(Path(path).read_text(encoding="utf-8")) for path in paths]
         for name, paths in snakemake.input.items()

@@ -27,7 +27,7 @@ def test_margin_reruns_geometry_and_summary(finished):
 
 
 def test_a_comment_reruns_nothing(finished):
-    with open(finished.folder / "src/manifold_capacity/anchors.py", "a") as file:
+    with open(finished.folder / "src/manifold_capacity/geometry/active_set.py", "a") as file:
         file.write("\n# One more comment.\n")
     assert finished.planned() == {}
 
@@ -35,13 +35,14 @@ def test_a_comment_reruns_nothing(finished):
 @pytest.mark.parametrize(
     ("module", "plan"),
     [
-        ("anchors", GEOMETRY),
-        ("centers", GEOMETRY),
-        ("moments", MOMENTS),
-        ("comparisons", {"compare": 1, "write_pages": 1}),
-        ("pages", {"write_pages": 1, "write_training_page": 1}),
+        ("geometry/active_set", GEOMETRY),
+        ("geometry/centers", GEOMETRY),
+        ("geometry/moments", MOMENTS),
+        ("logs", {}),  # a new wording measures and trains nothing again
+        ("summary/comparisons", {"compare": 1, "write_pages": 1}),
+        ("pages/page", {"write_pages": 1, "write_training_page": 1}),
         (
-            "figures",
+            "figures/style",
             {name: 1 for name in SUMMARY if name.startswith("draw_")} | {"draw_training": 1},
         ),
     ],

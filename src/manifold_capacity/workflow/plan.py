@@ -130,14 +130,25 @@ def planned_jobs(
     return {rule: int(n) for rule, n in counts.items() if rule not in ("all", *targets)}
 
 
-def groups_of_profile(path: Path) -> dict[str, Any] | None:
-    """`groups` and `group-components` of a profile of Snakemake; None if there is no such profile."""
+def groups_of_profile(path: Path, more: Mapping[str, str] = {}) -> dict[str, Any] | None:
+    """`groups` and `group-components` of a profile of Snakemake; None if there is no such profile.
+
+    Parameters
+    ----------
+    path : Path
+        The profile.
+    more : mapping
+        Rule -> group of rules that name their group themselves.
+    """
     import yaml
 
     if not path.is_file():
         return None
     profile = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return {key: profile.get(key, {}) for key in ("groups", "group-components")}
+    return {
+        "groups": {**more, **profile.get("groups", {})},
+        "group-components": profile.get("group-components", {}),
+    }
 
 
 def seconds_of_jobs(benchmarks: Path) -> dict[str, tuple[float, int]]:

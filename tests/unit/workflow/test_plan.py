@@ -70,22 +70,22 @@ def test_times_are_means_of_the_benchmark_files(tmp_path):
 @pytest.mark.parametrize(
     ("jobs", "n"),
     [
-        ({"train": 5, "turn": 9}, 5),
+        ({"train": 5, "take_store_slot": 9}, 5),
         # Three runs of 17, 20 and 10 layers, up to 16 in a group: 2 + 2 + 1.
         ({"train": 5, "moments": 47, "geometry": 47, "sum": 1, "draw": 4}, 5 + 5 + 1),
         ({}, 0),
     ],
 )
 def test_submissions(jobs, n):
-    assert submissions(jobs, GROUPS, [17, 20, 10], local_rules=["turn"]) == n
+    assert submissions(jobs, GROUPS, [17, 20, 10], local_rules=["take_store_slot"]) == n
 
 
 def test_without_groups_every_job_is_submitted(tmp_path):
     assert submissions({"moments": 47, "geometry": 47}, {}, [47]) == 94
     assert groups_of_profile(tmp_path / "config.yaml") is None
     (tmp_path / "config.yaml").write_text("jobs: 1\ngroups: {moments: layers}\n")
-    assert groups_of_profile(tmp_path / "config.yaml") == {
-        "groups": {"moments": "layers"},
+    assert groups_of_profile(tmp_path / "config.yaml", {"draw": "summary"}) == {
+        "groups": {"draw": "summary", "moments": "layers"},
         "group-components": {},
     }
 

@@ -1,4 +1,4 @@
-# Activations that exist already: what takes the place of dataset, training, layers and activations.
+# Activations that exist already: their layers take the place of dataset, training, layers and activations.
 
 
 rule find_layers:
@@ -17,8 +17,8 @@ rule find_layers:
     params:
         layers=[
             [layer.index, layer.name, layer.type, list(layer.output_shape)]
-            for layer in OWN.layers
+            for layer in EXTERNAL.layers
         ],
         code=source_digest("models.layers"),
     script:
-        "../scripts/list_own_layers.py"
+        "../scripts/external_layers.py"

@@ -1,4 +1,4 @@
-"""Write the table of the layers of activations that exist already."""
+"""Write the table of the layers of external activations."""
 
 import math
 from pathlib import Path

@@ -1,0 +1,171 @@
+"""The runs of a configuration: every model, seed, checkpoint and split that is measured, and the files of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from manifold_capacity.config.choices import model_checkpoints
+from manifold_capacity.models.layers import Layer
+from manifold_capacity.summary.rows import ORIGINAL, SHUFFLED
+from manifold_capacity.workflow.setup import Setup
+
+__all__ = [
+    "NETWORK",
+    "RUN",
+    "Run",
+    "class_names",
+    "closing_text",
+    "draw_suffixes",
+    "external_manifolds",
+    "identity",
+    "label_suffixes",
+    "outputs_of_run",
+    "runs_of",
+    "shuffle_seed",
+    "simulated_capacity_files",
+    "trained_epochs",
+    "trained_networks",
+]
+
+# Paths as Snakemake's wildcards fill them in.
+NETWORK = "{model}/seed-{seed}"
+RUN = f"{NETWORK}/{{checkpoint}}/{{split}}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One checkpoint of one network on one split: a store of activations, and what is measured in it."""
+
+    model: str
+    seed: int
+    checkpoint: str
+    split: str
+
+    @property
+    def path(self) -> str:
+        """Its part of the paths of its files."""
+        return RUN.format(**vars(self))
+
+
+def runs_of(config: Mapping[str, Any]) -> dict[str, Run]:
+    """All runs of a resolved configuration, in the order in which they are done: path -> run."""
+    runs = [
+        Run(model["label"], seed, checkpoint, split)
+        for model in config["models"]
+        for seed in config["seeds"]
+        for checkpoint in model_checkpoints(config, model)
+        for split in config["manifolds"]["splits"]
+    ]
+    return {run.path: run for run in runs}
+
+
+def trained_epochs(config: Mapping[str, Any]) -> list[int]:
+    """Epochs after which a training leaves a checkpoint."""
+    return [epoch for epoch in config["checkpoints"] if epoch > 0]
+
+
+def trained_networks(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Model and seed of every network that is trained."""
+    return [
+        {"model": model["label"], "seed": seed}
+        for model in config["models"]
+        if model["weights"] == "trained" and trained_epochs(config)
+        for seed in config["seeds"]
+    ]
+
+
+def label_suffixes(config: Mapping[str, Any]) -> list[str]:
+    """What follows a run in the paths of its results: nothing, and of the control with shuffled labels."""
+    return ["", "-shuffled"] if config["manifolds"]["shuffle_labels"] else [""]
+
+
+def draw_suffixes(config: Mapping[str, Any]) -> list[str]:
+    """What follows a layer in the paths of its moments, one for each draw of points."""
+    n_draws = config["geometry"]["repeats"]
+    return ["", *(f"-draw-{draw}" for draw in range(2, n_draws + 1))]
+
+
+def identity(wildcards: Any, *, dataset: str, weights: str) -> dict[str, Any]:
+    """What the tables say about a run.
+
+    Parameters
+    ----------
+    wildcards
+        Snakemake's, of a rule whose paths hold ``{model}/seed-{seed}/{checkpoint}/{split}{labels}``.
+    dataset, weights : str
+        What the dataset is called, and where the model's weights come from.
+    """
+    epoch = wildcards.checkpoint.removeprefix("epoch-")
+    return {
+        "dataset": dataset,
+        "model": wildcards.model,
+        "weights": weights,
+        "seed": int(wildcards.seed),
+        "checkpoint": wildcards.checkpoint,
+        "epoch": int(epoch) if epoch.isdigit() else None,
+        "split": wildcards.split,
+        "labels": SHUFFLED if wildcards.labels else ORIGINAL,
+    }
+
+
+def class_names(classes: Mapping[int, str], shuffled: bool) -> dict[int, str]:
+    """Index and name of each manifold's class; manifolds with shuffled labels are of no class."""
+    if shuffled:
+        return {index: f"shuffled {index}" for index in range(len(classes))}
+    return dict(classes)
+
+
+def shuffle_seed(seed: int, draw: int) -> list[int]:
+    """Seed of the permutation of labels: of the seed and the draw alone, so the same in every layer and checkpoint."""
+    return [seed, draw, *b"labels"]
+
+
+def simulated_capacity_files(config: Mapping[str, Any], wildcards: Any) -> list[str]:
+    """The simulated capacity of a layer, if it is asked for; not of the control."""
+    if not config["geometry"]["simulated"] or wildcards.labels:
+        return []
+    run = RUN.format(**dict(wildcards.items()))
+    return [f"{config['results']}/simulated/{run}/{wildcards.layer}.json"]
+
+
+def external_manifolds(setup: Setup, layer: str) -> dict[str, Any] | None:
+    """What makes a layer's manifolds out of external activations; None where a network makes them."""
+    if setup.external is None:
+        return None
+    config = setup.config
+    return {
+        "source": {key: config["activations"][key] for key in ("path", "labels")},
+        "array": setup.external.describe(layer),
+        "names": config["layers"]["names"],
+        "sample": {
+            "classes": list(setup.classes),
+            "points_per_class": config["manifolds"]["points_per_class"],
+        },
+    }
+
+
+def outputs_of_run(config: Mapping[str, Any], run: str, layers: Sequence[Layer]) -> list[str]:
+    """What is computed from a run's store of activations. Once all of it is there, a temporary store is gone."""
+    files = [
+        f"moments/{run}{labels}/{layer.label}{draw}.npz"
+        for labels in label_suffixes(config)
+        for layer in layers
+        for draw in draw_suffixes(config)
+    ]
+    if config["geometry"]["simulated"]:
+        files += [f"simulated/{run}/{layer.label}.json" for layer in layers]
+    return [f"{config['results']}/{file}" for file in files]
+
+
+def closing_text(results: str, since: float) -> str:
+    """The table of the layers and where to look, if they were made after the time `since`; else nothing."""
+    table = Path(results, "summary/layers.txt")
+    if not table.exists() or table.stat().st_mtime < since:
+        return ""
+    return (
+        f"\n{table.read_text(encoding='utf-8')}\nFigures: {results}/figures/   Tables: {results}/summary/   "
+        f"All of it in one page: the same command with --report {results}/report.html"
+    )

@@ -1,0 +1,166 @@
+"""What a run's configuration comes to: checked, with the data, classes, layers and store sizes that follow from it."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from manifold_capacity.activations.external import OwnActivations
+from manifold_capacity.config.choices import class_indices, own_activations
+from manifold_capacity.config.resolve import resolve
+from manifold_capacity.config.schema import load_schema
+from manifold_capacity.config.select_layers import check_layers
+from manifold_capacity.datasets.catalog import Dataset, addresses
+from manifold_capacity.datasets.prepare import describe
+from manifold_capacity.errors import UserError
+from manifold_capacity.models.layers import Layer, read_layers, select_layers
+from manifold_capacity.workflow.plan import store_bytes, stores_at_once
+
+__all__ = [
+    "Setup",
+    "check_cache",
+    "dataset_sources",
+    "missing_downloads",
+    "selected_layers",
+    "set_up",
+]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A configuration that can be run.
+
+    Attributes
+    ----------
+    config : dict
+        With all defaults.
+    external : ExternalActivations or None
+        The activations that take the place of a dataset and networks.
+    dataset : Dataset or ExternalActivations
+        What the classes are of.
+    classes : dict
+        Index of each measured class -> its name.
+    layers : dict
+        Label of each model -> all its layers.
+    store_bytes : dict
+        Label of each model -> bytes of one of its stores; empty for external activations.
+    stores_at_once : int or None
+        How many stores may stand on the disk at once.
+    """
+
+    config: dict[str, Any]
+    external: OwnActivations | None
+    dataset: Dataset | OwnActivations
+    classes: dict[int, str]
+    layers: dict[str, Sequence[Layer]]
+    store_bytes: dict[str, int]
+    stores_at_once: int | None
+
+
+def set_up(given: Mapping[str, Any], schema: str | os.PathLike[str]) -> Setup:
+    """Check a configuration, and work out what follows from it.
+
+    The layers of a network come from the table that an earlier run left; where there is none, from
+    the network itself, which imports torch.
+
+    Parameters
+    ----------
+    given : mapping
+        The configuration as given.
+    schema : path
+        The schema that it is checked against.
+
+    Raises
+    ------
+    UserError
+        If it cannot be run.
+    """
+    config = resolve(given, load_schema(Path(schema)))
+    external = own_activations(config)
+    dataset = external or describe(config["dataset"])
+    layers = check_layers(
+        config,
+        known=lambda model: external.layers if external else _layers_on_disk(config, model),
+        find=lambda model: _layers_of_network(config, model),
+    )
+    sizes = {} if external else store_bytes(config, layers)
+    return Setup(
+        config=config,
+        external=external,
+        dataset=dataset,
+        classes={
+            index: dataset.class_names[index]
+            for index in class_indices(config["manifolds"]["classes"], dataset)
+        },
+        layers=layers,
+        store_bytes=sizes,
+        stores_at_once=stores_at_once(config["activations"]["max_gib"], sizes),
+    )
+
+
+def _layers_on_disk(config: Mapping[str, Any], model: Mapping[str, Any]) -> list[Layer] | None:
+    table = Path(config["results"], "layers", f"{model['label']}.csv")
+    return read_layers(table) if table.is_file() else None
+
+
+def _layers_of_network(config: Mapping[str, Any], model: Mapping[str, Any]) -> list[Layer]:
+    from manifold_capacity.models.find_layers import list_layers
+    from manifold_capacity.models.weights import network_options
+
+    dataset = describe(config["dataset"])
+    return list_layers(
+        **network_options(
+            model, n_classes=len(dataset.class_names), image_shape=dataset.image_shape
+        )
+    )
+
+
+def selected_layers(table: Path, selection: Mapping[str, Any], model: str) -> list[Layer]:
+    """The layers that a configuration selects, from a model's table of all of them.
+
+    The table is read once as long as it does not change: a sweep asks thousands of times.
+    """
+    return _selected(table, table.stat().st_mtime_ns, json.dumps(selection), model)
+
+
+@functools.cache
+def _selected(table: Path, changed_ns: int, selection: str, model: str) -> list[Layer]:
+    return select_layers(read_layers(table), json.loads(selection), model=model)
+
+
+def dataset_sources(dataset: Mapping[str, Any]) -> list[str]:
+    """What a dataset of the user's own is read from; named datasets are downloaded and have none."""
+    if dataset["name"] == "arrays":
+        return [dataset["path"]]
+    if dataset["name"] == "imagefolder":
+        # A class folder's time changes when a file comes or goes.
+        folders = Path(dataset["path"]).glob("*/*/")
+        return sorted(str(folder) for folder in folders if folder.is_dir())
+    return []
+
+
+def missing_downloads(config: Mapping[str, Any]) -> list[str]:
+    """Addresses of the dataset's files, unless the dataset has been prepared."""
+    name = config["dataset"]["name"]
+    prepared = Path(config["results"], "datasets", name, "dataset.json")
+    return [] if prepared.exists() else addresses(config["dataset"])
+
+
+def check_cache(setup: Setup, folder: str) -> None:
+    """Raise UserError unless outputs can be shared in Snakemake's cache, kept in `folder`."""
+    if not os.path.isabs(folder) or not os.path.isdir(folder):
+        raise UserError(
+            f"--cache: SNAKEMAKE_OUTPUT_CACHE is {folder!r}; set it to the absolute path of an existing "
+            "folder, or run without --cache"
+        )
+    if not setup.external and setup.dataset.name == "imagefolder":
+        raise UserError(
+            "--cache: dataset.name is 'imagefolder', and Snakemake's cache identifies files by their "
+            "contents, which a folder has not; use the images as arrays (dataset.name: arrays), or run "
+            "without --cache"
+        )

@@ -1,0 +1,94 @@
+"""A configuration as the workflow takes it: checked, with what follows from it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from manifold_capacity.errors import UserError
+from manifold_capacity.models.layers import Layer, write_layers
+from manifold_capacity.workflow import runs
+from manifold_capacity.workflow.setup import (
+    check_cache,
+    dataset_sources,
+    missing_downloads,
+    selected_layers,
+    set_up,
+)
+
+SCHEMA = Path(__file__).parents[3] / "schemas" / "config.schema.yaml"
+TABLE = [Layer(0, "input", "Input", (1, 8, 8), 64), Layer(1, "head", "Linear", (10,), 10)]
+
+
+@pytest.fixture
+def given(tmp_path):
+    """A run whose layers an earlier run has found."""
+    (tmp_path / "layers").mkdir()
+    write_layers(TABLE, tmp_path / "layers" / "small_cnn.csv")
+    return {
+        "dataset": {"name": "digits"},
+        "models": ["small_cnn"],
+        "manifolds": {"classes": [3, 8], "points_per_class": 10},
+        "results": str(tmp_path),
+    }
+
+
+def test_layers_come_from_the_table_of_an_earlier_run(given):
+    setup = set_up(given, SCHEMA)
+    assert setup.layers == {"small_cnn": TABLE}
+    assert setup.classes == {3: "3", 8: "8"}
+    assert setup.external is None
+    assert setup.stores_at_once is None
+    assert setup.store_bytes["small_cnn"] > 2 * 10 * 74 * 4
+
+
+def test_external_activations_need_no_store(tmp_path):
+    path = tmp_path / "recording.npy"
+    np.save(path, np.arange(24.0).reshape(3, 2, 4))
+    setup = set_up({"activations": {"path": str(path)}}, SCHEMA)
+    assert setup.dataset is setup.external
+    assert setup.store_bytes == {}
+    (layer,) = setup.external.layers
+    manifolds = runs.external_manifolds(setup, layer.label)
+    assert manifolds["source"] == {"path": str(path), "labels": None}
+    assert manifolds["sample"] == {"classes": [0, 1, 2], "points_per_class": "all"}
+
+
+def test_networks_have_no_external_manifolds(given):
+    assert runs.external_manifolds(set_up(given, SCHEMA), "0_Input") is None
+
+
+def test_selected_layers_follow_the_table(given, tmp_path):
+    table = tmp_path / "layers" / "small_cnn.csv"
+    selection = {"input": True, "types": ["Linear"], "names": []}
+    assert selected_layers(table, selection, "small_cnn") == TABLE
+    assert selected_layers(table, selection | {"input": False}, "small_cnn") == TABLE[1:]
+
+
+def test_sources_of_a_dataset_of_the_users_own(tmp_path):
+    for folder in ("train/cat", "train/dog", "test/cat"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "train" / "notes.txt").touch()
+    sources = dataset_sources({"name": "imagefolder", "path": str(tmp_path)})
+    assert [Path(path).name for path in sources] == ["cat", "cat", "dog"]
+    assert dataset_sources({"name": "arrays", "path": "a.npz"}) == ["a.npz"]
+    assert dataset_sources({"name": "digits", "path": None}) == []
+
+
+def test_downloads_are_missing_until_the_dataset_is_prepared(given, tmp_path):
+    config = set_up(given, SCHEMA).config | {"dataset": {"name": "mnist", "url": None}}
+    assert len(missing_downloads(config)) == 4
+    prepared = tmp_path / "datasets" / "mnist" / "dataset.json"
+    prepared.parent.mkdir(parents=True)
+    prepared.touch()
+    assert missing_downloads(config) == []
+
+
+def test_a_cache_needs_a_folder_and_files(given, tmp_path):
+    setup = set_up(given, SCHEMA)
+    check_cache(setup, str(tmp_path))
+    for folder in ("", "relative", str(tmp_path / "gone")):
+        with pytest.raises(UserError, match="SNAKEMAKE_OUTPUT_CACHE is"):
+            check_cache(setup, folder)
+    for folder in ("train/a", "test/a"):
+        (tmp_path / folder).mkdir(parents=True)
