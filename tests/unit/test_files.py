@@ -1,3 +1,5 @@
+"""Files that appear whole or not at all."""
+
 import pytest
 
 from manifold_capacity.files import whole

@@ -1,5 +1,8 @@
 """Fixtures: a fresh copy of the working tree, and finished runs."""
 
+import fcntl
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,8 +18,17 @@ def workspace(tmp_path: Path) -> Workspace:
 @pytest.fixture(scope="session")
 def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A finished run, shared by all tests: look, don't touch. What it said is in `printed`."""
-    workspace = new_workspace(tmp_path_factory.mktemp("finished") / "run")
-    (workspace.folder / "printed").write_text(workspace.snakemake())
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # made once for all processes
+        folder = folder.parent
+    with open(folder / "finished.lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        workspace = Workspace(folder / "finished" / "run")
+        printed = workspace.folder / "printed"
+        if not printed.exists():
+            shutil.rmtree(workspace.folder, ignore_errors=True)
+            new_workspace(workspace.folder)
+            printed.write_text(workspace.snakemake())
     return workspace
 
 

@@ -1,3 +1,5 @@
+"""What extraction writes to the store, and what it refuses."""
+
 import errno
 import json
 import logging

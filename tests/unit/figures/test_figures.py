@@ -1,3 +1,5 @@
+"""Figures drawn from tables: what they show, and that it can be read."""
+
 import itertools
 import math
 from collections.abc import Callable, Sequence

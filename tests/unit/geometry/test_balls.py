@@ -1,3 +1,5 @@
+"""The capacity of balls, against formulas and against measured balls."""
+
 import numpy as np
 import pytest
 

@@ -1,3 +1,5 @@
+"""Several draws of points put together."""
+
 import math
 from pathlib import Path
 

@@ -1,3 +1,5 @@
+"""Random changes of images, and how images become a network's input."""
+
 from pathlib import Path
 
 import numpy as np

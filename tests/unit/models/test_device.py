@@ -1,3 +1,5 @@
+"""Devices, precision and images in memory."""
+
 import logging
 from pathlib import Path
 

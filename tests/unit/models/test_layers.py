@@ -1,3 +1,5 @@
+"""The table of a network's layers, and the choice from it."""
+
 from pathlib import Path
 
 import pytest

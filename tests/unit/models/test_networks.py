@@ -1,3 +1,5 @@
+"""Networks: built, weighed, stored, loaded, their layers found."""
+
 import logging
 import subprocess
 import sys

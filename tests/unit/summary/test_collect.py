@@ -1,3 +1,5 @@
+"""Tables gathered from jobs' files, and as text."""
+
 import json
 import math
 import re

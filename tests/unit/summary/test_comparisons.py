@@ -1,3 +1,5 @@
+"""Differences between groups of a run, with intervals."""
+
 import itertools
 import math
 from collections.abc import Callable

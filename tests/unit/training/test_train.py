@@ -1,3 +1,5 @@
+"""Training: its recipe, its metrics, its end after any interruption."""
+
 import csv
 import fcntl
 import hashlib
