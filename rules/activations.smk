@@ -29,7 +29,7 @@ rule extract_activations:
     log:
         "<logs>/extract_activations/<run>.log",
     benchmark:
-        benchmark_unless(STORE_SHARED, "<benchmarks>/extract_activations/<run>.tsv")
+        "<benchmarks>/extract_activations/<run>.tsv"
     cache: STORE_SHARED
     conda:
         "../envs/torch.yaml"

@@ -94,11 +94,6 @@ def software(step):
     return lambda wildcards, input: versions
 
 
-def benchmark_unless(cached, path):
-    """Snakemake refuses a benchmark file where the output may come from a cache: that took no time."""
-    return None if cached else path
-
-
 def measured_layers(model):
     """The model's selected layers, once the checkpoint rule has found them."""
     if EXTERNAL:

@@ -15,7 +15,7 @@ rule prepare_dataset:
     log:
         "<logs>/prepare_dataset.log",
     benchmark:
-        benchmark_unless(SHARED, "<benchmarks>/prepare_dataset.tsv")
+        "<benchmarks>/prepare_dataset.tsv"
     cache: SHARED
     # A cluster's compute nodes may have no way to the network: a download runs where Snakemake runs.
     localrule: needs_network(DATASET.name)

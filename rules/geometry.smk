@@ -18,10 +18,7 @@ rule compute_moments:
     log:
         "<logs>/compute_moments/<network>/{checkpoint}/{split}{labels}/{layer}{draw}.log",
     benchmark:
-        benchmark_unless(
-            MOMENTS_SHARED,
-            "<benchmarks>/compute_moments/<network>/{checkpoint}/{split}{labels}/{layer}{draw}.tsv",
-        )
+        "<benchmarks>/compute_moments/<network>/{checkpoint}/{split}{labels}/{layer}{draw}.tsv"
     cache: MOMENTS_SHARED
     conda:
         "../envs/geometry.yaml"

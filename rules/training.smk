@@ -36,7 +36,7 @@ rule initial_weights:
     log:
         "<logs>/initial_weights/<network>.log",
     benchmark:
-        benchmark_unless(SHARED, "<benchmarks>/initial_weights/<network>.tsv")
+        "<benchmarks>/initial_weights/<network>.tsv"
     cache: SHARED
     conda:
         "../envs/torch.yaml"
@@ -62,7 +62,7 @@ rule pretrained_weights:
     log:
         "<logs>/pretrained_weights/<network>.log",
     benchmark:
-        benchmark_unless(SHARED, "<benchmarks>/pretrained_weights/<network>.tsv")
+        "<benchmarks>/pretrained_weights/<network>.tsv"
     cache: SHARED
     localrule: True  # downloads: as prepare_dataset
     conda:
@@ -99,7 +99,7 @@ rule train:
     log:
         "<logs>/train/<network>.log",
     benchmark:
-        benchmark_unless(SHARED, "<benchmarks>/train/<network>.tsv")
+        "<benchmarks>/train/<network>.tsv"
     cache: SHARED
     conda:
         "../envs/torch.yaml"
