@@ -2,7 +2,7 @@
 
 Written in one pass by one writer, one forward pass at a time: each layer's part of a batch is a whole
 shard, written from within the forward pass, so that memory holds one batch and one such part. Reading
-is `manifold_capacity.store`, which needs no torch.
+is `manifold_capacity.activations.store`, which needs no torch.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Reading the store of activations: one zarr array per layer, axes (manifold, point, feature).
 
 Reads by blocks of features, checked: a chunk that is damaged or was never written is an error that
-names it, never a fill value. Writing is `manifold_capacity.activations`, which needs torch; reading
+names it, never a fill value. Writing is `manifold_capacity.activations.extract`, which needs torch; reading
 does not.
 """
 

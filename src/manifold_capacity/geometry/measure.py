@@ -82,7 +82,7 @@ def measure(
         Seed of the Gaussian samples. Manifold i's depend on the seed and i alone, and fewer of them
         are the first of more.
     solver : {"active_set", "cvxopt"}
-        See `manifold_capacity.anchors.anchor_geometry`.
+        See `manifold_capacity.geometry.anchors.anchor_geometry`.
     threads : int, optional
         Threads that solve manifolds side by side; by default one per CPU this process may use. The
         result is the same to the last bit whatever their number.
