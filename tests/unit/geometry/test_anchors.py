@@ -410,24 +410,3 @@ def test_no_folder_for_compiled_code(tmp_path):
     result = misses_of_a_process(install_without_writable_folder(tmp_path))
     assert result.stdout == "1\n"
     assert result.stderr.count("set NUMBA_CACHE_DIR to a folder that is") == 1
-
-
-def golden_cases():
-    folder = os.environ.get("MANIFOLD_CAPACITY_GOLDEN")
-    if folder is None:
-        return [
-            pytest.param(None, id="unset", marks=pytest.mark.skip("MANIFOLD_CAPACITY_GOLDEN unset"))
-        ]
-    return np.load(Path(folder, "anchors.npz"))["cases"].tolist()
-
-
-@pytest.mark.parametrize("solver", arguments_module.SOLVERS)
-@pytest.mark.parametrize("case", golden_cases())
-def test_golden(case, solver):
-    """The reference implementation's own results."""
-    data = np.load(Path(os.environ["MANIFOLD_CAPACITY_GOLDEN"], "anchors.npz"))
-    margin, *expected = data[f"{case}.out"]
-    points = data[f"{case}.S"][:-1].T
-    found = anchor_geometry(points, data[f"{case}.T"].T, margin, solver=solver)
-    np.testing.assert_allclose(list(found), expected, rtol=1e-7)
-    assert found.n_unconverged == 0

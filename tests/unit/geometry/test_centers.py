@@ -1,9 +1,7 @@
 """The low-rank structure of the centers: found, stable, invariant, and projected out exactly."""
 
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +13,6 @@ from manifold_capacity.geometry import center_fit
 from manifold_capacity.geometry import centers as centers_module
 from manifold_capacity.geometry.centers import CoincidingCentersError, fit_centers, project
 from manifold_capacity.geometry.moments import moments_from_arrays
-
-GOLDEN = os.environ.get("MANIFOLD_CAPACITY_GOLDEN")
 
 
 def gram_of(centers):
@@ -165,47 +161,6 @@ def test_no_center_is_swallowed(centers, monkeypatch):
     assert swallowing.least_residual_ratio < 0.03
     assert abs(structure.rank - swallowing.rank) <= 1
     assert structure.objective < 1.04 * swallowing.objective
-
-
-# The reference implementation's inputs and numbers.
-
-
-def golden_moments(name):
-    with np.load(Path(GOLDEN or "") / f"{name}.npz") as archive:
-        if name == "clouds":
-            manifolds = [archive[key] for key in sorted(archive) if key.startswith("cloud")]
-        else:
-            images = archive["images"]
-            manifolds = images.reshape(*images.shape[:2], -1) / 255
-        reference = archive.get("reference")
-    return moments_from_arrays(manifolds), reference
-
-
-needs_golden = pytest.mark.skipif(
-    GOLDEN is None, reason="MANIFOLD_CAPACITY_GOLDEN names no folder of reference results"
-)
-
-
-@needs_golden
-@pytest.mark.parametrize("name", ["pixels", "clouds"])
-def test_structure_agrees_with_the_reference(name):
-    moments, reference = golden_moments(name)
-    structure = fit_centers(moments.center_gram)
-    np.testing.assert_allclose(structure.center_correlation, reference[:, 3], rtol=1e-9)
-    np.testing.assert_array_equal(structure.rank, reference[:, 4])
-    assert structure.stopped == "rises"
-
-
-@needs_golden
-def test_reference_input_on_which_a_center_is_swallowed():
-    moments, _ = golden_moments("degenerate")
-    structure = fit_centers(moments.center_gram)
-    assert structure.center_correlation == pytest.approx(0.3158, abs=5e-5)
-    assert structure.rank in (4, 5)
-    assert structure.least_residual_ratio > 0.15
-    projected = project(moments, structure)
-    sizes = np.array([np.sqrt(np.trace(w) / len(w)) for w in projected.deviation_gram])
-    assert sizes.max() < 3 * np.median(sizes)
 
 
 # The search.
