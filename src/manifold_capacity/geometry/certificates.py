@@ -126,98 +126,91 @@ def samples_of_weights(
     """
     n, n_points = weights.shape
     dimension = len(points)
-    inverse_capacity, squared_deviation, cosine, gap = np.zeros((4, n))
-    _measure_all(
-        weights,
-        points,
-        np.ascontiguousarray(points.T),
-        gaussians,
-        margin,
-        rho,
-        np.zeros((n, dimension)),
-        np.empty(dimension),
-        np.empty(n_points),
-        np.empty(dimension),
-        np.empty(n_points),
-        np.empty(n_points, dtype=np.int64),
-        np.arange(dimension),
-        inverse_capacity,
-        squared_deviation,
-        cosine,
-        gap,
-    )
+    anchors = np.zeros((n, dimension))
+    inverse_capacity, squared_deviation, cosine, gap, totals = np.zeros((5, n))
+    rest, mean = np.zeros((2, dimension))
+    shares, slack = np.empty((2, n_points))
+    support = np.empty(n_points, dtype=np.int64)
+    order = np.arange(dimension)
+    _find_anchors(weights, np.ascontiguousarray(points.T), anchors, totals, shares, support)
+    _deviate(anchors, rho, mean, squared_deviation)
+    _project(anchors, totals, gaussians, margin, rho, inverse_capacity, cosine)
+    _bound(weights, points, anchors, totals, gaussians, margin, rho, gap, rest, slack, order)
     if inverse_capacity.any():
         gap /= np.maximum(inverse_capacity, inverse_capacity.mean())
     return AnchorSamples(inverse_capacity, squared_deviation, cosine, dimension, gap)
 
 
-@compiled
-def _measure_all(  # type: ignore[no-untyped-def]
-    weights,
-    points,
-    rows,
-    gaussians,
-    margin,
-    rho,
-    anchors,
-    mean,
-    slack,
-    rest,
-    shares,
-    support,
-    order,
-    inverse_capacity,
-    squared_deviation,
-    cosine,
-    gap,
-):
-    """Write the last four arrays (n,), the gap absolute.
+# The functions below write their results into arrays of zeros, and sum in a fixed order.
 
-    `rows` is `points` transposed, `order` counts up, `anchors` is 0; the others are scratch.
-    With ``w_j = (s_j, 1) . v + kappa`` at ``v = t - sum lam_j (s_j, 1)`` and ``d = max(w, 0)``,
-    ``v - d e_center`` is feasible, and the optimal value lies at most
-    ``2 (d sum(lam) - lam . w) + d^2`` above the dual value.
-    """
+
+@compiled
+def _find_anchors(weights, rows, anchors, totals, shares, support):  # type: ignore[no-untyped-def]
+    """Anchors (n, D), the means of `rows` (m, D) by weight; sums of the weights (n,)."""
     n, m = weights.shape
-    dimension = points.shape[0]
-    for d in range(dimension):
-        mean[d] = 0.0
     for i in range(n):
-        height = gaussians[i, dimension] + margin
-        total = 0.0
         k = np.int64(0)
-        touching = True
         for j in range(m):
-            x = weights[i, j]
-            if x != 0.0:
+            if weights[i, j] != 0.0:
                 support[k] = j
                 k += 1
-                total += x
-                touching = x > 0.0
+                totals[i] += weights[i, j]
         for a in range(k):
-            shares[a] = weights[i, support[a]] / total
-        add_rows(rows, support, shares, k, dimension, anchors[i])
+            shares[a] = weights[i, support[a]] / totals[i]
+        add_rows(rows, support, shares, k, rows.shape[1], anchors[i])
+
+
+@compiled
+def _deviate(anchors, rho, mean, squared_deviation):  # type: ignore[no-untyped-def]
+    """Squared distances (n,) of the anchors from their mean."""
+    n, dimension = anchors.shape
+    for i in range(n):
+        for d in range(dimension):
+            mean[d] += anchors[i, d] / n
+    for i in range(n):
+        for d in range(dimension):
+            difference = rho * (anchors[i, d] - mean[d])
+            squared_deviation[i] += difference * difference
+
+
+@compiled
+def _project(anchors, totals, gaussians, margin, rho, inverse_capacity, cosine):  # type: ignore[no-untyped-def]
+    """Inverse capacity (n,), and cosine (n,) between anchors and Gaussians."""
+    n, dimension = anchors.shape
+    for i in range(n):
         dot = 0.0
         square = 0.0
         norm = 0.0
         for d in range(dimension):
             s = anchors[i, d]
-            mean[d] += s / n
             t = gaussians[i, d]
             dot += t * s
             square += s * s
             norm += t * t
         cosine[i] = dot / math.sqrt(square * norm) if square > 0.0 else 0.0
-        if not touching:
+        if totals[i] >= 0.0:
+            overlap = max(rho * dot + (gaussians[i, dimension] + margin), 0.0)
+            inverse_capacity[i] = overlap * overlap / (1.0 + rho * rho * square)
+
+
+@compiled
+def _bound(weights, points, anchors, totals, gaussians, margin, rho, gap, rest, slack, order):  # type: ignore[no-untyped-def]
+    """Absolute duality gaps (n,); infinite where the solver gave up and left no weights.
+
+    With ``w_j = (s_j, 1) . v + kappa`` at ``v = t - sum lam_j (s_j, 1)`` and ``d = max(w, 0)``,
+    ``v - d e_center`` is feasible, and the optimal value lies at most
+    ``2 (d sum(lam) - lam . w) + d^2`` above the dual value.
+    """
+    dimension, m = points.shape
+    for i in range(len(gap)):
+        total = totals[i]
+        if total < 0.0:  # no active constraint
             continue
-        reach = max(rho * dot + height, 0.0)
-        inverse_capacity[i] = reach * reach / (1.0 + rho * rho * square)
-        if k == 0:
-            # The solver gave up.
+        if total == 0.0:
             gap[i] = np.inf
             continue
         # Slacks over rho; sum(lam) = total / rho.
-        center = (height - total / rho) / rho
+        center = (gaussians[i, dimension] + margin - total / rho) / rho
         for j in range(m):
             slack[j] = center
         for d in range(dimension):
@@ -229,7 +222,3 @@ def _measure_all(  # type: ignore[no-untyped-def]
             worst = max(worst, slack[j])
             along += weights[i, j] * slack[j]
         gap[i] = max(2.0 * (worst * total - along) + (rho * worst) ** 2, 0.0)
-    for i in range(n):
-        for d in range(dimension):
-            difference = rho * (anchors[i, d] - mean[d])
-            squared_deviation[i] += difference * difference

@@ -36,6 +36,11 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return njit(**options)(function)
 
 
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Part of a compiled function: written into its callers, where a call would cost more."""
+    return njit(inline="always", nogil=True, error_model="numpy")(function)
+
+
 @compiled
 def pivoted_cholesky(gram, tolerance, left, factor):  # type: ignore[no-untyped-def]
     """Write the transposed factor (D, m) of `points_from_gram`; `left` (m,) is scratch."""
