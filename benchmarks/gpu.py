@@ -42,7 +42,7 @@ from manifold_capacity.config.schema import load_schema
 from manifold_capacity.datasets.sampling import load_split, sample_manifolds
 from manifold_capacity.geometry.measure import geometry_from_moments
 from manifold_capacity.geometry.moments import moments_from_arrays
-from manifold_capacity.geometry.result import DegenerateManifoldsError
+from manifold_capacity.geometry.manifolds import DegenerateManifoldsError
 from manifold_capacity.models.augment import augment_batch, seeded_generator
 from manifold_capacity.models.checkpoints import load_model, save_state
 from manifold_capacity.models.device import arithmetic, autocast, resolve_device

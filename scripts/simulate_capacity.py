@@ -7,7 +7,7 @@ from manifold_capacity import logs
 from manifold_capacity.activations.external import open_own_layer
 from manifold_capacity.activations.store import open_draw
 from manifold_capacity.files import atomic_path
-from manifold_capacity.geometry.result import DegenerateManifoldsError
+from manifold_capacity.geometry.manifolds import DegenerateManifoldsError
 from manifold_capacity.geometry.simulated import simulated_capacity
 
 with logs.log_to(snakemake.log[0]) as log:

@@ -8,7 +8,7 @@ from manifold_capacity.compat import manifold_analysis_corr
 from manifold_capacity.geometry.anchors import anchor_geometry, points_from_gram
 from manifold_capacity.geometry.measure import find_centers
 from manifold_capacity.geometry.moments import moments_from_arrays
-from manifold_capacity.geometry.result import DegenerateManifoldsError
+from manifold_capacity.geometry.manifolds import DegenerateManifoldsError
 
 
 def columns(n_manifolds=8, n_points=12, n_features=40, seed=0):

@@ -1,4 +1,4 @@
-"""Exact solver of the anchors' quadratic programs: an active-set method on the points' Gram matrix.
+"""Exact solver of the anchors' quadratic programs: an active-set method on the Gram matrix.
 
 A primal active-set method in the manner of Lawson and Hanson [3]_ that updates the inverse over the
 active points in place. Two things make it exact where the textbook version is not:

@@ -1,4 +1,4 @@
-"""What solved quadratic programs say: a sample's capacity, radius and dimension, and the duality gap that bounds its error."""
+"""From solved quadratic programs to capacity, radius and dimension, with their duality gaps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from manifold_capacity.geometry.kernels import add_rows, compiled
 
 GAP_TOLERANCE = 1e-9
-"""A problem whose relative duality gap is larger counts as unconverged."""
+"""A problem with a larger relative duality gap counts as unconverged."""
+
+FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class AnchorGeometry:
     Attributes
     ----------
     capacity, radius, dimension : float
-        Eqs. 16, 28 and 29 of [1]_.
+        Eqs. 16, 28 and 29 of Chung, Lee & Sompolinsky, Phys. Rev. X 8, 031003 (2018).
     capacity_stderr, radius_stderr, dimension_stderr : float
         Standard errors of the mean over Gaussian samples (delta method).
     worst_gap : float
@@ -62,25 +64,24 @@ class AnchorSamples:
         ``D``, the number of coordinates beside the center's.
     gap : (n_gaussians,) array
         Duality gap of each problem: a bound on the error of its `inverse_capacity`, relative to
-        the larger of that value and the manifold's mean (a value may come as close to 0 as it
-        likes by chance, and then contributes nothing).
+        the larger of that value and the manifold's mean (a value that happens to be near 0 hardly
+        contributes).
     """
 
-    inverse_capacity: NDArray[np.float64]
-    squared_deviation: NDArray[np.float64]
-    cosine: NDArray[np.float64]
+    inverse_capacity: FloatArray
+    squared_deviation: FloatArray
+    cosine: FloatArray
     dimension: int
-    gap: NDArray[np.float64]
+    gap: FloatArray
 
     def geometry(self) -> AnchorGeometry:
         """Average over the Gaussian samples, with standard errors."""
-        n = len(self.gap)
         inverse = float(self.inverse_capacity.mean())
-        # No sample touches the manifold's cone (a few samples of a point do so by chance).
+        # It is 0 if no sample has an active constraint, which happens by chance with few samples.
         capacity = 1.0 / inverse if inverse > 0 else np.inf
         variance = float(self.squared_deviation.mean())
         cosine = float(self.cosine.mean())
-        root_n = np.sqrt(n)
+        root_n = np.sqrt(len(self.gap))
         return AnchorGeometry(
             capacity=capacity,
             radius=float(np.sqrt(variance)),
@@ -105,7 +106,7 @@ class AnchorSamples:
         )
 
 
-def point_samples(gaussians: NDArray[np.float64], margin: float, dimension: int) -> AnchorSamples:
+def point_samples(gaussians: FloatArray, margin: float, dimension: int) -> AnchorSamples:
     """A manifold without extent: Gardner's perceptron, in closed form."""
     n = len(gaussians)
     inverse = np.maximum(gaussians[:, -1] + margin, 0.0) ** 2
@@ -114,15 +115,11 @@ def point_samples(gaussians: NDArray[np.float64], margin: float, dimension: int)
 
 
 def samples_of_weights(
-    weights: NDArray[np.float64],
-    points: NDArray[np.float64],
-    gaussians: NDArray[np.float64],
-    margin: float,
-    rho: float,
+    weights: FloatArray, points: FloatArray, gaussians: FloatArray, margin: float, rho: float
 ) -> AnchorSamples:
-    """Contributions and duality gaps of all samples, from the points rather than their Gram matrix.
+    """Contributions and duality gaps of all samples, from the weights that `solve_gram` returned.
 
-    Takes what `solve_gram` takes and returns.
+    The other arguments are those of `solve_gram`, without its Gram matrix.
     """
     n, n_points = weights.shape
     dimension = len(points)

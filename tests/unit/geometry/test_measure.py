@@ -20,7 +20,7 @@ from manifold_capacity.geometry import measure as measure_module
 from manifold_capacity.geometry import result as result_module
 from manifold_capacity.geometry.measure import geometry_from_moments, measure
 from manifold_capacity.geometry.moments import moments_from_arrays
-from manifold_capacity.geometry.result import DegenerateManifoldsError
+from manifold_capacity.geometry.manifolds import DegenerateManifoldsError
 
 
 def clouds(n_manifolds=8, n_points=15, n_features=60, spread=1.0, seed=0):
