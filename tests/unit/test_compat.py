@@ -1,4 +1,4 @@
-"""The reference's call: the same five values, and what is done about its known failures."""
+"""The reference's function: its five values, its arguments and its errors."""
 
 import numpy as np
 import pytest

@@ -139,7 +139,7 @@ def _solve_one(gram, height, rho, weights, factor, small, large, index, state): 
         weights[first] = -1.0
         return
     state[first] = _ACTIVE
-    # A plain 1 is a type of its own to numba, for which it would compile every function once more.
+    # For a plain 1, numba would compile every function again, for another type.
     k = np.int64(1)
     start_active_set(gram, rho, first, index, factor)
     determinant = 1.0 + rho * rho * gram[first, first]
@@ -225,7 +225,7 @@ def _solve_one(gram, height, rho, weights, factor, small, large, index, state): 
                 moved = True
                 break
             if k == 1:
-                # One point alone has a positive weight, whatever rounding says.
+                # The weight of a single point is positive; this is a rounding error.
                 break
             moved = moved or fraction > 0.0
             for a in range(k + 1):

@@ -11,7 +11,6 @@ FloatArray = NDArray[np.float64]
 
 # Norms of D Gaussians differ from sqrt(D) by less than this, with probability 1 - 1e-15.
 _RANGE = 8.0
-
 _NODES = 200
 
 

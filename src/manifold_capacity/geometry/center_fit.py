@@ -22,15 +22,10 @@ _BALANCE = 0.01
 # one before; the best K are then refined to the final tolerance. The Monte Carlo noise of 300
 # Gaussian samples corresponds to a tolerance of about 1e-4.
 _ROUND_ITERATIONS = 12
-
 _MAX_ROUNDS = 25
-
 _STALLS = 3
-
 _SEARCH_TOLERANCE = 1e-3
-
 FINAL_TOLERANCE = 1e-5
-
 _MEMORY = 8
 
 # Rounds start from directions rounded to this fraction of the median residual: well above what

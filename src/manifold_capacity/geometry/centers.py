@@ -58,7 +58,6 @@ _EXPLAINED_VARIANCE = 0.95
 
 # ... plus this many; it stops earlier, but not before K = 5, ...
 _EXTRA_RANKS = 10
-
 _FIRST_STOP = 5
 
 # ... when the mean |correlation| has risen this many times in a row.

@@ -284,8 +284,5 @@ def solve_manifolds(
         gaussians = draw(i, dimension)
         return sample_anchors(points, gaussians, margin, solver=solver, gram=gram).geometry()
 
-    manifolds = range(moments.n_manifolds)
-    if threads == 1:
-        return [solve(i) for i in manifolds]
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(solve, manifolds))
+        return list(pool.map(solve, range(moments.n_manifolds)))

@@ -19,7 +19,7 @@ import math
 import os
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -145,22 +145,18 @@ class Moments:
         """
         remedy = "delete it and compute the moments again"
         with open(path, "rb") as stream:
+            if not zipfile.is_zipfile(stream):
+                raise UserError(f"{path} is not a moments file, or damaged: {remedy}")
+            stream.seek(0)
             try:
-                with zipfile.ZipFile(stream) as archive:
-                    names = [name.removesuffix(".npy") for name in archive.namelist()]
-            except zipfile.BadZipFile as error:
-                raise UserError(
-                    f"{path} is not a moments file, or damaged ({error}): {remedy}"
-                ) from error
-            if "manifold_capacity_moments" not in names:
-                raise UserError(f"{path} is not a moments file (it has {names}): {remedy}")
-            try:
-                stream.seek(0)
-                arrays = dict(np.load(stream, allow_pickle=False))
-                version = int(arrays["manifold_capacity_moments"])
-                moments = cls._from_saved(arrays) if version == FORMAT_VERSION else None
+                archive = np.load(stream, allow_pickle=False)
+                if ours := "manifold_capacity_moments" in archive:
+                    version = int(archive["manifold_capacity_moments"])
+                    moments = cls._from_saved(archive) if version == FORMAT_VERSION else None
             except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError) as error:
                 raise UserError(f"{path} is damaged ({error}): {remedy}") from error
+        if not ours:
+            raise UserError(f"{path} is not a moments file (it has {archive.files}): {remedy}")
         if moments is None:
             raise UserError(
                 f"{path} has moments format {version}, but this version of manifold_capacity "
@@ -169,25 +165,24 @@ class Moments:
         return moments
 
     @classmethod
-    def _from_saved(cls, arrays: dict[str, NDArray[Any]]) -> Moments:
+    def _from_saved(cls, archive: Mapping[str, NDArray[Any]]) -> Moments:
+        arrays = dict(archive)
         n_points = arrays["n_points"]
-        n_manifolds, total = len(n_points), int(n_points.sum())
-        stacked = arrays["deviation_gram"]
-        ends = np.cumsum(n_points**2)
+        n_manifolds, ends = len(n_points), np.cumsum(n_points**2)
         expected = {
             "center_gram": (n_manifolds, n_manifolds),
-            "center_deviation": (n_manifolds, total),
+            "center_deviation": (n_manifolds, int(n_points.sum())),
             "deviation_gram": (int(ends[-1]),),
         }
         for name, shape in expected.items():
             if arrays[name].shape != shape:
                 raise UserError(f"{name} has shape {arrays[name].shape}, expected {shape}")
+        grams = np.split(arrays["deviation_gram"], ends[:-1])
         return cls(
             center_gram=arrays["center_gram"],
             center_deviation=arrays["center_deviation"],
             deviation_gram=tuple(
-                gram.reshape(size, size)
-                for gram, size in zip(np.split(stacked, ends[:-1]), n_points.tolist(), strict=True)
+                gram.reshape(size, size) for gram, size in zip(grams, n_points, strict=True)
             ),
             n_points=n_points,
             n_features=int(arrays["n_features"]),

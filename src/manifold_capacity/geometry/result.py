@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float64]
 
 QUANTITIES = ("capacity", "radius", "dimension")
+_WITH_STDERR = tuple(name + suffix for name in QUANTITIES for suffix in ("", "_stderr"))
 
 
 @dataclass(frozen=True)
@@ -179,12 +180,7 @@ class Geometry:
 
         columns = (
             "n_points",
-            "capacity",
-            "capacity_stderr",
-            "radius",
-            "radius_stderr",
-            "dimension",
-            "dimension_stderr",
+            *_WITH_STDERR,
             "center_norm",
             "projected_center_norm",
             "spread",
@@ -225,11 +221,7 @@ def gather_geometry(
     """Put the steps' results together; `settings` are those of `Geometry`, from `centers` on."""
     numbers: dict[str, Any] = {
         name: np.array([getattr(result, name) for result in results])
-        for name in (
-            *(quantity + suffix for quantity in QUANTITIES for suffix in ("", "_stderr")),
-            "worst_gap",
-            "n_unconverged",
-        )
+        for name in (*_WITH_STDERR, "worst_gap", "n_unconverged")
     }
     n_gaussians = settings["n_gaussians"]
     for name in ("radius", "radius_stderr"):

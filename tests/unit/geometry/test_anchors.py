@@ -265,6 +265,17 @@ def test_unsolved_problems_are_counted(monkeypatch):
     assert geometry.worst_gap == np.inf
 
 
+@pytest.mark.parametrize("margin", MARGINS)
+@pytest.mark.parametrize("spread", [1e-3, 0.3, 1.0, 5.0])
+@pytest.mark.parametrize(("n_points", "dimension"), [(12, 12), (60, 10), (80, 80)])
+def test_the_fast_solver_solves_ordinary_problems(n_points, dimension, spread, margin):
+    """By itself: the second solver would hide its errors."""
+    points = cloud(n_points, dimension, spread)
+    arguments = (np.ascontiguousarray(points.T) / spread, gaussians_for(dimension), margin, spread)
+    weights = active_set.solve_gram(points @ points.T / spread**2, *arguments)
+    assert certificates.samples_of_weights(weights, *arguments).gap.max() < 1e-12
+
+
 def test_hard_problems_are_solved_orthogonally(monkeypatch):
     """What the Gram matrix cannot resolve goes to nnls on the points."""
     points = cloud(25, 12)

@@ -23,7 +23,7 @@ def test_balls_of_radius_one_and_of_any_radius() -> None:
 
 
 def test_a_margin_costs_capacity() -> None:
-    """The smallest balls are points, of which Gardner's integral is known."""
+    """The smallest balls are points, for which Gardner's integral holds."""
     assert ball_capacity(1e-6, 3, margin=0.5) == pytest.approx(0.961, abs=1e-3)
     assert ball_capacity(1e-6, 3, margin=1.0) == pytest.approx(0.520, abs=1e-3)
     assert ball_capacity(0.7, 3, margin=0.5) < ball_capacity(0.7, 3)
