@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from manifold_capacity.errors import UserError
-from manifold_capacity.geometry.arguments import check_integer, check_margin, check_threads
+from manifold_capacity.geometry.arguments import (
+    FloatArray,
+    check_integer,
+    check_margin,
+    check_threads,
+)
 from manifold_capacity.geometry.measure import find_centers, gaussian_samples, solve_manifolds
 from manifold_capacity.geometry.moments import moments_from_arrays
-
-FloatArray = NDArray[np.float64]
 
 
 def manifold_analysis_corr(

@@ -22,8 +22,8 @@ References
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from manifold_capacity.geometry.arguments import FloatArray
 from manifold_capacity.geometry.kernels import (
     add_rows,
     append_point,
@@ -35,8 +35,6 @@ from manifold_capacity.geometry.kernels import (
     remove_point,
     start_active_set,
 )
-
-FloatArray = NDArray[np.float64]
 
 _EPS = float(np.finfo(np.float64).eps)
 

@@ -23,11 +23,11 @@ References
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from manifold_capacity.errors import UserError
 from manifold_capacity.geometry.active_set import solve_gram
-from manifold_capacity.geometry.arguments import check_margin, check_solver
+from manifold_capacity.geometry.arguments import FloatArray, check_margin, check_solver
 from manifold_capacity.geometry.certificates import (
     GAP_TOLERANCE,
     AnchorGeometry,
@@ -37,8 +37,6 @@ from manifold_capacity.geometry.certificates import (
 )
 from manifold_capacity.geometry.kernels import pivoted_cholesky
 from manifold_capacity.geometry.other_solvers import solve_cvxopt, solve_orthogonal
-
-FloatArray = NDArray[np.float64]
 
 
 def anchor_geometry(

@@ -1,4 +1,4 @@
-"""Checks of arguments that several functions take: whole numbers, margins, solvers, threads."""
+"""Arguments that several functions take: their types and checks."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import operator
 import os
 
 import numpy as np
+from numpy.typing import NDArray
 
 from manifold_capacity.errors import UserError
 
+FloatArray = NDArray[np.float64]
 SOLVERS = ("active_set", "cvxopt")
 
 

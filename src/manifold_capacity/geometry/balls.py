@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from manifold_capacity.errors import UserError
-
-FloatArray = NDArray[np.float64]
+from manifold_capacity.geometry.arguments import FloatArray
 
 # Norms of D Gaussians differ from sqrt(D) by less than this, with probability 1 - 1e-15.
 _RANGE = 8.0

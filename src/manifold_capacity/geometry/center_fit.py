@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from manifold_capacity.geometry.arguments import FloatArray
+
 _Pair = tuple[FloatArray, FloatArray, float]  # step, change of the gradient, their inner product
 _EPS = float(np.finfo(np.float64).eps)
 

@@ -32,15 +32,14 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
 from manifold_capacity.errors import UserError
+from manifold_capacity.geometry.arguments import FloatArray
 from manifold_capacity.geometry.center_fit import FINAL_TOLERANCE, Problem
 from manifold_capacity.geometry.manifolds import DegenerateManifoldsError
 from manifold_capacity.geometry.moments import Moments
-
-FloatArray = NDArray[np.float64]
 
 _EPS = float(np.finfo(np.float64).eps)
 

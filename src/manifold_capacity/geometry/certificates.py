@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from manifold_capacity.geometry.arguments import FloatArray
 from manifold_capacity.geometry.kernels import add_rows, compiled
 
 GAP_TOLERANCE = 1e-9
 """A problem with a larger relative duality gap counts as unconverged."""
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

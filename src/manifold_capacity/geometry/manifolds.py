@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manifold_capacity.errors import UserError
-
-FloatArray = NDArray[np.float64]
+from manifold_capacity.geometry.arguments import FloatArray
 
 # A chunked array is read in whole chunks unless one row of chunks would take more memory than this.
 _MAX_READ_BYTES = 96 * 2**20

@@ -15,11 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from manifold_capacity.errors import UserError
 from manifold_capacity.geometry.anchors import points_from_gram, sample_anchors
 from manifold_capacity.geometry.arguments import (
+    FloatArray,
     check_integer,
     check_margin,
     check_solver,
@@ -35,8 +35,6 @@ from manifold_capacity.geometry.certificates import AnchorGeometry
 from manifold_capacity.geometry.manifolds import DegenerateManifoldsError
 from manifold_capacity.geometry.moments import Moments, moments_from_arrays
 from manifold_capacity.geometry.result import Geometry, gather_geometry
-
-FloatArray = NDArray[np.float64]
 
 Draw = Callable[[int, int], FloatArray]
 

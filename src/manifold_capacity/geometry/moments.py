@@ -30,9 +30,8 @@ from threadpoolctl import threadpool_limits
 
 from manifold_capacity.errors import UserError
 from manifold_capacity.files import atomic_path
+from manifold_capacity.geometry.arguments import FloatArray
 from manifold_capacity.geometry.manifolds import Source, as_float64, check_finite
-
-FloatArray = NDArray[np.float64]
 
 FORMAT_VERSION = 1
 """Version of the file that `Moments.save` writes."""

@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 
 import numpy as np
-from numpy.typing import NDArray
 
 from manifold_capacity.errors import MissingPackageError
 from manifold_capacity.geometry.active_set import STEPS_PER_POINT
-
-FloatArray = NDArray[np.float64]
+from manifold_capacity.geometry.arguments import FloatArray
 
 
 def solve_orthogonal(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from manifold_capacity.geometry.arguments import FloatArray
 from manifold_capacity.geometry.centers import CenterStructure, ProjectedMoments
 from manifold_capacity.geometry.certificates import AnchorGeometry
 from manifold_capacity.geometry.moments import Moments
@@ -15,7 +16,6 @@ from manifold_capacity.geometry.moments import Moments
 if TYPE_CHECKING:
     import pandas as pd
 
-FloatArray = NDArray[np.float64]
 
 QUANTITIES = ("capacity", "radius", "dimension")
 _WITH_STDERR = tuple(name + suffix for name in QUANTITIES for suffix in ("", "_stderr"))
@@ -58,10 +58,6 @@ class Geometry:
         Participation ratio of the centers.
     centers_dimension_90 : int
         Fewest principal components that explain 90 % of the centers' variance.
-    center_correlation, residual_correlation : float
-        Mean ``|cos|`` between centers, before and after projection.
-    center_rank : int
-        Rank K of the structure.
     centers : CenterStructure
         Report of the centers' fit.
     n_features : int
@@ -154,9 +150,9 @@ class Geometry:
             "capacity": capacity,
             "capacity_stderr": float(capacity**2 * inverse_stderr) if finite.any() else np.inf,
             "radius": float(self.radius.mean()),
-            "radius_stderr": float(_root_sum(self.radius_stderr) / n_manifolds),
+            "radius_stderr": _root_sum(self.radius_stderr) / n_manifolds,
             "dimension": float(self.dimension.mean()),
-            "dimension_stderr": float(_root_sum(self.dimension_stderr) / n_manifolds),
+            "dimension_stderr": _root_sum(self.dimension_stderr) / n_manifolds,
             "center_correlation": self.center_correlation,
             "residual_correlation": self.residual_correlation,
             "center_rank": self.center_rank,

@@ -20,10 +20,8 @@ from threadpoolctl import threadpool_limits
 
 from manifold_capacity.errors import UserError
 from manifold_capacity.geometry.active_set import solve_gram
-from manifold_capacity.geometry.arguments import check_integer, check_threads
+from manifold_capacity.geometry.arguments import FloatArray, check_integer, check_threads
 from manifold_capacity.geometry.manifolds import DegenerateManifoldsError, Source
-
-FloatArray = NDArray[np.float64]
 
 # Squares of larger values, summed, could overflow.
 _LARGEST = 1e140

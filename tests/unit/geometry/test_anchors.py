@@ -44,15 +44,6 @@ def test_point(margin, capacity, n_points):
     assert (geometry.radius, geometry.dimension) == (0.0, 0.0)
 
 
-@pytest.mark.parametrize("radius", [0.01, 0.3, 1.0, 4.0])
-def test_segment(radius):
-    """Its two ends: 1 / alpha = 1/2 + 2 arctan(R) / pi at margin 0."""
-    geometry = anchor_geometry([[radius], [-radius]], gaussians_for(1, n=40_000))
-    expected = 1 / (0.5 + 2 * np.arctan(radius) / np.pi)
-    assert geometry.capacity == pytest.approx(expected, abs=4 * geometry.capacity_stderr)
-    assert geometry.capacity_stderr < 0.02 * expected
-
-
 @pytest.mark.parametrize("margin", MARGINS)
 @pytest.mark.parametrize("radius", [1e-8, 1e-3, 0.1, 1.0, 5.0, 100.0])
 @pytest.mark.parametrize("dimension", [1, 4, 25])
