@@ -78,9 +78,9 @@ def test_shuffled_manifolds_keep_their_sizes_and_all_features() -> None:
     rng = np.random.default_rng(0)
     unequal = [rng.standard_normal((size, 30)) + size for size in (3, 5, 9)]
     order = np.random.default_rng(4).permutation(17)
-    dealt = np.split(np.concatenate(unequal)[order], [3, 8])
-    expected = moments_from_arrays(dealt)
-    # In blocks of features: the points are dealt alike in all of them.
+    permuted = np.split(np.concatenate(unequal)[order], [3, 8])
+    expected = moments_from_arrays(permuted)
+    # In blocks of features: all are permuted alike.
     found = moments_from_arrays(unequal, shuffle=4, block_features=8)
     assert list(found.n_points) == [3, 5, 9]
     np.testing.assert_allclose(found.center_gram, expected.center_gram)
