@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from manifold_capacity.activations.external import default_name
 from manifold_capacity.config.checks import (
     combination_problems,
-    own_activations_problems,
+    data_problems,
     results_problems,
     source_problems,
 )
+from manifold_capacity.config.choices import external_activations
 from manifold_capacity.config.schema import (
     ConfigError,
     fill_defaults,
@@ -21,6 +22,7 @@ from manifold_capacity.config.schema import (
     schema_problems,
     typed_values,
 )
+from manifold_capacity.datasets.prepare import describe
 from manifold_capacity.summary.rows import EXTERNAL, SPLIT
 
 __all__ = ["resolve"]
@@ -48,18 +50,23 @@ def resolve(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, A
     ConfigError
         Listing every unknown key, wrong type, value out of range or impossible combination.
     """
-    own = given_text(config, "activations.path") is not None
-    if own:
+    external = given_text(config, "activations.path") is not None
+    if external:
         schema = {**schema, "required": []}
     resolved = typed_values(dict(config), schema)
     problems = list(schema_problems(resolved, schema)) or [
-        *source_problems(resolved, own),
+        *source_problems(resolved, external),
         *results_problems(resolved.get("results", schema["properties"]["results"]["default"])),
     ]
+    if not problems:
+        problems = list((_resolve_external if external else _resolve_networks)(resolved, schema))
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
-    if own:
-        return _resolve_own_activations(resolved, schema)
+    return in_schema_order(resolved, schema)
+
+
+def _resolve_networks(resolved: dict[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
+    """Fill in defaults where networks are run, in place; yields problems."""
     resolved["models"] = [
         {"name": entry} if isinstance(entry, str) else dict(entry) for entry in resolved["models"]
     ]
@@ -73,14 +80,12 @@ def resolve(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, A
     resolved["checkpoints"] = sorted(
         {epochs if c == "final" else c for c in resolved["checkpoints"]}
     )
-    problems = list(combination_problems(resolved))
-    if problems:
-        raise ConfigError(problems)
-    return in_schema_order(resolved, schema)
+    yield from combination_problems(resolved)
+    yield from data_problems(resolved, lambda: describe(resolved["dataset"]))
 
 
-def _resolve_own_activations(resolved: dict[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The rest of `resolve` where no network is run: one "model", every layer, every point."""
+def _resolve_external(resolved: dict[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
+    """The same for external activations: one "model", by default every layer and every point."""
     all_layers = not given_text(resolved, "layers.names")
     all_points = given_text(resolved, "manifolds.points_per_class") is None
     fill_defaults(resolved, schema)
@@ -94,7 +99,4 @@ def _resolve_own_activations(resolved: dict[str, Any], schema: Mapping[str, Any]
     resolved["manifolds"]["splits"] = [SPLIT]
     if all_points:
         resolved["manifolds"]["points_per_class"] = "all"
-    problems = list(own_activations_problems(resolved))
-    if problems:
-        raise ConfigError(problems)
-    return in_schema_order(resolved, schema)
+    yield from data_problems(resolved, lambda: external_activations(resolved))
