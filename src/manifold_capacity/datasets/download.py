@@ -127,8 +127,7 @@ class _Part:
             return None  # missing, or damaged by a crash
 
     def start_over(self, url: str, validator: str | None) -> None:
-        if self.size:  # a device's length cannot be set
-            self._file.truncate(0)
+        self._file.truncate(0)
         self._state.unlink(missing_ok=True)
         if validator:
             content = json.dumps({"url": url, "validator": validator})

@@ -36,7 +36,7 @@ def check(resolved, tables, networks=None, **layers):
         ({"a": TABLE, "b": None}, ["b"]),
         ({"a": None, "b": None}, ["a", "b"]),
         ({"a": STALE, "b": STALE}, ["a", "b"]),
-        ({"a": STALE, "b": None}, ["b"]),  # fits: b has what is selected, and both have an input
+        ({"a": STALE, "b": None}, ["b"]),  # two models of one network
     ],
 )
 def test_networks_are_built_only_if_the_known_tables_do_not_do(resolved, tables, expected):

@@ -45,8 +45,10 @@ def target(tmp_path):
 
 
 def fetch(server, target, *, retries=3, query="", **options):
+    """Download, and compare the content."""
     options = {"sha256": SHA256, "backoff_s": 0.01, "timeout_s": 5.0} | options
     download(server.url + NAME + query, target, retries=retries, **options)
+    assert target.read_bytes() == CONTENT
 
 
 def names(folder):
@@ -63,7 +65,6 @@ def wait_until(condition):
 @pytest.mark.parametrize("sha256", [SHA256, SHA256.upper()])
 def test_good_file(server, target, sha256):
     fetch(server, target, sha256=sha256)
-    assert target.read_bytes() == CONTENT
     assert names(target.parent) == [NAME]
     assert server.log == [WHOLE]
     assert server.accepted_encodings == {"identity"}
@@ -76,7 +77,6 @@ def test_existing_file_is_kept_if_it_is_intact_and_replaced_if_not(server, targe
     assert server.log == []
     target.write_bytes(CONTENT[:-1] + b"?")
     fetch(server, target)
-    assert target.read_bytes() == CONTENT
     assert "downloaded again" in caplog.text
     assert names(target.parent) == [NAME]
 
@@ -95,7 +95,6 @@ def test_cut_connection_is_resumed_if_the_server_can(server, target, behavior, s
     vars(server).update(behavior)
     server.plan = [server.cut(HALF)]
     fetch(server, target)
-    assert target.read_bytes() == CONTENT
     assert server.log == [(None, None, 200, HALF), second]
     assert names(target.parent) == [NAME]
 
@@ -110,7 +109,6 @@ def test_short_body_is_noticed_without_the_help_of_urllib3(server, target, monke
     monkeypatch.setattr(urllib3.HTTPResponse, "__init__", lenient)
     server.plan = [server.cut(HALF)]
     fetch(server, target)
-    assert target.read_bytes() == CONTENT
     assert server.log[1] == rest(HALF)
 
 
@@ -127,14 +125,12 @@ def test_connection_that_breaks_is_resumed(server, target):
 
     server.plan = [serve_and_reset]
     fetch(server, target)
-    assert target.read_bytes() == CONTENT
     assert server.log[1:] == [rest(HALF_IN_CHUNKS)]
 
 
 def test_many_cuts_are_survived_while_each_attempt_gets_further(server, target):
     server.plan = [server.cut(HALF // 5)] * 8
     fetch(server, target, retries=1)
-    assert target.read_bytes() == CONTENT
     assert len(server.log) == 9
 
 
@@ -148,7 +144,6 @@ def test_file_that_changed_between_two_attempts_starts_over(server, target, hono
 
     server.plan = [server.cut(HALF, then=change)]
     fetch(server, target)
-    assert target.read_bytes() == CONTENT
     assert server.log[1][1] == '"v0"'
     assert server.log[-1][2:] == (200, ALL)
 
@@ -158,7 +153,6 @@ def test_answer_with_another_range_starts_over(server, target):
     wrong_range = server.answer(206, CONTENT, Content_Range=span, ETag='"v1"')
     server.plan = [server.cut(HALF), wrong_range]
     fetch(server, target)
-    assert target.read_bytes() == CONTENT
     assert [request[2] for request in server.log] == [200, 206, 200]
 
 
@@ -169,7 +163,6 @@ def test_part_longer_than_the_file_starts_over(server, target):
         fetch(server, target, retries=0)
     server.files[NAME] = CONTENT  # with the same validator
     fetch(server, target)
-    assert target.read_bytes() == CONTENT
     assert [request[2] for request in server.log] == [200, 416, 200]
 
 
@@ -191,7 +184,6 @@ def test_later_call_resumes_the_part_of_the_same_address(server, target, query, 
     if state is not None:
         target.with_name(f"{NAME}.part.json").write_text(state)
     fetch(server, target, query=query)
-    assert target.read_bytes() == CONTENT
     assert server.log[1] == second
     assert names(target.parent) == [NAME]
 
@@ -237,7 +229,6 @@ def test_killed_process_is_resumed_by_the_next(server, target):
     process.communicate()
     killed.set()
     fetch(server, target)
-    assert target.read_bytes() == CONTENT
     assert server.log[1] == rest(HALF_IN_CHUNKS)
 
 
@@ -303,7 +294,7 @@ def test_wrong_checksum(server, target, content, plan, is_page):
     assert len(server.log) == 1 + len(plan)
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 410])
+@pytest.mark.parametrize("status", [403, 404])
 def test_refusals_are_not_retried(server, target, status):
     server.plan = [server.answer(status)]
     with pytest.raises(DownloadError, match=f"{server.url}{NAME}: HTTP {status}"):
@@ -316,7 +307,6 @@ def test_refusals_are_not_retried(server, target, status):
 def test_transient_answers_are_retried(server, target, status):
     server.plan = [server.answer(status), server.answer(status)]
     fetch(server, target)
-    assert target.read_bytes() == CONTENT
     assert [request[2] for request in server.log] == [status, status, 200]
 
 
@@ -334,17 +324,13 @@ def test_silent_server_times_out_and_is_asked_again(server, target):
     server.plan = [server.cut(HALF, then=lambda: over.wait(30))]
     fetch(server, target, retries=1, timeout_s=0.3)
     over.set()
-    assert target.read_bytes() == CONTENT
     assert server.log[1] == rest(HALF_IN_CHUNKS)
 
 
 def test_nobody_answers(target, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{free.getsockname()[1]}/{NAME}"
-        with pytest.raises(DownloadError, match=r"ConnectionError.*given up after 2 attempts"):
-            download(url, target, sha256=SHA256, retries=1, backoff_s=0.01)
+    with pytest.raises(DownloadError, match=r"ConnectionError.*given up after 2 attempts"):
+        download("http://127.0.0.1:9/x", target, sha256=SHA256, retries=1, backoff_s=0.01)
     assert names(target.parent) == []
 
 
@@ -362,7 +348,6 @@ def test_answers_that_no_retry_would_change(server, target):
 def test_body_is_stored_as_it_is_sent(server, target):
     server.plan = [server.answer(200, CONTENT, Content_Encoding="gzip")]
     fetch(server, target)
-    assert target.read_bytes() == CONTENT
 
 
 def test_chunked_body_that_breaks_off(server, target):
@@ -373,7 +358,6 @@ def test_chunked_body_that_breaks_off(server, target):
 
     server.plan = [chunked]
     fetch(server, target)
-    assert target.read_bytes() == CONTENT
     assert server.log[1] == rest(HALF)
 
 
@@ -387,10 +371,18 @@ def test_too_little_space_is_said_before_the_first_byte(server, target, monkeypa
     assert names(target.parent) == []
 
 
-def test_disk_that_fills_up(server, target):
-    target.parent.mkdir(parents=True)
-    # A device that is always full takes the place of the part.
-    target.with_name(f"{NAME}.part").symlink_to("/dev/full")
+@pytest.mark.parametrize("n_chunks", [0, 3])
+def test_disk_that_fills_up(server, target, monkeypatch, n_chunks):
+    """A part that could be resumed is removed too: it would keep the disk full."""
+    write = iter(range(n_chunks))
+    append = download_module._Part.append
+
+    def append_to_full_disk(part, chunk):
+        if next(write, None) is None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        append(part, chunk)
+
+    monkeypatch.setattr(download_module._Part, "append", append_to_full_disk)
     with pytest.raises(OSError, match=r"\.part could not be written .*make room") as caught:
         fetch(server, target)
     assert caught.value.errno == errno.ENOSPC
@@ -409,5 +401,4 @@ def test_file_system_without_locks(server, target, monkeypatch, caplog):
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     fetch(server, target)
-    assert target.read_bytes() == CONTENT
     assert "has no locks (No locks available)" in caplog.text
