@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -54,8 +53,9 @@ def download(
     """Download a file; afterwards `target` has the expected content, or an error says why not.
 
     A file that is already there with the right checksum is left as it is. Received bytes are kept in
-    `target` + `.part`, and a later attempt or a later process resumes there, provided the server says
-    that its file is still the same one. Two processes with the same target take turns.
+    `target` + `.part`, where a later attempt or a later process resumes, whichever address it uses: the
+    checksum tells whether the parts belong together, and if not the download starts over, once. Two
+    processes with the same target take turns.
 
     Attempts fail after `timeout_s` seconds without another byte. After a failure that may pass, the
     next one starts in `backoff_s` seconds, doubled each time; `retries` of them in a row may receive
@@ -79,18 +79,17 @@ def download(
             part.remove()
             return
         if not (part.size and file_sha256(part.path) == sha256):
-            _fetch(url, part, retries, backoff_s, timeout_s)
-            _check(url, part, sha256)
+            _fetch(url, part, sha256, retries, backoff_s, timeout_s)
         part.finish(target)
     logger.info("downloaded %s (%s), SHA-256 as expected", target, mb(target.stat().st_size))
 
 
 class _Part:
-    """The bytes of a file received so far, locked for this process, and the version they belong to."""
+    """The bytes of a file received so far, locked for this process."""
 
     def __init__(self, target: Path) -> None:
         self.path = target.with_name(f"{target.name}.part")
-        self._state = target.with_name(f"{target.name}.part.json")
+        self.resumed = False
 
     def __enter__(self) -> _Part:
         while True:
@@ -105,7 +104,7 @@ class _Part:
             self._file.close()
 
     def __exit__(self, kind: object, *arguments: object) -> None:
-        if kind is not None and not self.can_be_resumed:
+        if kind is not None and not self.size:
             self.remove()
         self._file.close()
 
@@ -113,40 +112,22 @@ class _Part:
     def size(self) -> int:
         return os.fstat(self._file.fileno()).st_size
 
-    @property
-    def can_be_resumed(self) -> bool:
-        """Whether there is something to resume, and a way to tell if the server's file is the same."""
-        return bool(self.size) and self._state.exists()
-
-    def validator(self, url: str) -> str | None:
-        """What identified the version of the server's file; None if it is unknown."""
-        try:
-            saved = json.loads(self._state.read_text(encoding="utf-8"))
-            return saved["validator"] if self.size and saved["url"] == url else None
-        except (FileNotFoundError, ValueError, LookupError, TypeError):
-            return None  # missing, or damaged by a crash
-
-    def start_over(self, url: str, validator: str | None) -> None:
-        self._file.truncate(0)
-        self._state.unlink(missing_ok=True)
-        if validator:
-            content = json.dumps({"url": url, "validator": validator})
-            self._state.write_text(content, encoding="utf-8")
-
     def append(self, chunk: bytes) -> None:
         view = memoryview(chunk)
         while view:
             view = view[self._file.write(view) :]
 
+    def clear(self) -> None:
+        self._file.truncate(0)
+        self.resumed = False
+
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
-        self._state.unlink(missing_ok=True)
 
     def finish(self, target: Path) -> None:
         """Rename the file, so that it survives a power cut."""
         os.fsync(self._file.fileno())
         os.replace(self.path, target)
-        self._state.unlink(missing_ok=True)
         folder = os.open(target.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -154,7 +135,30 @@ class _Part:
             os.close(folder)
 
 
-def _fetch(url: str, part: _Part, retries: int, backoff_s: float, timeout_s: float) -> None:
+def _fetch(
+    url: str, part: _Part, sha256: str, retries: int, backoff_s: float, timeout_s: float
+) -> None:
+    """Receive the file with this checksum; what was resumed may need a second start."""
+    _receive(url, part, retries, backoff_s, timeout_s)
+    found = file_sha256(part.path)
+    if found != sha256 and part.resumed:
+        logger.warning("%s: wrong checksum after resuming; starting over", url)
+        part.clear()
+        _receive(url, part, retries, backoff_s, timeout_s)
+        found = file_sha256(part.path)
+    if found == sha256:
+        return
+    with part.path.open("rb") as file:
+        is_page = file.read(256).lstrip().lower().startswith((b"<!doctype html", b"<html"))
+    part.remove()
+    raise DownloadError(
+        f"{url}: wrong checksum: expected SHA-256 {sha256}, received {found} ({part.size} bytes"
+        f"{', a web page' if is_page else ''}). The file was deleted. Try again or another address; if "
+        "this file is the one you want, give its own checksum"
+    )
+
+
+def _receive(url: str, part: _Part, retries: int, backoff_s: float, timeout_s: float) -> None:
     """Attempt after attempt, until the whole file is received."""
     failures = 0
     furthest = part.size
@@ -166,14 +170,10 @@ def _fetch(url: str, part: _Part, retries: int, backoff_s: float, timeout_s: flo
                 furthest, failures = part.size, 0
             failures += 1
             if failures > retries:
-                kept = ""
-                if part.can_be_resumed:
-                    kept = (
-                        f"; {mb(part.size)} are kept in {part.path}, and the next run resumes there"
-                    )
+                kept = f"; {mb(part.size)} are kept in {part.path}, and the next run resumes there"
                 raise DownloadError(
                     f"{url}: {interruption}; given up after {failures} attempts in a row without "
-                    f"progress{kept}"
+                    f"progress{kept if part.size else ''}"
                 ) from interruption
             wait_s = max(backoff_s * 2 ** (failures - 1), interruption.wait_s)
             wait_s = min(wait_s, LONGEST_WAIT_S)
@@ -186,20 +186,27 @@ def _attempt(url: str, part: _Part, timeout_s: float) -> None:
     import requests
     import urllib3
 
-    validator = part.validator(url)
     # identity: a .gz stays as it is, and Content-Length counts the bytes that are written.
     headers = {"User-Agent": "manifold-capacity", "Accept-Encoding": "identity"}
-    if validator:
-        headers |= {"Range": f"bytes={part.size}-", "If-Range": validator}
+    if part.size:
+        headers["Range"] = f"bytes={part.size}-"
     try:
         with requests.get(url, headers=headers, stream=True, timeout=timeout_s) as response:
-            _check_status(url, response)
-            if not _continues(response, part.size, validator):
-                whole = response.status_code == 200
-                part.start_over(url, _validator(response) if whole else None)
-                if not whole:
-                    raise _Interrupted("the file changed, or the server sent another range of it")
-            _receive(url, response, part)
+            status = response.status_code
+            if status in TRANSIENT_STATUS:
+                after = response.headers.get("Retry-After", "")
+                wait_s = float(after) if after.isdecimal() else 0.0
+                raise _Interrupted(f"HTTP {status} {response.reason}", wait_s)
+            # 416: the part is longer than the server's file.
+            if status not in (200, 206, 416):
+                raise DownloadError(f"{url}: HTTP {status} {response.reason}")
+            span = response.headers.get("Content-Range", "")
+            part.resumed = status == 206 and span.startswith(f"bytes {part.size}-")
+            if not part.resumed:
+                part.clear()
+                if status != 200:
+                    raise _Interrupted("the server sent another range of the file")
+            _append_body(url, response, part)
     except requests.exceptions.SSLError as error:
         raise DownloadError(f"{url}: no secure connection: {error}") from error
     except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
@@ -208,39 +215,7 @@ def _attempt(url: str, part: _Part, timeout_s: float) -> None:
         raise DownloadError(f"{url}: {error}") from error
 
 
-def _check_status(url: str, response: requests.Response) -> None:
-    """Raise for an answer without content: for now, or for good."""
-    status = response.status_code
-    answer = f"HTTP {status} {response.reason}"
-    if status in TRANSIENT_STATUS:
-        after = response.headers.get("Retry-After", "")
-        raise _Interrupted(answer, float(after) if after.isdecimal() else 0.0)
-    # 416: the part is not a beginning of the server's file.
-    if status not in (200, 206, 416):
-        raise DownloadError(f"{url}: {answer}")
-
-
-def _continues(response: requests.Response, offset: int, validator: str | None) -> bool:
-    """Whether an answer is the rest, from `offset` on, of the file begun earlier."""
-    if response.status_code != 206 or validator is None:
-        return False
-    # A server may support ranges and not If-Range: then only the answer's own validator tells. It
-    # may leave out what the client knows (RFC 9110, 15.3.7).
-    content_range = response.headers.get("Content-Range", "")
-    return content_range.startswith(f"bytes {offset}-") and _validator(response) in (
-        validator,
-        None,
-    )
-
-
-def _validator(response: requests.Response) -> str | None:
-    """What identifies this version of the file: a strong ETag (RFC 9110, 13.1.5), else its date."""
-    etag = response.headers.get("ETag", "")
-    return etag if etag.startswith('"') else response.headers.get("Last-Modified")
-
-
-def _receive(url: str, response: requests.Response, part: _Part) -> None:
-    """Append the body to the part."""
+def _append_body(url: str, response: requests.Response, part: _Part) -> None:
     length = response.headers.get("Content-Length", "")
     total = part.size + int(length) if length.isdecimal() else None
     if total is not None:
@@ -262,18 +237,3 @@ def _receive(url: str, response: requests.Response, part: _Part) -> None:
     # urllib3 itself raises for a short body since version 2.
     if total is not None and part.size < total:
         raise _Interrupted(f"the connection ended after {part.size} of {total} bytes")
-
-
-def _check(url: str, part: _Part, sha256: str) -> None:
-    """Remove the file and raise unless it is the expected one."""
-    found = file_sha256(part.path)
-    if found == sha256:
-        return
-    with part.path.open("rb") as file:
-        is_page = file.read(256).lstrip().lower().startswith((b"<!doctype html", b"<html"))
-    part.remove()
-    raise DownloadError(
-        f"{url}: wrong checksum: expected SHA-256 {sha256}, received {found} ({part.size} bytes"
-        f"{', a web page' if is_page else ''}). The file was deleted. Try again or another address; if "
-        "this file is the one you want, give its own checksum"
-    )

@@ -15,11 +15,10 @@ class Server:
     def __init__(self, url):
         self.url = url
         self.files = {}
-        self.etag, self.last_modified = '"v1"', None
-        self.honors_range = self.honors_if_range = True
+        self.honors_range = True
         self.plan = []
         self.requested = []  # names of files
-        self.log = []  # of each request: Range, If-Range, status, bytes of body sent
+        self.log = []  # of each request: Range, status, bytes of body sent
         self.accepted_encodings = set()
 
     @staticmethod
@@ -30,11 +29,9 @@ class Server:
             handler.begin(404, {"Content-Length": "0"})
             return
         body, status = server.files[server.requested[-1]], 200
-        headers = {"Accept-Ranges": "bytes", "ETag": server.etag}
-        headers["Last-Modified"] = server.last_modified
-        range_, if_range = server.log[-1][:2]
-        current = if_range in (None, server.etag, server.last_modified)
-        if range_ and server.honors_range and (current or not server.honors_if_range):
+        headers = {"Accept-Ranges": "bytes"}
+        range_ = server.log[-1][0]
+        if range_ and server.honors_range:
             begin = int(range_.removeprefix("bytes=").removesuffix("-"))
             if begin >= len(body):
                 span = f"bytes */{len(body)}"
@@ -72,16 +69,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         self.state.requested.append(self.path.lstrip("/").partition("?")[0])
-        self.state.log.append((self.headers["Range"], self.headers["If-Range"], 0, 0))
+        self.state.log.append((self.headers["Range"], 0, 0))
         self.state.accepted_encodings.add(self.headers["Accept-Encoding"])
         (self.state.plan.pop(0) if self.state.plan else Server.serve)(self)
 
     def begin(self, status, headers):
-        self.state.log[-1] = (*self.state.log[-1][:2], status, 0)
+        self.state.log[-1] = (self.state.log[-1][0], status, 0)
         self.send_response(status)
         for name, value in headers.items():
-            if value is not None:
-                self.send_header(name, value)
+            self.send_header(name, value)
         self.end_headers()
 
     def send(self, body):
