@@ -1,8 +1,8 @@
-"""From the configuration as given to the one that is run: checked, with every default."""
+"""Turn the configuration as given into the one that is run: checked, with every default."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,21 +34,21 @@ def resolve(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, A
     Parameters
     ----------
     config : mapping
-        What the user wrote. Text stands for the number or truth value it spells where nothing else
-        is allowed: YAML takes ``1e-2`` for text, and Snakemake's ``--config
-        training='{epochs: 1}'`` makes text of everything.
+        As the user wrote it. Text that spells a number or truth value becomes one where text is not
+        allowed: YAML reads ``1e-2`` as text, and Snakemake's ``--config training='{epochs: 1}'`` makes
+        text of everything.
     schema : mapping
         The parsed `schemas/config.schema.yaml`.
 
     Returns
     -------
     dict
-        A complete configuration: every key present, models as mappings with a unique `label`, checkpoints as sorted epochs.
+        Every key is present; models are mappings with a unique `label`, checkpoints sorted epochs.
 
     Raises
     ------
     ConfigError
-        Listing every unknown key, wrong type, value out of range or impossible combination.
+        Listing every unknown key, wrong type, value out of range and invalid combination.
     """
     external = given_text(config, "activations.path") is not None
     if external:
@@ -58,15 +58,22 @@ def resolve(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, A
         *source_problems(resolved, external),
         *results_problems(resolved.get("results", schema["properties"]["results"]["default"])),
     ]
-    if not problems:
-        problems = list((_resolve_external if external else _resolve_networks)(resolved, schema))
+    if not problems and external:
+        _fill_external(resolved, schema)
+        problems = [*data_problems(resolved, lambda: external_activations(resolved))]
+    elif not problems:
+        _fill_networks(resolved, schema)
+        problems = [
+            *combination_problems(resolved),
+            *data_problems(resolved, lambda: describe(resolved["dataset"])),
+        ]
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
     return in_schema_order(resolved, schema)
 
 
-def _resolve_networks(resolved: dict[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
-    """Fill in defaults where networks are run, in place; yields problems."""
+def _fill_networks(resolved: dict[str, Any], schema: Mapping[str, Any]) -> None:
+    """Fill in the defaults of a configuration that runs networks, in place."""
     resolved["models"] = [
         {"name": entry} if isinstance(entry, str) else dict(entry) for entry in resolved["models"]
     ]
@@ -80,11 +87,9 @@ def _resolve_networks(resolved: dict[str, Any], schema: Mapping[str, Any]) -> It
     resolved["checkpoints"] = sorted(
         {epochs if c == "final" else c for c in resolved["checkpoints"]}
     )
-    yield from combination_problems(resolved)
-    yield from data_problems(resolved, lambda: describe(resolved["dataset"]))
 
 
-def _resolve_external(resolved: dict[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
+def _fill_external(resolved: dict[str, Any], schema: Mapping[str, Any]) -> None:
     """The same for external activations: one "model", by default every layer and every point."""
     all_layers = not given_text(resolved, "layers.names")
     all_points = given_text(resolved, "manifolds.points_per_class") is None
@@ -99,4 +104,3 @@ def _resolve_external(resolved: dict[str, Any], schema: Mapping[str, Any]) -> It
     resolved["manifolds"]["splits"] = [SPLIT]
     if all_points:
         resolved["manifolds"]["points_per_class"] = "all"
-    yield from data_problems(resolved, lambda: external_activations(resolved))

@@ -15,7 +15,7 @@ __all__ = ["ConfigError", "given_keys", "load_schema"]
 
 
 class ConfigError(UserError):
-    """The configuration cannot be run; the message lists every problem with key, value, what is allowed and the remedy."""
+    """The configuration cannot be run; lists every problem with key, value, what is allowed and remedy."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = list(problems)
@@ -34,17 +34,9 @@ def load_schema(path: Path | str) -> dict[str, Any]:
 
 
 def given_keys(config: Mapping[str, Any]) -> list[str]:
-    """Keys that a configuration gives itself, without those that have their default.
+    """Keys in a configuration as the user wrote it: ``["models", "models[0].name", ...]``.
 
-    Parameters
-    ----------
-    config : mapping
-        As the user wrote it; a model may be its name alone.
-
-    Returns
-    -------
-    list of str
-        Sorted, so that the order of lines does not count: ``["models", "models[0].name", ...]``.
+    Sorted, so that the order of lines does not matter.
     """
     return sorted(_keys(config, ""))
 
@@ -63,7 +55,7 @@ def _keys(value: Any, name: str) -> Iterator[str]:
 
 
 def typed_values(value: Any, schema: Mapping[str, Any]) -> Any:
-    """A copy in which text that spells a number or truth value is one, where text is not allowed."""
+    """A copy in which text that spells a number or truth value becomes one, where text is not allowed."""
     if isinstance(value, Mapping):
         known = _properties(schema)
         return {key: typed_values(entry, known.get(key, {})) for key, entry in value.items()}
@@ -112,7 +104,7 @@ def _items(schema: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def given_text(config: Mapping[str, Any], dotted: str) -> Any:
-    """What the user wrote for a key; None if nothing, or something that isn't a mapping, is there."""
+    """What the user wrote for a key; None if there is nothing, or a parent is not a mapping."""
     value: Any = config
     for key in dotted.split("."):
         value = value.get(key) if isinstance(value, Mapping) else None

@@ -20,23 +20,9 @@ def check_layers(
 
     Building a network takes seconds. So the tables of an earlier run are used first; networks are built
     only for missing tables, and for all models if the selection does not fit (tables may be out of date).
+    `known` gives a model's layers from an earlier run (or None), `find` those of the network itself.
 
-    Parameters
-    ----------
-    config : mapping
-        The resolved configuration.
-    known, find : callable
-        Model entry -> layers: from an earlier run (or None), and from the network itself.
-
-    Returns
-    -------
-    dict
-        Label of each model -> all its layers.
-
-    Raises
-    ------
-    ConfigError
-        Naming the pattern or type that matches nothing.
+    Returns the label of each model -> all its layers; a ConfigError names what matches nothing.
     """
     models = {model["label"]: model for model in config["models"]}
     tables = {label: known(model) for label, model in models.items()}

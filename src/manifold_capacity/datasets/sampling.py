@@ -115,18 +115,8 @@ def _check_split(split: str) -> None:
 
 
 def every_fourth(labels: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Mask of the fourth, eighth, ... image of each class: the test split where data bring none.
+    """Mask (n_images,) of the fourth, eighth, ... image of each class: the test split of data without one.
 
-    Parameters
-    ----------
-    labels : (n_images,) array of int
-
-    Returns
-    -------
-    (n_images,) array of bool
-
-    Examples
-    --------
     >>> every_fourth(np.array([0, 0, 1, 0, 0, 1]))
     array([False, False, False, False,  True, False])
     """
