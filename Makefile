@@ -46,6 +46,7 @@ format: .venv/installed ## Format the sources
 
 docs: .venv/installed ## Regenerate docs/config.md from the schema, and the pictures of docs/concepts.md
 	$(BIN)/python -m manifold_capacity.config schemas/config.schema.yaml > docs/config.md
+	$(BIN)/python -m manifold_capacity.datasets docs/datasets.md
 	$(BIN)/python docs/figures/concepts.py docs/images
 
 site: demo ## Build the documentation as a web site, with its notebooks run: site/index.html

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from manifold_capacity.activations.external import OwnActivations
-from manifold_capacity.config.choices import class_indices, own_activations
+from manifold_capacity.config.choices import class_indices, external_activations
 from manifold_capacity.config.resolve import resolve
 from manifold_capacity.config.schema import load_schema
 from manifold_capacity.config.select_layers import check_layers
@@ -81,7 +81,7 @@ def set_up(given: Mapping[str, Any], schema: str | os.PathLike[str]) -> Setup:
         If it cannot be run.
     """
     config = resolve(given, load_schema(Path(schema)))
-    external = own_activations(config)
+    external = external_activations(config)
     dataset = external or describe(config["dataset"])
     layers = check_layers(
         config,
