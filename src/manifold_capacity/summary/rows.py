@@ -118,3 +118,9 @@ def in_words(numbers: Mapping[str, Any]) -> str:
         f"capacity {numbers['capacity']:.4g} ± {numbers['capacity_stderr']:.2g}, radius {numbers['radius']:.4g}, "
         f"dimension {numbers['dimension']:.4g}, center correlation {numbers['center_correlation']:.3g}"
     )
+
+
+def select_rows(frame: pd.DataFrame, **wanted: str) -> pd.DataFrame:
+    for name, value in wanted.items():
+        frame = frame[frame[name] == value]
+    return frame
