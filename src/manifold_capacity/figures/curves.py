@@ -150,7 +150,7 @@ def layers_of_models(frame: pd.DataFrame) -> dict[str, list[str]]:
     }
 
 
-def curves_along(layers: pd.DataFrame, names: Mapping[str, Sequence[str]]) -> Iterator[Curve]:
+def curves_along(layers: pd.DataFrame, names: Mapping[str, list[str]]) -> Iterator[Curve]:
     """The curves of some models along their layers, a curve for each checkpoint and split."""
     for model, of_model in names.items():
         for checkpoint in checkpoints_of(layers, model):
@@ -176,7 +176,7 @@ def class_curves(layers: pd.DataFrame) -> list[Curve]:
 
 
 def mean_and_spread(
-    frame: pd.DataFrame, by: str, order: Sequence[Any], quantities: Sequence[str]
+    frame: pd.DataFrame, by: str, order: list[Any], quantities: Sequence[str]
 ) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
     """Over seeds, mean and standard deviation; of a single seed, its value and standard error."""
 
@@ -184,7 +184,7 @@ def mean_and_spread(
         if column not in frame.columns:
             return np.full(len(order), math.nan)
         finite = frame[column].astype(float).replace([math.inf, -math.inf], math.nan)
-        return np.asarray(finite.groupby(frame[by]).agg(how).reindex(order), dtype=float)
+        return finite.groupby(frame[by]).agg(how).reindex(order).to_numpy(dtype=float)
 
     several = frame["seed"].nunique() > 1
     return {quantity: aggregated(quantity, "mean") for quantity in quantities}, {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import matplotlib.style
 import numpy as np
@@ -97,8 +96,8 @@ def _draw_map(
     axis: Axes,
     frame: pd.DataFrame,
     quantity: str,
-    names: Sequence[str],
-    checkpoints: Sequence[str],
+    names: list[str],
+    checkpoints: list[str],
     scale: Normalize,
 ) -> ScalarMappable:
     cells = [frame["layer"], frame["checkpoint"]]

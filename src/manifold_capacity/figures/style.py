@@ -114,7 +114,8 @@ def line_style(color: str, split: str = "train") -> dict[str, Any]:
 
 def legend_line(label: str, **style: Any) -> Line2D:
     """A sample for a legend: a gray line, unless `style` says otherwise."""
-    return Line2D([], [], label=label, **{"color": GRAY, "linewidth": 1.5, "markersize": 6} | style)
+    usual: dict[str, Any] = {"color": GRAY, "linewidth": 1.5, "markersize": 6}
+    return Line2D([], [], label=label, **usual | style)
 
 
 def legend_mark(label: str, marker: str, size: float = 6) -> Line2D:

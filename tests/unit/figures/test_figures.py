@@ -602,7 +602,7 @@ def test_plotted_values_of_classes_and_maps() -> None:
     ],
 )
 def test_empty_table_is_an_error(plot: Callable[[pd.DataFrame], Figure]) -> None:
-    with pytest.raises(ValueError, match=r"table of \w+ has no rows; there is nothing to draw"):
+    with pytest.raises(ValueError, match=r"table has no rows; there is nothing to draw"):
         plot(pd.DataFrame(columns=["model", "status"]))
 
 

@@ -21,11 +21,14 @@ from manifold_capacity.summary.collect import (
     collect_manifolds,
     collect_training,
 )
-from manifold_capacity.summary.columns import LAYER_NUMBERS, MANIFOLD_NUMBERS
+from manifold_capacity.summary.columns import (
+    LAYER_IDENTITY,
+    LAYER_NUMBERS,
+    MANIFOLD_IDENTITY,
+    REQUIRED,
+)
 from manifold_capacity.summary.comparisons import COLUMNS as COMPARED
 from manifold_capacity.summary.rows import (
-    LAYER_IDENTITY,
-    MANIFOLD_IDENTITY,
     centers_table,
     layer_columns,
     manifold_table,
@@ -34,6 +37,7 @@ from manifold_capacity.summary.tables import read_table, write_table
 from manifold_capacity.summary.text import TABLE_WIDTH, format_table
 from manifold_capacity.training.train import COLUMNS
 
+MANIFOLD_NUMBERS = REQUIRED["manifolds"][len(MANIFOLD_IDENTITY) :]
 REPOSITORY = Path(__file__).parents[3]
 
 NUMBERS: dict[str, Any] = {
@@ -192,7 +196,7 @@ def test_parquet_and_json_say_what_csv_says(write: Any, tmp_path: Path) -> None:
 
 
 def test_table_of_no_known_kind_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=re.escape("allowed: .csv, .parquet, .json")):
+    with pytest.raises(ValueError, match=re.escape("use one of .csv, .parquet, .json")):
         write_table(pd.DataFrame({"a": [1]}), tmp_path / "layers.xlsx")
     assert not list(tmp_path.iterdir())
 
@@ -215,7 +219,7 @@ def test_mean_of_points_that_is_not_whole_is_kept(write: Any) -> None:
     [
         ('{"model": ', "is not JSON"),
         ("", "is not JSON"),
-        ("[1, 2]", "holds a list where a JSON object is due"),
+        ("[1, 2]", "must be a JSON object, not a list"),
     ],
 )
 def test_layer_file_that_is_no_row_is_named(tmp_path: Path, text: str, message: str) -> None:
