@@ -47,6 +47,7 @@ format: .venv/installed ## Put sources in their standard form
 docs: .venv/installed ## Remake docs/config.md from the schema, and the pictures of docs/concepts.md
 	$(BIN)/python -m manifold_capacity.config schemas/config.schema.yaml > docs/config.md
 	$(BIN)/python docs/figures/concepts.py docs/images
+	$(BIN)/python docs/figures/tables.py docs/outputs.md
 
 site: demo ## Build the documentation as a web site in site/, its notebooks run on the demo's results; open site/index.html
 	rm -rf build/site
