@@ -48,6 +48,7 @@ docs: .venv/installed ## Regenerate docs/config.md from the schema, and the pict
 	$(BIN)/python -m manifold_capacity.config schemas/config.schema.yaml > docs/config.md
 	$(BIN)/python -m manifold_capacity.datasets docs/datasets.md
 	$(BIN)/python docs/figures/concepts.py docs/images
+	$(BIN)/python docs/figures/tables.py docs/outputs.md
 
 site: demo ## Build the documentation as a web site, with its notebooks run: site/index.html
 	rm -rf build/site

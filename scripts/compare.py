@@ -2,8 +2,8 @@
 
 from manifold_capacity import logs
 from manifold_capacity.summary.comparisons import compare
-from manifold_capacity.summary.tables import read_table
+from manifold_capacity.summary.tables import read_table, write_table
 
 with logs.log_to(snakemake.log[0]):
     layers, manifolds = (read_table(path) for path in snakemake.input)
-    compare(layers, manifolds).to_csv(snakemake.output[0], index=False)
+    write_table(compare(layers, manifolds), snakemake.output[0])

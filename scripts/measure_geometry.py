@@ -11,6 +11,7 @@ from manifold_capacity.geometry.moments import Moments
 from manifold_capacity.models.layers import read_layers
 from manifold_capacity.provenance import extended
 from manifold_capacity.summary import rows
+from manifold_capacity.summary.tables import write_table
 
 with logs.log_to(snakemake.log[0]) as log:
     params, seed, geometries = snakemake.params, snakemake.params.run["seed"], []
@@ -35,6 +36,5 @@ with logs.log_to(snakemake.log[0]) as log:
     with atomic_path(snakemake.output.layer) as file:
         file.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
     centers = rows.centers_table(row, [each.centers_spectrum for each in geometries])
-    for table, path in ((manifolds, "manifolds"), (centers, "centers")):
-        with atomic_path(snakemake.output[path]) as file:
-            table.to_csv(file, index=False)
+    write_table(manifolds, snakemake.output.manifolds)
+    write_table(centers, snakemake.output.centers)

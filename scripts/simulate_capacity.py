@@ -1,4 +1,4 @@
-"""Capacity of one layer measured by separating its manifolds, as a check of the theory."""
+"""Capacity of one layer, measured by separating its manifolds: a check of the theory."""
 
 import json
 from pathlib import Path

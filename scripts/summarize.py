@@ -1,4 +1,4 @@
-"""Gather every layer's results into tables and the text that ends a run."""
+"""Gather the results of all layers into tables, and into the text shown at the end of a run."""
 
 import json
 from pathlib import Path

@@ -114,7 +114,9 @@ def test_first_page_says_what_was_run() -> None:
     assert "vgg16 (trained weights), resnet18-random (random weights) Seeds: 0, 7" in large
     assert "after epoch 0, 5, 20 (0: untrained)" in large
     assert "classes cat, dog, 50 augmented images each, train and test split" in large
-    assert "margin κ = 0.5, as many Gaussian samples as a relative error of 0.01" in large
+    assert (
+        "margin κ = 0.5, as many Gaussian samples as needed for a relative error of 0.01" in large
+    )
     assert (
         "Checkpoints: none, since nothing was trained Manifolds: the first 3 classes" in pretrained
     )
@@ -125,5 +127,5 @@ def test_captions_say_how_seeds_and_samples_are_shown() -> None:
     small, large = (laid_out(caption, config) for config in (SMALL, LARGE))
     assert "Bars are Monte-Carlo standard errors (300 Gaussian samples per manifold)" in small
     assert "Color is the checkpoint, light to dark" in small
-    assert "Curves are the mean of 2 seeds, bands one standard deviation between them." in large
+    assert "Curves are means of 2 seeds, bands one standard deviation between them." in large
     assert "Color is the model (or the checkpoint, where a panel has one model)" in large

@@ -26,8 +26,8 @@ from manifold_capacity.pages.page import (
     table_column,
     titled,
 )
-from manifold_capacity.summary.columns import TITLES
-from manifold_capacity.summary.rows import EXTERNAL, MANIFOLD_IDENTITY, SHUFFLED, STATUS_OK
+from manifold_capacity.summary.columns import MANIFOLD_IDENTITY, TITLES
+from manifold_capacity.summary.rows import EXTERNAL, SHUFFLED, STATUS_OK
 from manifold_capacity.summary.text import number_text, with_errors
 
 __all__ = ["comparisons_page", "layers_page", "training_page"]

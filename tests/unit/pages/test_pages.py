@@ -21,9 +21,10 @@ from manifold_capacity.pages import origin, results
 from manifold_capacity.pages import page as page_module
 from manifold_capacity.provenance import collect_provenance, stamp
 from manifold_capacity.summary.collect import layers_table, manifolds_table
+from manifold_capacity.summary.columns import MANIFOLD_IDENTITY
 from manifold_capacity.summary.comparisons import COLUMNS as COMPARED
 from manifold_capacity.summary.comparisons import compare
-from manifold_capacity.summary.rows import MANIFOLD_IDENTITY, layer_columns, manifold_table
+from manifold_capacity.summary.rows import layer_columns, manifold_table
 
 ROOT = Path(__file__).parents[3]
 CLASSES = {3: "<three>", 8: "eight", 9: "nine"}
