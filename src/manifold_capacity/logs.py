@@ -61,7 +61,7 @@ def log_to(path: str | PathLike[str]) -> Iterator[logging.Logger]:
         sys.exit(1)
     except Exception:
         logger.removeHandler(terminal)  # Snakemake may show the log of a failed job there
-        logger.exception("The job failed by an error of the program:")
+        logger.exception("The job failed with an unexpected error:")
         sys.exit(1)
     finally:
         logging.captureWarnings(False)

@@ -1,4 +1,4 @@
-"""What a run looks like on the terminal, told by Snakemake's log records and the jobs' logs."""
+"""What a run prints, from Snakemake's log records and the jobs' logs."""
 
 import io
 import logging
@@ -16,13 +16,9 @@ import pytest
 import snakemake_logger_plugin_manifold_capacity as plugin
 from manifold_capacity import logs
 from manifold_capacity.logs import log_to
-from snakemake_logger_plugin_manifold_capacity.terminal import (
-    HEARTBEAT_S,
-    Message,
-    Terminal,
-    duration,
-    read_messages,
-)
+from snakemake_logger_plugin_manifold_capacity.display import HEARTBEAT_S
+from snakemake_logger_plugin_manifold_capacity.jobs import Message, duration, read_messages
+from snakemake_logger_plugin_manifold_capacity.terminal import Terminal
 
 TRAIN = {"jobid": 7, "rule_name": "train", "wildcards": {"model": "small_cnn", "seed": "3"}}
 
@@ -141,10 +137,10 @@ def test_a_job_that_runs_for_long_says_what_is_new(terminal, stream, log):
     terminal.handle(job_info(log))
     say(log, "epoch 1/9: slow")
     now = time.time()
-    terminal.beat(now)
+    terminal.display.beat(now)
     assert stream.getvalue() == ""
-    terminal.beat(now + HEARTBEAT_S)
-    terminal.beat(now + 2 * HEARTBEAT_S + 1)  # nothing new
+    terminal.display.beat(now + HEARTBEAT_S)
+    terminal.display.beat(now + 2 * HEARTBEAT_S + 1)  # nothing new
     assert stream.getvalue() == "train small_cnn seed 3: epoch 1/9: slow\n"
 
 
@@ -179,10 +175,10 @@ def test_the_end_of_a_failed_run_says_what_to_do(terminal, stream, log):
     text = "WorkflowError:\nAt least one job did not complete successfully."
     terminal.handle(record("error", text, logging.ERROR, exception="WorkflowError"))
     printed = stream.getvalue()
-    assert "1 job failed, 4 that need what is missing were not run; 4 done in" in printed
+    assert "1 job failed, 4 that depend on failed jobs were not run; 4 done in" in printed
     assert "train small_cnn seed 3: diverged; lower the rate" in printed
     assert str(log) in printed
-    assert "give the same command again: what is done is kept" in printed
+    assert "run the same command again: finished jobs are kept" in printed
 
 
 def test_a_job_that_succeeds_when_tried_again_has_not_failed(terminal, stream, log):
@@ -198,11 +194,14 @@ def test_a_job_that_succeeds_when_tried_again_has_not_failed(terminal, stream, l
 @pytest.mark.parametrize(
     ("died", "cause"),
     [
-        ("died with <Signals.SIGKILL: 9>.", "too little memory"),
+        ("died with <Signals.SIGKILL: 9>.", "lack of memory"),
         ("returned non-zero exit status 137.", "--set-resources train:mem_mb=..."),
-        ("died with <Signals.SIGTERM: 15>.", "ended by SIGTERM from outside"),
-        ("returned non-zero exit status 143.", "ended by signal 15 from outside"),
-        ("returned non-zero exit status 3.", "ended with status 3 and its log does not say why"),
+        ("died with <Signals.SIGTERM: 15>.", "terminated from outside by SIGTERM"),
+        ("returned non-zero exit status 143.", "terminated from outside by signal 15"),
+        (
+            "returned non-zero exit status 3.",
+            "ended with exit status 3, and its log does not say why",
+        ),
     ],
 )
 def test_a_job_that_could_not_say_why_it_failed(terminal, stream, log, died, cause):
@@ -216,7 +215,7 @@ def test_an_error_of_the_program_is_its_last_line_above_the_log(terminal, stream
     with pytest.raises(SystemExit), log_to(log):
         {}["radius"]
     failed(terminal, log)
-    assert "\n  An error of the program: KeyError: 'radius'\n" in stream.getvalue()
+    assert "\n  Unexpected error: KeyError: 'radius'\n" in stream.getvalue()
     assert "Traceback" in stream.getvalue()
 
 
@@ -244,9 +243,8 @@ def test_an_interruption_is_no_failure(terminal, stream, log):
     failed(terminal, log, "died with <Signals.SIGINT: 2>.")
     terminal.handle(record("error", "At least one job did not complete successfully."))
     stopped, end = stream.getvalue().splitlines()
-    assert stopped.startswith("Interrupted")
-    assert end.startswith("4 of 9 jobs done in")
-    assert end.endswith("The same command goes on from there.")
+    assert stopped == "Interrupted: stopping the running jobs."
+    assert re.fullmatch(r"4 of 9 jobs done in .*\. The same command continues from there\.", end)
 
 
 def test_snakemakes_small_talk_is_left_out_and_all_else_is_said(terminal, stream):
@@ -330,14 +328,14 @@ def test_on_a_narrow_terminal_what_a_job_said_is_not_cut(monkeypatch, log):
 def test_an_error_at_the_parse_is_its_last_line(terminal, stream):
     text = 'Traceback (most recent call last):\n\n  File "a.py", line 1, in f\n    g()\n    ^^^\n\nOSError: no\n'
     terminal.handle(record("error", text, logging.ERROR, exception="OSError"))
-    assert stream.getvalue() == "OSError: no\n(--verbose shows where in the code that is)\n"
+    assert stream.getvalue() == "OSError: no\n(--verbose shows the traceback)\n"
 
 
 def test_drawing_never_waits_for_a_line_that_is_being_written(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     terminal = Terminal(Screen())
-    drawing = threading.Thread(target=terminal._display, daemon=True)
-    with terminal._lock:
+    drawing = threading.Thread(target=terminal.display.render, daemon=True)
+    with terminal.display.lock:
         drawing.start()
         drawing.join(timeout=30)
     assert not drawing.is_alive()
