@@ -1,4 +1,4 @@
-"""Pages of the report: what they say is what the tables say, and they stay small enough to be shown."""
+"""Pages of the report: they show what is in the tables, and stay small enough to be shown."""
 
 import base64
 import gzip
@@ -110,11 +110,24 @@ def test_a_layer_says_whether_it_can_be_trusted(tables, tmp_path) -> None:
     layers, manifolds = tables
     layers = layers.copy()
     layers.loc[1, ["n_unconverged", "worst_gap"]] = [7, 1e-3]
+    fit = {"converged": "False", "stopped": "rank", "least_residual_ratio": 0.04}
+    for name, value in fit.items():
+        layers[f"centers_{name}"] = layers[f"centers_{name}"].astype(object)
+        layers.loc[4, f"centers_{name}"] = value
+    layers.loc[4, "center_rank"] = 2
+    layers.loc[3, ["centers_converged", "centers_least_residual_ratio"]] = [None, 0.06]
     trust = unpacked(results.layers_page(layers, manifolds, tmp_path))["trust"]
     assert trust[0][0].startswith("All quadratic programs converged")
     assert trust[1][0].startswith("7 quadratic programs did not converge")
     assert "1.0e-03" in trust[1][0]
     assert trust[2] == ["No geometry: all activations are zero."]
+    fit, center = trust[4][1:]
+    assert fit == (
+        "2 directions that the centers share were projected out. The fit did not reach its tolerance; "
+        "the search for their number stopped because no directions were left."
+    )
+    assert center.startswith("A center keeps only 4.0% of its norm")
+    assert trust[3][1:] == []
 
 
 def test_a_layer_leads_to_the_logs_of_its_jobs(tables, tmp_path) -> None:
@@ -140,7 +153,7 @@ def test_a_layer_leads_to_the_logs_of_its_jobs(tables, tmp_path) -> None:
     assert list(trained) == [*untrained, "train"]
     assert (trained["measure_geometry"], trained["compute_moments"]) == ("slow", None)
     assert trained["extract_activations"] == "9 images"
-    assert trained["train"].startswith(f"(the end; all of it is in {tmp_path}/logs/train/")
+    assert trained["train"].startswith(f"(the end; the whole log is {tmp_path}/logs/train/")
     assert trained["train"].endswith("the end")
     assert len(trained["train"]) < results.LOG_CHARACTERS + 500
     assert texts[4]["measure_geometry"] == ""
@@ -220,7 +233,7 @@ def test_training_is_shown_with_what_its_job_said(tmp_path) -> None:
     assert column(data["columns"], "Test loss")["texts"] == ["2.300", "0.1235", "2.400"]
     assert data["logs"] == [["train a, seed 0", None], ["train a, seed 1", 0]]
     assert data["texts"] == ["device: CPU"]
-    assert "There is room" not in page
+    assert "has room" not in page
 
 
 def test_logs_that_do_not_fit_are_said_to_be_left_out(tmp_path, monkeypatch) -> None:
@@ -235,7 +248,7 @@ def test_logs_that_do_not_fit_are_said_to_be_left_out(tmp_path, monkeypatch) -> 
     assert len(page.encode()) <= page_module.MOST_BYTES
     n = len(unpacked(page)["logs"])
     assert 0 < n < 4
-    assert f"There is room here for the logs of {n} of 4 trainings" in page
+    assert f"This page has room for the logs of {n} of 4 trainings" in page
 
 
 @pytest.mark.parametrize("path", [ROOT / "config.yaml", *(ROOT / "configs").glob("*.yaml")])
