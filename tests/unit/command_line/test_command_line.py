@@ -192,11 +192,20 @@ def test_layers_that_have_no_geometry_are_said_and_the_others_measured(digits, c
         ("", 2, "required: COMMAND"),
         ("mesure digits.npz", 2, "invalid choice: 'mesure'"),
         ("measure nothing.npz", 2, "there is no file or folder nothing.npz"),
-        ("measure digits.npz --margin -1", 2, "'-1' is not taken; allowed: a number 0 or more"),
-        ("measure digits.npz --n-gaussians 1", 2, "allowed: a whole number, 2 or more, or auto"),
-        ("measure digits.npz --relative-error 0", 2, "allowed: a number above 0"),
-        ("measure digits.npz --threads two", 2, "allowed: a whole number, 1 or more"),
-        ("measure digits.npz -o table.xlsx", 2, "allowed: .csv, .parquet, .json"),
+        ("measure digits.npz --margin -1", 2, "--margin: must be a number 0 or more, not '-1'"),
+        (
+            "measure digits.npz --n-gaussians 1",
+            2,
+            "must be an integer, 2 or more, or auto, not '1'",
+        ),
+        ("measure digits.npz --margin inf", 2, "must be a number 0 or more, not 'inf'"),
+        ("measure digits.npz --relative-error 0", 2, "must be a number above 0, not '0'"),
+        ("measure digits.npz --threads two", 2, "must be an integer, 1 or more, not 'two'"),
+        (
+            "measure digits.npz -o table.xlsx",
+            2,
+            "table.xlsx is not supported; use one of .csv, .parquet, .json",
+        ),
         ("measure digits.npz -o no/table.csv", 2, "there is no folder no; make it first"),
         ("measure digits.npz --layers V2", 2, "--layers: 'V2' is not in digits.npz; there are V1"),
         ("measure digits.npz --points-per-class 20", 2, "only 9 points of class '1'"),
@@ -205,9 +214,13 @@ def test_layers_that_have_no_geometry_are_said_and_the_others_measured(digits, c
         ("measure text.npy", 1, "text.npy is not an .npy file"),
         ("layers vgg61", 2, "'vgg61' is not a model; nearest: vgg"),
         ("layers inception_v3 --image-size 8", 2, "set --image-size to a size it takes"),
-        ("plot V1.npy", 2, "V1.npy is not taken; allowed: .csv, .parquet"),
-        ("plot other.csv", 1, "other.csv is none of the tables"),
-        ("plot other.csv -o figure.gif", 2, "allowed: .svg, .png, .pdf"),
+        ("plot V1.npy", 2, "V1.npy is not supported; use one of .csv, .parquet"),
+        ("plot other.csv", 1, "other.csv is not a table of layers, manifolds, centers or training"),
+        (
+            "plot other.csv -o figure.gif",
+            2,
+            "figure.gif is not supported; use one of .svg, .png, .pdf",
+        ),
         ("plot other.parquet", 1, "other.parquet is not a table"),
     ],
 )
@@ -272,7 +285,7 @@ def test_each_table_has_its_figures(digits, capsys):
     capsys.readouterr()
     training = "plot classes.parquet --figure training"
     assert command_line.main(training.split()) == errors.USAGE
-    assert "allowed: manifolds" in capsys.readouterr().err
+    assert "cannot be drawn from classes.parquet; use one of manifolds" in capsys.readouterr().err
 
 
 def test_a_reader_that_has_enough_sees_no_traceback(digits, tmp_path):
