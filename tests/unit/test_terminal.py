@@ -4,8 +4,6 @@ import io
 import logging
 import os
 import re
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -339,15 +337,6 @@ def test_drawing_never_waits_for_a_line_that_is_being_written(monkeypatch):
         drawing.start()
         drawing.join(timeout=30)
     assert not drawing.is_alive()
-
-
-def test_the_plugin_leaves_it_to_the_snakefile_which_copy_of_the_package_runs():
-    code = (
-        "import sys, snakemake_logger_plugin_manifold_capacity;"
-        "print('manifold_capacity' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"
 
 
 @pytest.mark.parametrize("seconds", [0.04, 9.97, 99, 100, 5940, 360_000])
