@@ -46,18 +46,10 @@ _SUBMITTED = re.compile(r"Job (\S+) has been submitted with SLURM jobid (\S+) \(
 
 
 class Terminal:
-    """Shows a run from Snakemake's log records.
+    """Writes to a stream what Snakemake's log records tell, with a progress bar if it is a terminal.
 
-    Parameters
-    ----------
-    stream : file
-        Where to write. If it is a terminal, a progress bar is shown.
-    fallback : callable
-        Snakemake's own text of a record.
-    quiet : collection of str
-        Snakemake's ``--quiet``: with ``progress`` no line for finished jobs, with ``all`` nothing.
-    color : bool
-        Whether a terminal gets colors.
+    `fallback` gives Snakemake's own text of a record. `quiet` is Snakemake's ``--quiet``: with
+    ``progress`` no lines for finished jobs, with ``all`` nothing.
     """
 
     def __init__(

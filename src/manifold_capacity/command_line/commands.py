@@ -88,15 +88,10 @@ def _measure_layer(
         **rows.layer_columns(layer),
     }
     drawn = {"points_per_class": arguments.points_per_class, "seed": arguments.seed}
+    names = ("margin", "n_gaussians", "relative_error", "seed", "threads")
+    options = {name: getattr(arguments, name) for name in names}
     try:
-        geometry = measure(
-            activations.open(layer.label, **drawn),
-            margin=arguments.margin,
-            n_gaussians=arguments.n_gaussians,
-            relative_error=arguments.relative_error,
-            seed=arguments.seed,
-            threads=arguments.threads,
-        )
+        geometry = measure(activations.open(layer.label, **drawn), **options)
     except ValueError as error:
         row |= {"status": in_options(error), "n_manifolds": len(activations.class_names)}
         return row, rows.manifold_table(row, {}, pd.DataFrame())
@@ -116,23 +111,17 @@ def run_layers(arguments: argparse.Namespace) -> int:
         check_model(arguments.model)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    size = arguments.image_size
-    shape = input_shape(arguments.model, (size, size, arguments.channels))
+    image = (arguments.image_size, arguments.image_size, arguments.channels)
+    shape = input_shape(arguments.model, image)
     found = list_layers(arguments.model, n_classes=arguments.classes, image_shape=shape)
-    table = pd.DataFrame(
-        {
-            "index": layer.index,
-            "name": layer.name,
-            "type": layer.type,
-            "output_shape": "x".join(map(str, layer.output_shape)),
-            "n_features": layer.n_features,
-        }
-        for layer in found
-    )
+    rows = [
+        (x.index, x.name, x.type, "x".join(map(str, x.output_shape)), x.n_features) for x in found
+    ]
     titles = ["Index", "Name", "Type", "Shape", "Features"]
-    print(_aligned([titles, *table.values.tolist()]))
+    print(_aligned([titles, *rows]))
     if arguments.output:
-        write_table(table, arguments.output)
+        names = ["index", "name", "type", "output_shape", "n_features"]
+        write_table(pd.DataFrame(rows, columns=names), arguments.output)
     return DONE
 
 

@@ -19,19 +19,8 @@ def origin_page(
 ) -> str:
     """A page on where the numbers come from, step by step.
 
-    Parameters
-    ----------
-    provenance : mapping
-        As `provenance.collect_provenance` returns it, with the step ``summary``.
-    given : collection of str
-        Keys that stand in the configuration file, as `config.given_keys` names them.
-    dataset : mapping or None
-        Content of ``dataset.json``; None for external activations.
-
-    Returns
-    -------
-    str
-        HTML.
+    It shows what `provenance.collect_provenance` returns, marks the keys of the configuration that
+    were given (`config.given_keys`), and describes the dataset (``dataset.json``), if there is one.
     """
     code = provenance["code"]
     facts = {

@@ -46,18 +46,8 @@ _LEAST_RESIDUAL = 0.05  # of a center's norm: below it, the manifold's radius is
 def layers_page(layers: pd.DataFrame, manifolds: pd.DataFrame, logs: Path) -> str:
     """A page of all layers, with the classes of each and the logs of its jobs.
 
-    Parameters
-    ----------
-    layers, manifolds : DataFrame
-        As `summary.collect_layers` and `summary.collect_manifolds` return them.
-    logs : path
-        The folder of a run's logs.
-
-    Returns
-    -------
-    str
-        HTML of at most `MOST_BYTES`. If the classes and logs of all layers do not fit, it has those
-        of each network's last checkpoint first, and says so.
+    If the classes and logs of all layers do not fit into `MOST_BYTES`, it has those of each network's
+    last checkpoint first, and says so.
     """
     text = "Click a column's name to sort, a layer to see its classes and the logs of its jobs."
     body = intro(text, layers, "layers")
@@ -105,7 +95,7 @@ def layers_page(layers: pd.DataFrame, manifolds: pd.DataFrame, logs: Path) -> st
 
 
 def comparisons_page(comparisons: pd.DataFrame) -> str:
-    """A page of differences, layer by layer, from the table that `comparisons.compare` returns."""
+    """A page of differences, layer by layer."""
     shown = comparisons.iloc[:MOST_ROWS]
     low, high = (float_values(shown[f"difference_{end}"]) for end in ("low", "high"))
     differences = float_values(shown["difference"])
@@ -138,20 +128,7 @@ def comparisons_page(comparisons: pd.DataFrame) -> str:
 
 
 def training_page(training: pd.DataFrame, logs: Path) -> str:
-    """A page of every training, epoch by epoch, with the logs of its jobs.
-
-    Parameters
-    ----------
-    training : DataFrame
-        As `summary.collect_training` returns it.
-    logs : path
-        The folder of a run's logs.
-
-    Returns
-    -------
-    str
-        HTML of at most `MOST_BYTES`.
-    """
+    """A page of every training, epoch by epoch, with as many logs of its jobs as fit."""
     shown = training.iloc[:MOST_ROWS]
     names = ["epoch", *(name for name in ("model", "seed") if shown[name].nunique() > 1)]
     names += [n for n in shown.columns if n not in ("epoch", "model", "seed", "config_digest")]
