@@ -1,4 +1,4 @@
-"""The command `manifold-capacity`: the walk-through of docs/command_line.md, exit codes and messages."""
+"""The command `manifold-capacity`: the blocks of docs/command_line.md, exit codes and messages."""
 
 import contextlib
 import importlib
@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_digits
 
+import manifold_capacity
 from manifold_capacity import command_line, measure
 from manifold_capacity.command_line import errors, parser
 from manifold_capacity.models.find_layers import list_layers
@@ -88,14 +89,9 @@ def digits(tmp_path, monkeypatch):
 def test_the_declared_entry_point_is_the_command():
     module, function = entry_point()
     assert getattr(importlib.import_module(module), function) is command_line.main
-    done = subprocess.run(
-        [sys.executable, "-m", "manifold_capacity", "--version"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    version = importlib.import_module("manifold_capacity").__version__
-    assert done.stdout == f"manifold-capacity {version}\n"
+    command = [sys.executable, "-m", "manifold_capacity", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"manifold-capacity {manifold_capacity.__version__}\n"
 
 
 def test_every_block_of_the_walk_through_was_run(walked):
@@ -172,7 +168,7 @@ def test_a_missing_library_is_named_with_its_remedy(digits, tmp_path, arguments,
     assert done.stderr.count("\n") == 1
 
 
-def test_layers_that_have_no_geometry_are_said_and_the_others_measured(digits, capsys):
+def test_layers_without_geometry_are_reported_and_the_others_measured(digits, capsys):
     arguments = ["measure", "broken.npz", "--n-gaussians", "10", "-o", "all.json"]
     assert command_line.main(arguments) == errors.FAILED
     printed = capsys.readouterr()
@@ -241,7 +237,7 @@ def test_a_mistake_is_one_line_and_an_exit_code(digits, capsys, arguments, code,
     assert "activations." not in printed.err
 
 
-def test_unequal_numbers_of_points_are_said(digits, capsys):
+def test_unequal_numbers_of_points_are_reported(digits, capsys):
     assert command_line.main(["measure", "digits.npz"]) == errors.DONE
     said = capsys.readouterr().err
     assert re.search(r"^digits\.npz: 9 to \d+ points per manifold\. .*`--points-per-class 9`", said)
@@ -259,7 +255,7 @@ def test_a_warning_is_one_line(digits, capsys):
     assert printed.count("\n") == 1
 
 
-def test_files_of_the_same_name_are_told_apart(digits, capsys):
+def test_files_of_the_same_name_get_their_paths_as_names(digits, capsys):
     for day in ("monday", "tuesday"):
         Path(day).mkdir()
         np.savez(f"{day}/unit.npz", V1=digits[0], labels=digits[1])
@@ -288,7 +284,7 @@ def test_each_table_has_its_figures(digits, capsys):
     assert "cannot be drawn from classes.parquet; use one of manifolds" in capsys.readouterr().err
 
 
-def test_a_reader_that_has_enough_sees_no_traceback(digits, tmp_path):
+def test_a_closed_pipe_is_no_traceback(digits, tmp_path):
     with subprocess.Popen(
         [sys.executable, "-m", "manifold_capacity", "measure", "digits.npz", "--n-gaussians", "10"],
         cwd=tmp_path,

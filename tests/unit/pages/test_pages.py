@@ -4,6 +4,7 @@ import base64
 import gzip
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +65,16 @@ def tables() -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def unpacked(page: str) -> dict[str, Any]:
-    """What the page's script shows."""
+    """The data that the page's script shows."""
     (packed,) = re.findall(r'<script id="data" type="text/plain">(.*?)</script>', page, re.DOTALL)
     return json.loads(gzip.decompress(base64.b64decode(packed)))
+
+
+def write_random_logs(paths: Iterable[Path]) -> None:
+    """Logs that are hard to compress."""
+    for seed, path in enumerate(paths):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(np.random.default_rng(seed).bytes(2000).hex())
 
 
 def column(columns: list[dict[str, Any]], label: str) -> dict[str, Any]:
@@ -74,7 +82,7 @@ def column(columns: list[dict[str, Any]], label: str) -> dict[str, Any]:
     return found
 
 
-def test_the_page_says_of_layers_and_classes_what_the_tables_say(tables, tmp_path) -> None:
+def test_the_page_shows_the_numbers_of_layers_and_classes_in_the_tables(tables, tmp_path) -> None:
     layers, manifolds = tables
     data = unpacked(results.layers_page(layers, manifolds, tmp_path))
     capacity = column(data["layers"], "Capacity α")
@@ -98,7 +106,7 @@ def test_the_page_says_of_layers_and_classes_what_the_tables_say(tables, tmp_pat
     assert data["left_out"] == ""
 
 
-def test_what_is_the_same_in_all_rows_is_said_once(tables, tmp_path) -> None:
+def test_what_is_the_same_in_all_rows_is_stated_once(tables, tmp_path) -> None:
     page = results.layers_page(*tables, tmp_path)
     assert "Model: a &amp; b · " in page
     labels = [column["label"] for column in unpacked(page)["layers"]]
@@ -106,7 +114,7 @@ def test_what_is_the_same_in_all_rows_is_said_once(tables, tmp_path) -> None:
     assert "Model" not in labels
 
 
-def test_a_layer_says_whether_it_can_be_trusted(tables, tmp_path) -> None:
+def test_a_layer_says_whether_its_numbers_are_reliable(tables, tmp_path) -> None:
     layers, manifolds = tables
     layers = layers.copy()
     layers.loc[1, ["n_unconverged", "worst_gap"]] = [7, 1e-3]
@@ -160,12 +168,25 @@ def test_a_layer_leads_to_the_logs_of_its_jobs(tables, tmp_path) -> None:
     assert len(data["texts"]) == len(said), "one text for all layers of a run"
 
 
+def test_the_jobs_that_a_layer_depends_on(tables, tmp_path) -> None:
+    layers, manifolds = tables
+    layers = layers.assign(simulated_capacity=0.5)
+    layers.loc[0, "n_repeats"] = 3
+    layers.loc[1, "labels"] = "shuffled"
+    layers.loc[3, "weights"] = "external"
+    logs = unpacked(results.layers_page(layers, manifolds, tmp_path))["logs"]
+    jobs = [[name for name, _ in of_layer] for of_layer in logs]
+    first, simulated, last = ["measure_geometry", "compute_moments"], "simulate_capacity", "train"
+    draws = [f"compute_moments, draw {draw}" for draw in (2, 3)]
+    assert jobs[0] == [*first, *draws, simulated, "extract_activations"]
+    assert jobs[1] == [*first, "extract_activations"]
+    assert jobs[3] == [*first, simulated]
+    assert jobs[4] == [*first, simulated, "extract_activations", last]
+
+
 def test_classes_that_do_not_fit_are_those_of_early_checkpoints(tables, tmp_path, monkeypatch):
-    for checkpoint in CHECKPOINTS:
-        for index in range(3):
-            log = tmp_path / f"measure_geometry/a & b/seed-0/{checkpoint}/train/{index}_Conv2d.log"
-            log.parent.mkdir(parents=True, exist_ok=True)
-            log.write_text(np.random.default_rng(index).bytes(2000).hex())  # hard to compress
+    runs = [tmp_path / f"measure_geometry/a & b/seed-0/{name}/train" for name in CHECKPOINTS]
+    write_random_logs(run / f"{index}_Conv2d.log" for run in runs for index in range(3))
     whole = results.layers_page(*tables, tmp_path)
     monkeypatch.setattr(page_module, "MOST_BYTES", len(whole.encode()) - 3000)
     page = results.layers_page(*tables, tmp_path)
@@ -194,7 +215,7 @@ def test_a_page_says_which_rows_it_leaves_out(tables, tmp_path, monkeypatch) -> 
     assert "The first 2 of 8 rows; all are in summary/comparisons.csv." in page
 
 
-def test_differences_say_whether_they_are_differences(tables) -> None:
+def test_differences_are_shown_with_their_intervals(tables) -> None:
     table = compare(*tables)  # of three classes: no difference is certain
     table.loc[1, ["difference", "difference_low", "difference_high"]] = [-0.5, -0.6, -0.4]
     columns = unpacked(results.comparisons_page(table))["columns"]
@@ -214,13 +235,13 @@ def test_differences_say_whether_they_are_differences(tables) -> None:
     assert column(unpacked(empty)["columns"], "Layer")["texts"] == []
 
 
-def test_nothing_measured_makes_a_page_without_rows(tmp_path) -> None:
+def test_a_page_without_rows(tmp_path) -> None:
     empty = layers_table([]), pd.DataFrame(columns=[*MANIFOLD_IDENTITY])
     data = unpacked(results.layers_page(*empty, tmp_path))
     assert data["starts"] == [0]
 
 
-def test_training_is_shown_with_what_its_job_said(tmp_path) -> None:
+def test_training_is_shown_with_the_logs_of_its_jobs(tmp_path) -> None:
     training = pd.DataFrame(
         {"model": "a", "seed": [0, 0, 1], "epoch": [0, 1, 0], "test_loss": [2.3, 0.1234567, 2.4]}
     )
@@ -236,12 +257,9 @@ def test_training_is_shown_with_what_its_job_said(tmp_path) -> None:
     assert "has room" not in page
 
 
-def test_logs_that_do_not_fit_are_said_to_be_left_out(tmp_path, monkeypatch) -> None:
+def test_the_page_says_how_many_logs_it_leaves_out(tmp_path, monkeypatch) -> None:
     training = pd.DataFrame({"model": "a", "seed": range(4), "epoch": 0, "test_loss": 2.3})
-    (tmp_path / "train/a").mkdir(parents=True)
-    for seed in range(4):
-        log = tmp_path / f"train/a/seed-{seed}.log"
-        log.write_text(np.random.default_rng(seed).bytes(2000).hex())  # hard to compress
+    write_random_logs(tmp_path / f"train/a/seed-{seed}.log" for seed in range(4))
     whole = results.training_page(training, tmp_path)
     monkeypatch.setattr(page_module, "MOST_BYTES", len(whole.encode()) - 1000)
     page = results.training_page(training, tmp_path)
