@@ -11,8 +11,7 @@ __all__ = ["DiskFullError", "MissingPackageError", "UserError", "nearest"]
 class UserError(ValueError):
     """Something is wrong with the input, the configuration or the machine; the message says what to do.
 
-    Jobs and the command line show only the message. Any other exception is an error of the program,
-    and a job writes its traceback to the log.
+    Jobs and the command line show only the message. Of any other exception, a job logs the traceback.
     """
 
 

@@ -26,12 +26,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     If a job is killed, Snakemake can take its half-written output for a finished one, where the job
     follows from a checkpoint. So an output gets its name only when it is complete.
-
-    Yields
-    ------
-    Path
-        Beside `path`, with ``.part`` at its end. Nothing is there, also if an earlier attempt was
-        killed. It is removed if an exception ends the block.
+    It is `path` with ``.part`` at its end: free, also after an attempt that was killed, and removed if
+    an exception ends the block.
     """
     path = Path(path)
     part = path.with_name(f"{path.name}.part")

@@ -61,7 +61,7 @@ def log_to(path: str | PathLike[str]) -> Iterator[logging.Logger]:
         sys.exit(1)
     except Exception:
         logger.removeHandler(terminal)  # Snakemake may show the log of a failed job there
-        logger.exception("The job failed by an error of the program:")
+        logger.exception("The job failed with an unexpected error:")
         sys.exit(1)
     finally:
         logging.captureWarnings(False)
@@ -95,18 +95,8 @@ if _is_shown():
 class Progress:
     """Logs now and then how far a long piece of work is, with its pace and the time left.
 
-    Parameters
-    ----------
-    what : str
-        The work, as it is named in the lines.
-    total : int or None
-        Where it ends, if known.
-    unit : str
-        What is counted, as it is named in the lines.
-    scale : float
-        Counts per unit: ``2**30`` for bytes and ``"GiB"``.
-    initial : int
-        Where it begins.
+    It counts from `initial` to `total`, if that is known. Lines name the work and the unit; `scale` is
+    the number of counts per unit, ``2**30`` for bytes and ``"GiB"``.
     """
 
     def __init__(

@@ -18,20 +18,6 @@ from typing import Any, NamedTuple
 
 from manifold_capacity.errors import UserError
 
-__all__ = [
-    "SOFTWARE",
-    "code_version",
-    "collect_provenance",
-    "config_digest",
-    "cpu_name",
-    "extended",
-    "package_versions",
-    "software_versions",
-    "source_digest",
-    "stamp",
-]
-
-
 PACKAGE = "manifold_capacity"
 SOURCE = Path(__file__).parent
 
@@ -53,26 +39,11 @@ _PLACES = ("results",)
 
 
 def source_digest(*modules: str) -> str:
-    """Digest of the code of modules of this package and of all its modules that they import.
+    """Digest of the code of modules, such as `"geometry.measure"`, and of all of ours that they import.
 
     Workflow engines notice that a script changed, not that a module it imports did. A rule with this
     digest among its parameters runs again when the code behind it changes. Comments, docstrings and
-    formatting do not count.
-
-    Parameters
-    ----------
-    *modules : str
-        Names relative to the package, such as `"geometry.measure"`.
-
-    Returns
-    -------
-    str
-        16 hexadecimal digits.
-
-    Raises
-    ------
-    UserError
-        If the package has no such module, or one of them imports a module that does not exist.
+    formatting do not count. A module that does not exist is a `UserError`.
     """
     digest = hashlib.sha256()
     for module in sorted(_with_imports(modules)):
@@ -116,23 +87,10 @@ def cpu_name() -> str:
 
 
 def stamp(step: str, *, code: str, **more: Any) -> dict[str, Any]:
-    """What one step of a result was made with, as every file records it.
+    """What one step, a key of `SOFTWARE`, was made with: `source_digest`, device, versions and `more`.
 
-    It holds no time and no name of a machine, so that the same run makes the same bytes again.
-
-    Parameters
-    ----------
-    step : str
-        A key of `SOFTWARE`.
-    code : str
-        `source_digest` of the modules that made it.
-    **more
-        Anything else that JSON can hold. ``device`` is the CPU by default.
-
-    Returns
-    -------
-    dict
-        ``version`` of this package, ``code``, ``device``, ``packages`` with their versions, and `more`.
+    Without ``device`` in `more`, it is the CPU. There is no time and no name of a machine, so that the
+    same run makes the same bytes again.
     """
     from manifold_capacity import __version__
 
@@ -169,22 +127,10 @@ def _git(*arguments: str) -> str | None:
 def collect_provenance(
     paths: Iterable[str | os.PathLike[str]], config: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Where the numbers of a whole run come from.
+    """Where the numbers of a whole run come from: configuration, code, platform and steps.
 
-    Parameters
-    ----------
-    paths : iterable of path
-        JSON files of all layers, from the geometry jobs. Their key ``provenance`` maps steps to what
-        they were made with.
-    config : mapping
-        The resolved configuration.
-
-    Returns
-    -------
-    dict
-        ``config_digest``, ``config``, ``code`` (see `code_version`), ``platform``, and ``made_with``:
-        for every step a list of its different records, each with the number of layers
-        (``n_layers``) that depend on it.
+    `paths` are the layers' JSON files from the geometry jobs. ``made_with`` maps each step to the
+    list of different records in them, each with the number of layers (``n_layers``) that rest on it.
     """
     steps: dict[str, Counter[str]] = {}
     for path in paths:

@@ -12,9 +12,12 @@ from manifold_capacity import logs
 from manifold_capacity.geometry.arguments import check_solver
 from manifold_capacity.logs import JOBS_ARE_SHOWN, Progress, duration, log_to
 
+LOGGERS = ("manifold_capacity", "py.warnings")
+
 
 def test_messages_and_warnings_go_to_the_file(tmp_path, capsys):
-    path = tmp_path / "job.log"
+    path, loggers = tmp_path / "job.log", [*map(logging.getLogger, LOGGERS)]
+    before = [[*logger.handlers] for logger in loggers]
     with log_to(path) as log, warnings.catch_warnings():
         warnings.simplefilter("always")
         log.info("hello")
@@ -26,6 +29,7 @@ def test_messages_and_warnings_go_to_the_file(tmp_path, capsys):
     assert capsys.readouterr().err.splitlines() == ["hello", "from a module"]
     logging.getLogger("manifold_capacity").info("too late")
     assert "too late" not in path.read_text()
+    assert [logger.handlers for logger in loggers] == before
 
 
 def test_an_error_that_a_user_can_act_on_is_one_message(tmp_path, capsys):
