@@ -3,7 +3,10 @@
 import fcntl
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from subprocess import PIPE, STDOUT
 
 import pytest
 from workspaces import Workspace, new_workspace
@@ -11,15 +14,15 @@ from workspaces import Workspace, new_workspace
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    """A fresh copy of the working tree, nothing run yet."""
+    """A fresh copy of the working tree without results."""
     return new_workspace(tmp_path / "fresh")
 
 
 @pytest.fixture(scope="session")
 def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A finished run, shared by all tests: look, don't touch. What it said is in `printed`."""
+    """A finished run, started as a user does; shared by all tests, so not to be changed. Its output is in `printed`."""
     folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:  # made once for all processes
+    if "PYTEST_XDIST_WORKER" in os.environ:  # one run for all processes
         folder = folder.parent
     with open(folder / "finished.lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -28,11 +31,16 @@ def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         if not printed.exists():
             shutil.rmtree(workspace.folder, ignore_errors=True)
             new_workspace(workspace.folder)
-            printed.write_text(workspace.snakemake())
+            command = [sys.executable, "-m", "snakemake"]
+            done = subprocess.run(
+                command, cwd=workspace.folder, stdout=PIPE, stderr=STDOUT, text=True
+            )
+            assert done.returncode == 0, done.stdout
+            printed.write_text(done.stdout)
     return workspace
 
 
 @pytest.fixture
 def finished(finished_once: Workspace, tmp_path: Path) -> Workspace:
-    """A finished run to change and run again."""
+    """A copy of the finished run, to be changed and run again."""
     return finished_once.twin(tmp_path / "finished")

@@ -1,4 +1,4 @@
-"""Working copies that share datasets, weights, activations and moments through Snakemake's cache."""
+"""Working copies share datasets, weights, activations and moments through Snakemake's cache."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from workspaces import Workspace, new_workspace
 
-# What the tests ask for: pairs that differ in what Snakemake's key itself leaves out, the wildcards.
+# Pairs that differ in their wildcards only, which Snakemake's key leaves out.
 RUNS = [
     ("epoch-000/train", "1_Conv2d"),
     ("epoch-000/train", "12_Linear"),
@@ -41,7 +41,7 @@ class Sharing:
         return workspace.snakemake(*arguments, "--cache", environment=variables)
 
     def missed(self, workspace: Workspace, seed: int = 0, **environment: str) -> set[str]:
-        """Outputs that the cache does not have, without the results folder and the seed."""
+        """Outputs that the cache does not have, named without the results folder and the seed."""
         arguments = [*moments(seed), "--dry-run", "--quiet", "progress"]
         printed = self.run(workspace, *arguments, **environment)
         found = re.findall(r"^Output file (\S+) will be (written to|obtained from)", printed, re.M)
@@ -64,13 +64,13 @@ def sharing(tmp_path_factory: pytest.TempPathFactory) -> Sharing:
 
 @pytest.fixture
 def second(tmp_path: Path) -> Workspace:
-    """Another copy of the working tree, nothing run yet."""
+    """Another copy of the working tree, without results."""
     return new_workspace(tmp_path / "second", CONFIG)
 
 
 def test_a_second_copy_takes_all_from_the_cache(sharing, second):
     sharing.run(second, *moments())
-    # Training and extraction say what they do; these did not.
+    # Training and extraction write a log; they did not run here.
     said = {path for path in (second.results / "logs").rglob("*.log") if path.stat().st_size}
     assert said == {second.results / "logs/find_layers/small_cnn.log"}
     for name in moments():
@@ -78,7 +78,7 @@ def test_a_second_copy_takes_all_from_the_cache(sharing, second):
         assert (second.folder / name).read_bytes() == (sharing.first.folder / name).read_bytes()
     assert "Nothing to be done" in sharing.run(second, *moments())
     assert "Nothing to be done" in sharing.run(sharing.first, *moments())
-    # Nor does it matter to a finished run whether the cache is asked for.
+    # A finished run stays finished without the cache.
     assert "Nothing to be done" in second.snakemake(*moments())
 
 
@@ -109,16 +109,16 @@ ALL_BUT_THE_DATASET = {
 
 
 def test_a_comment_is_a_hit(sharing, second):
-    for module in ("training", "moments"):
-        with open(second.folder / f"src/manifold_capacity/{module}.py", "a") as file:
-            file.write("\n# One more comment.\n")
+    for module in ("training/train", "geometry/moments"):
+        second.append(module, "# One more comment.")
     assert sharing.missed(second) == set()
 
 
-@pytest.mark.parametrize(("module", "missed"), [("training", TRAINED), ("moments", MOMENTS)])
+@pytest.mark.parametrize(
+    ("module", "missed"), [("training/train", TRAINED), ("geometry/moments", MOMENTS)]
+)
 def test_code_is_a_miss_of_what_it_makes_and_of_what_follows(sharing, second, module, missed):
-    with open(second.folder / f"src/manifold_capacity/{module}.py", "a") as file:
-        file.write("\n_ONE_MORE = 1\n")
+    second.append(module, "_ONE_MORE = 1")
     assert sharing.missed(second) == missed
 
 

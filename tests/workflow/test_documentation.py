@@ -1,10 +1,9 @@
-"""Every block of the README and of docs/ is run: here, by a test that is named here, or it is said why it can't be.
+"""Every code block of the README and of docs/ is run: here, or by a test that is named here; or a reason says why not.
 
-A command that is new in the documentation fails until it stands in one of the tables below or runs as it is.
+A new command in the documentation fails until it is listed in one of the tables below or runs as it is.
 """
 
 import ast
-import json
 import re
 import shlex
 import subprocess
@@ -27,16 +26,16 @@ PAGES = [
     *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")),
 ]
 
-# Pages of which a test runs every block.
+# Pages of which one test runs every block.
 WALKED = {
-    "docs/own_data.md": "tests/workflow/test_own_activations.py::test_every_block_of_the_walk_through_was_run",
+    "docs/own_data.md": "tests/workflow/test_external.py::test_every_block_of_the_walk_through_was_run",
     "docs/command_line.md": "tests/unit/command_line/test_command_line.py::test_every_block_of_the_walk_through_was_run",
 }
 RUN_BY = {
     "snakemake -n": "tests/workflow/test_run.py::test_a_second_run_does_nothing",
     "snakemake geometry": "tests/workflow/test_run.py::test_parts_can_be_asked_for_by_name",
-    "snakemake plan": "tests/workflow/test_tools.py::test_the_plan_of_a_fresh_run_and_of_a_changed_one",
-    "snakemake doctor": "tests/workflow/test_tools.py::test_the_doctor_says_what_is_wrong_and_looks_anew",
+    "snakemake plan": "tests/workflow/test_tools.py::test_the_plan_of_a_changed_run",
+    "snakemake doctor": "tests/workflow/test_tools.py::test_the_doctor_says_what_is_wrong_and_checks_again",
     "snakemake --report report.html": "tests/workflow/test_report.py::test_every_figure_is_drawn",
     "snakemake --configfile my.yaml --report my-report.html": WALKED["docs/own_data.md"],
     "snakemake --cache": "tests/workflow/test_cache.py::test_a_second_copy_takes_all_from_the_cache",
@@ -63,7 +62,7 @@ PYTHON_RUN_BY = {
 
 
 def blocks(page: str, language: str) -> list[str]:
-    """The page's blocks in a language, without the indentation that they have in a list."""
+    """The page's blocks in a language, without the indentation of a list."""
     found = re.findall(
         rf"^( *)```{language}\n(.*?)^\1```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL
     )
@@ -71,7 +70,7 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 def commands() -> list[str]:
-    """Each command once, without its comment, of all pages but those that are walked through."""
+    """Each command once, without its comment, of all pages except those in WALKED."""
     lines = [
         line.partition(" #")[0].strip()
         for page in PAGES
@@ -87,12 +86,12 @@ HERE = [line for line in commands() if line not in RUN_BY and line not in CANNOT
 
 @pytest.fixture(scope="module")
 def folder(finished_once, tmp_path_factory) -> Workspace:
-    """A finished run with all that the commands name beside it."""
+    """A finished run, and beside it all files that the commands name."""
     workspace = finished_once.twin(tmp_path_factory.mktemp("documentation") / "run")
     (workspace.folder / "configs").symlink_to(ROOT / "configs")
     digits = load_digits()
     np.savez(workspace.folder / "recording.npz", V1=digits.data[:200], labels=digits.target[:200])
-    # The images of my.yaml: 20 classes, and as many images as it takes of each.
+    # The images of my.yaml: as many classes and images of each as it needs.
     config = my_configuration()
     images = workspace.folder / "images"
     for split in ("train", "test"):
@@ -112,52 +111,16 @@ def my_configuration() -> dict:
     return yaml.safe_load(blocks("README.md", "yaml")[0])
 
 
-SNAKEMAKE = [line for line in HERE if line.startswith("snakemake ")]
-# Each command in a child of one process that has imported all that takes long.
-DRIVER = """
-import json, os, sys
-import pandas, scipy, torchvision.models, snakemake.cli
-import manifold_capacity.datasets.prepare, manifold_capacity.models.networks
-for number, arguments in enumerate(json.load(sys.stdin)):
-    if not os.fork():
-        output = os.open(f"{number}.printed", os.O_WRONLY | os.O_CREAT)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        sys.argv[1:] = arguments
-        sys.exit(snakemake.cli.main())
-    print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
-"""
-
-
-@pytest.fixture(scope="module")
-def snakemake_said(folder) -> dict[str, tuple[int, str]]:
-    """Exit code and output of each command: as a dry run, or for real if it unlocks."""
-    given = []
-    for line in SNAKEMAKE:
-        arguments = shlex.split(line)[1:]
-        dry = [] if "--unlock" in arguments else ["--dry-run"]
-        # What is to be made comes first, also before our own option.
-        n_targets = int(arguments[0] in TARGETS | {"plan"})
-        given.append([*arguments[:n_targets], *dry, *arguments[n_targets:]])
-    done = subprocess.run(
-        [sys.executable, "-c", DRIVER],
-        input=json.dumps(given),
-        cwd=folder.folder,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    return {
-        line: (int(code), (folder.folder / f"{number}.printed").read_text())
-        for number, (line, code) in enumerate(zip(SNAKEMAKE, done.stdout.split(), strict=True))
-    }
-
-
-@pytest.mark.parametrize("line", SNAKEMAKE)
-def test_snakemake_takes_the_command(snakemake_said, line):
-    code, printed = snakemake_said[line]
-    assert code == 0, printed
-    expected = "Unlocked" if "--unlock" in line else r"^total +\d+$|Nothing to be done"
+@pytest.mark.parametrize("line", [line for line in HERE if line.startswith("snakemake ")])
+def test_snakemake_takes_the_command(folder, line):
+    """As a dry run, or for real if it unlocks."""
+    arguments = shlex.split(line)[1:]
+    unlocks = "--unlock" in arguments
+    # Targets come first, before our own option.
+    n_targets = int(arguments[0] in TARGETS | {"plan"})
+    dry_run = [] if unlocks else ["--dry-run"]
+    printed = folder.snakemake(*arguments[:n_targets], *dry_run, *arguments[n_targets:])
+    expected = "Unlocked" if unlocks else r"^total +\d+$|Nothing to be done"
     assert re.search(expected, printed, re.MULTILINE), printed
 
 
@@ -232,14 +195,14 @@ def test_python_of_the_datasets_makes_a_file_that_its_configuration_takes(folder
     assert "prepare_dataset" in folder.planned("--configfile", "stimuli.yaml")
 
 
-def test_python_stands_where_it_is_run():
+def test_pages_with_python_are_those_that_are_run():
     run_here = {"README.md", "docs/datasets.md"}
     have = {page for page in PAGES if blocks(page, "python")}
     assert have == run_here | {*PYTHON_RUN_BY} | {*WALKED}
 
 
 def configurations() -> list[tuple[str, dict]]:
-    """Every configuration of the pages; in a block, a key that comes again begins another one."""
+    """Every configuration of the pages; in a block, a repeated key begins another one."""
     found = []
     for page in PAGES:
         for block in blocks(page, "yaml"):
@@ -260,6 +223,6 @@ def test_yaml_is_a_configuration_or_a_profile(page, config):
         for rule in config["set-resources"]:
             assert re.search(rf"^(rule|checkpoint) {rule}:", rules, re.MULTILINE)
         return
-    # The schema is closed. What has to be given, and files that have to be there, are another matter.
+    # No key is unknown to the schema. Required keys and files are not given in every block.
     schema = load_schema(ROOT / "schemas/config.schema.yaml") | {"required": []}
     jsonschema.validate(config, schema)

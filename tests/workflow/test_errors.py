@@ -1,4 +1,4 @@
-"""A run that cannot work stops before any job, with a message that says what to do; one bad layer stops nothing else."""
+"""A configuration that cannot work stops before any job and says what to do; a layer without geometry stops nothing else."""
 
 import numpy as np
 import pandas as pd
@@ -30,11 +30,11 @@ def test_a_configuration_that_cannot_run_stops_before_any_job(workspace, changes
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_a_gpu_that_is_not_there_is_an_error(workspace):
-    workspace.configure({"device": "cuda"})
-    printed = workspace.snakemake("training", check=False)
+def test_a_gpu_that_is_not_there_is_an_error(finished):
+    finished.configure({"device": "cuda", "training.learning_rate": 0.02})
+    printed = finished.snakemake("training", check=False)
     assert "device: cuda" in printed
-    assert not list(workspace.results.rglob("metrics.csv"))
+    assert not (finished.results / "training/small_cnn/seed-0/metrics.csv").exists()
 
 
 def test_a_dead_layer_says_so_and_the_others_have_their_numbers(workspace):
@@ -47,22 +47,20 @@ def test_a_dead_layer_says_so_and_the_others_have_their_numbers(workspace):
         state[key] = torch.zeros_like(state[key])
     weights = workspace.folder / "dead.pth"
     torch.save(state, weights)
+    model = {"name": "small_cnn", "weights": "pretrained", "weights_file": str(weights)}
     workspace.configure(
         {
             "dataset": {"name": "arrays", "path": str(data)},
-            "models": [
-                {"name": "small_cnn", "weights": "pretrained", "weights_file": str(weights)}
-            ],
-            "layers": {"types": [], "names": ["features.0", "features.3"]},
+            "models": [model],
+            "layers": {"input": False, "types": [], "names": ["features.0", "features.3"]},
         }
     )
-    workspace.snakemake()
+    workspace.snakemake("results/summary/layers.txt")
     layers = pd.read_csv(workspace.results / "summary" / "layers.csv").set_index("layer")
-    assert list(layers.index) == ["0_Input", "1_Conv2d", "4_Conv2d"]
-    alive = layers.loc[["0_Input", "1_Conv2d"]]
-    assert (alive["status"] == "ok").all()
-    assert (alive["capacity"] > 0).all()
-    dead = layers.loc["4_Conv2d"]
+    assert list(layers.index) == ["1_Conv2d", "4_Conv2d"]
+    alive, dead = layers.loc["1_Conv2d"], layers.loc["4_Conv2d"]
+    assert alive["status"] == "ok"
+    assert alive["capacity"] > 0
     assert dead["status"] != "ok"
     assert np.isnan(dead["capacity"])
     assert "4 Conv2d" in (workspace.results / "summary" / "layers.txt").read_text()

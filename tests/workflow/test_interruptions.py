@@ -1,7 +1,8 @@
-"""A run that is cut off while it writes: nothing half-made is taken for whole, and it goes on when it can."""
+"""A run that is interrupted while it writes: no partial file passes for a complete one, and the run can go on."""
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import time
 
 import pytest
 
-# One layer of the untrained network, image by image: long enough to be interrupted.
+# One layer of the untrained network, in batches of one image: long enough to be interrupted.
 SLOW = {
     "checkpoints": [0],
     "layers": {"input": False, "types": [], "names": ["classifier.2"]},
@@ -22,11 +23,19 @@ TABLE = "geometry/small_cnn/seed-0/epoch-000/train/12_Linear.json"
 
 
 @pytest.fixture
-def extracting(workspace):
+def prepared(finished):
+    """A workspace with dataset, layers and weights, but no activations or anything computed from them."""
+    for folder in ("activations", "moments", "geometry"):
+        shutil.rmtree(finished.results / folder)
+    return finished
+
+
+@pytest.fixture
+def extracting(prepared):
     """A run that has begun to write activations, all its processes in one group."""
-    workspace.configure(SLOW)
-    process = start(workspace)
-    yield workspace, process
+    prepared.configure(SLOW)
+    process = start(prepared)
+    yield prepared, process
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -41,7 +50,7 @@ def start(workspace):
             stderr=out,
             start_new_session=True,
         )
-    # The first of the store's shards, of the image that came first.
+    # Until the store has its first shard.
     while not list((workspace.results / STORE).glob("12_Linear/c/**/0")):
         assert process.poll() is None, (workspace.folder / "printed").read_text()
         time.sleep(0.01)
@@ -64,13 +73,13 @@ def test_killed_while_writing_activations(extracting):
 
 
 @pytest.fixture
-def small_disk(workspace):
+def small_disk(prepared):
     """A file system in memory for the store of activations; returns a function that sets its size."""
-    folder = workspace.results / "activations"
+    folder = prepared.results / "activations"
     folder.mkdir(parents=True)
     command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
     if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("a small file system to fill takes the right to mount one")
+        pytest.skip("mounting a small file system is not allowed here")
 
     def resize(n_bytes):
         subprocess.run(["mount", "-o", f"remount,size={n_bytes}", str(folder)], check=True)
@@ -79,19 +88,19 @@ def small_disk(workspace):
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_full_disk_stops_the_run_and_space_lets_it_go_on(workspace, small_disk):
+def test_a_full_disk_stops_the_run_which_goes_on_once_there_is_space(prepared, small_disk):
     changes = {"activations": {"batch_size": 2}, "layers": {"names": ["*"]}}
-    workspace.configure(SLOW | changes | {"manifolds": {"classes": 10, "points_per_class": 40}})
-    too_small = workspace.snakemake("activations", check=False)
+    prepared.configure(SLOW | changes | {"manifolds": {"classes": 10, "points_per_class": 40}})
+    too_small = prepared.snakemake("activations", check=False)
     needed = re.search(r"the store takes .*? \((\d+) bytes\), but .* free; make space", too_small)
     assert needed
-    # Enough by the bill, but not for this file system, which gives a file of a few bytes a whole page.
+    # Enough for the computed size, but this file system takes a whole page for a file of a few bytes.
     small_disk(int(needed[1]) + 2**16)
-    filled_up = workspace.snakemake("activations", check=False)
+    filled_up = prepared.snakemake("activations", check=False)
     assert "the disk filled up while" in filled_up
     for printed in (too_small, filled_up):
         assert "Traceback" not in printed
-    assert not list((workspace.results / "activations").rglob("zarr.json"))
+    assert not list((prepared.results / "activations").rglob("zarr.json"))
     small_disk(2**30)
-    workspace.snakemake("activations")
-    assert (workspace.results / RUN / "activations.zarr" / "zarr.json").is_file()
+    prepared.snakemake("activations")
+    assert (prepared.results / RUN / "activations.zarr" / "zarr.json").is_file()

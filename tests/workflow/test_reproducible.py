@@ -12,21 +12,18 @@ from manifold_capacity.geometry.moments import Moments
 from manifold_capacity.models.checkpoints import load_metadata
 from manifold_capacity.provenance import config_digest, cpu_name
 
-# A trained network, and one whose arithmetic takes several threads.
+# A trained network, and one that computes with several threads; of the latter, layers that a pattern selects.
 CONFIG = {
     "models": ["small_cnn", {"name": "resnet18", "weights": "random"}],
     "checkpoints": ["final"],
-    "layers": {
-        "input": False,
-        "types": [],
-        "names": ["features.0", "classifier.2", "layer1.0.conv1"],
-    },
+    "layers": {"input": False, "types": [], "names": ["classifier.2", "layer4.*.conv2"]},
+    "activations.keep": False,
 }
 TABLES = ["results/summary/layers.csv", "results/summary/training.csv"]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """All that a run leaves behind, save what says how long it took."""
+    """All files of a run, except those that hold times."""
     paths = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
     timed = ("logs", "benchmarks")
     return {
@@ -36,29 +33,37 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-def made(results: Path) -> list[int]:
+def made(results: Path) -> dict[str, int]:
     """When files that depend on PyTorch's arithmetic were made, in nanoseconds."""
-    folders = ("activations", "moments", "geometry")
-    paths = [path for folder in folders for path in sorted((results / folder).rglob("*"))]
-    weights = [*(results / "training").rglob("epoch-001.safetensors")]
-    return [path.stat().st_mtime_ns for path in [*paths, *weights] if path.is_file()]
+    folders = ("moments", "geometry", "training/small_cnn/seed-0")
+    paths = (path for folder in folders for path in (results / folder).glob("**/*epoch-0*/**/*"))
+    weights = results / "training/small_cnn/seed-0/epoch-001.safetensors"
+    return {str(path): path.stat().st_mtime_ns for path in [*paths, weights] if path.is_file()}
 
 
 def test_the_number_of_cores_changes_no_byte(tmp_path):
     workspace = new_workspace(tmp_path / "run", CONFIG)
     workspace.snakemake(*TABLES, "--cores", "1")
-    runs, times = [contents(workspace.results)], [made(workspace.results)]
+    one, before = contents(workspace.results), made(workspace.results)
     workspace.snakemake(*TABLES, "--cores", "4", "--forcerun", "train", "extract_activations")
-    runs.append(contents(workspace.results))
-    times.append(made(workspace.results))
-    assert all(len({*each}) == len(each) == 2 for each in zip(*times, strict=True)), "made twice"
-    assert {"summary/layers.csv", "summary/manifolds.csv", "provenance.json"} < set(runs[0])
-    assert any(name.endswith(".safetensors") for name in runs[0])
-    one, other = runs
+    other, after = contents(workspace.results), made(workspace.results)
+    assert len(before) > 10
+    assert before.keys() == after.keys()
+    assert [path for path in before if after[path] <= before[path]] == []  # all made twice
+    assert {"summary/layers.csv", "summary/manifolds.csv", "provenance.json"} < set(one)
     assert set(other) == set(one)
     assert [name for name in other if other[name] != one[name]] == []
-    made_with = json.loads(runs[0]["provenance.json"])["made_with"]
+    made_with = json.loads(one["provenance.json"])["made_with"]
     assert {about["torch_threads"] for about in made_with["activations"]} == {1, 8}
+
+    # Every network has its own layers, and temporary stores are gone.
+    layers = pd.read_csv(workspace.results / "summary/layers.csv")
+    assert dict(zip(layers["layer_name"], layers["output_shape"].astype(str), strict=True)) == {
+        "classifier.2": "10",
+        "layer4.0.conv2": "512x1x1",
+        "layer4.1.conv2": "512x1x1",
+    }
+    assert not list(workspace.results.rglob("*.zarr"))
 
 
 def test_tables_point_to_where_their_numbers_come_from(finished_once):

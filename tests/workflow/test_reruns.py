@@ -1,4 +1,4 @@
-"""What is run again after a change: what depends on it, and nothing else."""
+"""After a change, what depends on it is run again, and nothing else."""
 
 import json
 
@@ -17,7 +17,7 @@ SUMMARY = {
 }
 GEOMETRY = {"measure_geometry": N_JOBS, **SUMMARY}
 MOMENTS = {"compute_moments": N_JOBS, **GEOMETRY}
-# Tables name the configuration that they are of: another one makes that of the training again as well.
+# Tables name their configuration: with another one, that of the training is made again too.
 TRAINING_TABLE = {"summarize_training": 1, "draw_training": 1, "write_training_page": 1}
 
 
@@ -27,8 +27,7 @@ def test_margin_reruns_geometry_and_summary(finished):
 
 
 def test_a_comment_reruns_nothing(finished):
-    with open(finished.folder / "src/manifold_capacity/geometry/active_set.py", "a") as file:
-        file.write("\n# One more comment.\n")
+    finished.append("geometry/active_set", "# One more comment.")
     assert finished.planned() == {}
 
 
@@ -38,7 +37,7 @@ def test_a_comment_reruns_nothing(finished):
         ("geometry/active_set", GEOMETRY),
         ("geometry/centers", GEOMETRY),
         ("geometry/moments", MOMENTS),
-        ("logs", {}),  # a new wording measures and trains nothing again
+        ("logs", {}),  # another message is no reason to measure or train again
         ("summary/comparisons", {"compare": 1, "write_pages": 1}),
         ("pages/page", {"write_pages": 1, "write_training_page": 1}),
         (
@@ -48,8 +47,7 @@ def test_a_comment_reruns_nothing(finished):
     ],
 )
 def test_code_reruns_what_imports_it(finished, module, plan):
-    with open(finished.folder / f"src/manifold_capacity/{module}.py", "a") as file:
-        file.write("\n_ONE_MORE = 1\n")
+    finished.append(module, "_ONE_MORE = 1")
     assert finished.planned() == plan
 
 
@@ -94,24 +92,21 @@ def test_the_recipe_reruns_training_but_not_the_untrained_network(finished):
     assert plan["measure_geometry"] == len(LAYERS)
 
 
-def test_temporary_activations_and_a_new_margin(workspace):
-    # One layer of the untrained network: what matters comes after the activations.
+def test_temporary_activations_and_a_new_margin(finished):
+    # One layer of the untrained network: this is about what comes after the activations.
     small = {
         "activations.keep": False,
         "checkpoints": [0],
         "layers": {"input": False, "types": [], "names": ["classifier.2"]},
     }
-    workspace.configure(small)
-    workspace.snakemake("geometry")
-    assert not list(workspace.results.glob("activations/**/*.zarr"))
-    assert _margins(workspace) == [0.0]
-    workspace.configure(small | {"geometry.margin": 0.25})
-    assert workspace.planned("geometry") == {"measure_geometry": 1}
-    workspace.snakemake("geometry")
-    assert _margins(workspace) == [0.25]
-    assert "Nothing to be done" in workspace.snakemake("geometry")
-
-
-def _margins(workspace):
-    paths = (workspace.results / "geometry").rglob("*.json")
-    return [json.loads(path.read_text())["margin"] for path in paths]
+    run = "small_cnn/seed-0/epoch-000/train"
+    table = finished.results / f"geometry/{run}/{LAYERS[-1]}.json"
+    finished.configure(small)
+    finished.snakemake("geometry")
+    assert not (finished.results / "activations" / run).exists()
+    assert json.loads(table.read_text())["margin"] == 0.0
+    finished.configure(small | {"geometry.margin": 0.25})
+    assert finished.planned("geometry") == {"measure_geometry": 1}
+    finished.snakemake("geometry")
+    assert json.loads(table.read_text())["margin"] == 0.25
+    assert "Nothing to be done" in finished.snakemake("geometry")

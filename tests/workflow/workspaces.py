@@ -1,4 +1,4 @@
-"""Real runs of the workflow on real images, in copies of the working tree."""
+"""Copies of the working tree in which Snakemake runs on real images."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import copy
 import os
 import re
 import shutil
-import subprocess
-import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from launcher import launch
 
 ROOT = Path(__file__).parents[2]
 WORKING_TREE = [
@@ -27,7 +27,7 @@ WORKING_TREE = [
     "pyproject.toml",
 ]
 
-# Small enough for seconds, large enough that every step has something to do.
+# Small enough for seconds, large enough for every step to have something to do.
 CONFIG: dict[str, Any] = {
     "dataset": {"name": "digits"},
     "models": ["small_cnn"],
@@ -64,21 +64,14 @@ class Workspace:
     def snakemake(
         self, *arguments: str, check: bool = True, environment: dict[str, str] | None = None
     ) -> str:
-        """Run Snakemake and return what it printed; `environment` adds variables."""
-        command = [sys.executable, "-m", "snakemake", *arguments]
-        done = subprocess.run(
-            command,
-            cwd=self.folder,
-            env=os.environ | (environment or {}),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        if check:
-            assert done.returncode == 0, done.stdout
-        else:
-            assert done.returncode != 0, done.stdout
-        return done.stdout
+        """Run Snakemake and return its output; `environment` adds variables."""
+        with tempfile.NamedTemporaryFile("r") as output:
+            code = launch(
+                arguments, self.folder, Path(output.name), os.environ | (environment or {})
+            )
+            printed = output.read()
+        assert (code == 0) == check, printed
+        return printed
 
     def planned(self, *arguments: str) -> dict[str, int]:
         """Jobs per rule that a run would start, targets left out."""
@@ -91,21 +84,26 @@ class Workspace:
         return {rule: n for rule, n in counts.items() if rule not in TARGETS}
 
     def edit(self, path: str, old: str, new: str) -> None:
-        """Replace a text that stands in a file exactly once."""
+        """Replace a text that occurs exactly once in a file."""
         file = self.folder / path
         text = file.read_text()
-        assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {path}"
+        assert text.count(old) == 1, f"{old!r} occurs {text.count(old)} times in {path}"
         file.write_text(text.replace(old, new))
 
+    def append(self, module: str, text: str) -> None:
+        """Add a line to a module of the package."""
+        file = self.folder / f"src/manifold_capacity/{module}.py"
+        file.write_text(f"{file.read_text()}\n{text}\n")
+
     def twin(self, folder: Path) -> Workspace:
-        """A copy with everything in it, times of files included."""
+        """A copy of everything, with the files' times."""
         shutil.copytree(self.folder, folder, symlinks=True)
         return Workspace(folder)
 
 
 def new_workspace(folder: Path, changes: dict[str, Any] | None = None) -> Workspace:
     folder.mkdir(parents=True, exist_ok=True)
-    # Compiled code comes along: it is found by the time of its source, which the copy keeps.
+    # With compiled code, which is valid for a source with the same time.
     ignore = shutil.ignore_patterns("*.egg-info")
     for name in WORKING_TREE:
         source = ROOT / name

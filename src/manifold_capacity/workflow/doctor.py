@@ -1,4 +1,4 @@
-"""What a job finds where it runs: packages, threads, the GPU, the results folder. Failures say what to change."""
+"""Checks of the machine where a job runs: packages, threads, the GPU, the results folder. A failure says what to change."""
 
 from __future__ import annotations
 
@@ -14,27 +14,17 @@ import textwrap
 import time
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-# Enough that a cached write does not flatter the disk much, and over in seconds on a slow one.
-_WRITE_BYTES = 64 * 2**20
-
-
-# Below this a VGG16's store of 5 GiB takes ten minutes or more.
-_LEAST_MIB_PER_S = 8
-
-
+_WRITE_MIB = 64  # enough that a cached write does not flatter the disk much; seconds on a slow one
+_LEAST_MIB_PER_S = 8  # below this, VGG16's store of 5 GiB takes ten minutes or more
 _LEAST_FREE_GIB = 1
-
-
-# Seconds of matrix products, to see how many threads are busy.
-_BUSY_S = 0.5
-
+_BUSY_S = 0.5  # seconds of matrix products, to count the busy cores
+_DAMAGED = "what is read differs from what was written: set results to another disk"
 
 PACKAGES = {
     "dataset": ("numpy", "pillow", "requests", "scikit-learn"),
@@ -43,105 +33,96 @@ PACKAGES = {
 }
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked at.
+class Finding(NamedTuple):
+    """The result of one check.
 
     Attributes
     ----------
-    check : str
-        What was looked at.
     found : str
-        What there is.
+        The state of what was checked.
     remedy : str
-        What to change; empty if all is well.
+        What to change; empty if the check passed.
     """
 
-    check: str
     found: str
     remedy: str = ""
 
 
 def examine(
     kind: str, results: Path, project: Path, *, threads: int, device: str, urls: Sequence[str]
-) -> list[Finding]:
-    """All checks of one kind of job. None of them raises: what goes wrong is a finding.
+) -> dict[str, Finding]:
+    """Run all checks of one kind of job. An exception in a check is a failure of that check.
 
     Parameters
     ----------
     kind : str
         ``dataset``, ``cpu`` or ``gpu``.
     results : Path
-        Where results go; need not exist yet.
+        The results folder; need not exist yet.
     project : Path
-        The `pyproject.toml` with the least versions.
+        The `pyproject.toml` with the minimum versions.
     threads : int
-        What the job was given.
+        Threads assigned to the job.
     device : str
-        ``auto``, ``cpu`` or ``cuda``; of jobs of kind ``gpu``.
+        ``auto``, ``cpu`` or ``cuda``; used by jobs of kind ``gpu``.
     urls : sequence of str
         What a job of kind ``dataset`` would download.
+
+    Returns
+    -------
+    dict
+        Name of the check -> its result.
     """
-    checks: list[tuple[str, Callable[[], Finding]]] = [
-        ("where", where),
-        ("packages", lambda: packages(PACKAGES[kind], least_versions(project))),
-        ("results folder", lambda: write_speed(results)),
-        ("free disk", lambda: free_disk(results)),
-    ]
+    checks: dict[str, Callable[[], Finding]] = {
+        "where": where,
+        "packages": lambda: packages(PACKAGES[kind], minimum_versions(project)),
+        "results folder": lambda: write_speed(results),
+        "free disk": lambda: free_disk(results),
+    }
     if kind == "dataset":
-        checks.append(("network", lambda: network(urls)))
+        checks["network"] = lambda: network(urls)
     else:
-        checks.append(("threads", lambda: busy_threads(threads, torch=kind == "gpu")))
+        checks["threads"] = lambda: busy_threads(threads, torch=kind == "gpu")
     if kind == "cpu":
-        checks += [
-            ("moments", lambda: moments_roundtrip(results)),
-            ("store", lambda: store_roundtrip(results)),
-        ]
+        checks["moments"] = lambda: moments_roundtrip(results)
+        checks["store"] = lambda: store_roundtrip(results)
     if kind == "gpu":
-        checks.append(("gpu", lambda: gpu(device, os.environ.get("CUDA_VISIBLE_DEVICES"))))
-    return [_guarded(name, check) for name, check in checks]
-
-
-def _guarded(name: str, check: Callable[[], Finding]) -> Finding:
-    try:
-        return check()
-    except Exception as error:
-        problem = f"{type(error).__name__}: {error}"
-        return Finding(
-            name,
-            problem,
-            "install the environment anew (make clean, then make demo); see the message",
-        )
+        checks["gpu"] = lambda: gpu(device, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    findings = {}
+    for name, check in checks.items():
+        try:
+            findings[name] = check()
+        except Exception as error:
+            remedy = "install the environment again (make clean, then make demo); see the message"
+            findings[name] = Finding(f"{type(error).__name__}: {error}", remedy)
+    return findings
 
 
 def where() -> Finding:
-    """Host, job, Python, and what the software came from."""
+    """Host, SLURM job, Python, and where the software is installed."""
     if os.environ.get("APPTAINER_CONTAINER") or os.environ.get("SINGULARITY_CONTAINER"):
         source = "apptainer"
     elif Path(sys.prefix, "conda-meta").is_dir():
         source = f"conda ({sys.prefix})"
+    elif sys.prefix != sys.base_prefix:
+        source = f"virtual environment ({sys.prefix})"
     else:
-        source = (
-            f"virtual environment ({sys.prefix})" if sys.prefix != sys.base_prefix else sys.prefix
-        )
+        source = sys.prefix
     job = os.environ.get("SLURM_JOB_ID")
-    place = f"{platform.node()}, " + (f"SLURM job {job}" if job else "no SLURM job")
-    found = f"{place}; Python {platform.python_version()}; {source}"
-    return Finding(
-        "where", found, "" if sys.version_info >= (3, 11) else "use Python 3.11 or later"
-    )
+    place = f"{platform.node()}, {f'SLURM job {job}' if job else 'no SLURM job'}"
+    return Finding(f"{place}; Python {platform.python_version()}; {source}")
 
 
-def least_versions(project: Path) -> dict[str, str]:
-    """Package -> least version, from a `pyproject.toml`."""
+def minimum_versions(project: Path) -> dict[str, str]:
+    """Package -> minimum version, from a `pyproject.toml`."""
     table = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
     named = [*table["dependencies"], *table["optional-dependencies"]["pipeline"]]
     matches = (re.fullmatch(r"([\w-]+)>=([\d.]+)", requirement) for requirement in named)
     return {match[1]: match[2] for match in matches if match}
 
 
-def packages(names: Iterable[str], least: Mapping[str, str]) -> Finding:
-    """Versions of packages, against the least that will do."""
+def packages(names: Iterable[str], minimum: Mapping[str, str]) -> Finding:
+    """Installed versions of packages, compared with the minimum versions."""
     found, wrong = [], []
     for name in names:
         try:
@@ -149,14 +130,10 @@ def packages(names: Iterable[str], least: Mapping[str, str]) -> Finding:
         except metadata.PackageNotFoundError:
             version = "missing"
         found.append(f"{name} {version}")
-        if version == "missing" or _numbers(version) < _numbers(least.get(name, "0")):
-            wrong.append(f"{name}>={least.get(name, '0')}")
-    remedy = (
-        f"install {', '.join(wrong)}: `pip install --require-hashes -r requirements.lock`"
-        if wrong
-        else ""
-    )
-    return Finding("packages", ", ".join(found), remedy)
+        if version == "missing" or _numbers(version) < _numbers(minimum.get(name, "0")):
+            wrong.append(f"{name}>={minimum.get(name, '0')}")
+    install = "`pip install --require-hashes -r requirements.lock`"
+    return Finding(", ".join(found), f"install {', '.join(wrong)}: {install}" if wrong else "")
 
 
 def _numbers(version: str) -> list[int]:
@@ -171,44 +148,37 @@ def write_speed(results: Path) -> Finding:
         results.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=results, prefix=".doctor-") as file:
             start = time.perf_counter()
-            for _ in range(_WRITE_BYTES // len(block)):
+            for _ in range(_WRITE_MIB):
                 file.write(block)
             file.flush()
             os.fsync(file.fileno())
-            speed = _WRITE_BYTES / 2**20 / (time.perf_counter() - start)
+            speed = _WRITE_MIB / (time.perf_counter() - start)
     except OSError as error:
-        return Finding(
-            "results folder",
-            f"{results}: {error.strerror}",
-            "set results to a folder that jobs can write to",
-        )
-    slow = speed < _LEAST_MIB_PER_S
-    remedy = "set results to a faster disk (on a cluster, its scratch file system)" if slow else ""
-    return Finding("results folder", f"{results} takes {speed:.0f} MiB/s", remedy)
+        remedy = "set results to a folder that jobs can write to"
+        return Finding(f"{results}: {error.strerror}", remedy)
+    remedy = "set results to a faster disk (on a cluster, its scratch file system)"
+    return Finding(f"{results} takes {speed:.0f} MiB/s", remedy if speed < _LEAST_MIB_PER_S else "")
 
 
 def free_disk(results: Path) -> Finding:
-    """What is free on the disk of the results folder."""
+    """Free space on the disk of the results folder."""
     folder = next(path for path in [results, *results.absolute().parents] if path.exists())
     free = shutil.disk_usage(folder).free / 2**30
-    few = free < _LEAST_FREE_GIB
     remedy = (
-        "make space, or set results to a larger disk; `snakemake plan` says what a run takes"
-        if few
-        else ""
+        "free some space, or set results to a larger disk; `snakemake plan` says what a run needs"
     )
-    return Finding("free disk", f"{free:.1f} GiB", remedy)
+    return Finding(f"{free:.1f} GiB", remedy if free < _LEAST_FREE_GIB else "")
 
 
 def busy_threads(threads: int, *, torch: bool = False) -> Finding:
-    """Whether matrix products use no more threads than the job was given, and whether it may use as many.
+    """Check that matrix products use no more threads than assigned, and that the job has as many cores.
 
     Parameters
     ----------
     threads : int
-        What the job was given.
+        Threads assigned to the job.
     torch : bool
-        Look at PyTorch's arithmetic, set up as training does it, in place of numpy's.
+        Check PyTorch, set up as for training, instead of numpy.
     """
     from threadpoolctl import threadpool_info
 
@@ -220,156 +190,122 @@ def busy_threads(threads: int, *, torch: bool = False) -> Finding:
         used = library.get_num_threads()
     else:
         square = np.ones((600, 600))
-        used = max(
-            (p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"), default=1
-        )
+        pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+        used = max((pool["num_threads"] for pool in pools), default=1)
     wall, cpu = time.perf_counter(), time.process_time()
     while time.perf_counter() - wall < _BUSY_S:
         square @ square
     busy = (time.process_time() - cpu) / (time.perf_counter() - wall)
-    name = "PyTorch" if torch else "BLAS"
-    cores = len(os.sched_getaffinity(0))
-    found = f"{threads} given; {name} uses {used} and keeps {busy:.1f} cores busy; the job may use {cores}"
+    name, cores, remedy = "PyTorch" if torch else "BLAS", len(os.sched_getaffinity(0)), ""
     if max(used, busy - 0.5) > threads:
-        return Finding(
-            "threads",
-            found,
-            f"{name} takes more than it was given: something in your environment sets the number of threads after "
-            "Snakemake has (OPENBLAS_NUM_THREADS, MKL_NUM_THREADS, OMP_NUM_THREADS; a module, a startup file): take it out",
+        remedy = (
+            f"{name} uses more threads than assigned: a module or a startup file sets the number after "
+            "Snakemake does (OPENBLAS_NUM_THREADS, MKL_NUM_THREADS or OMP_NUM_THREADS): remove that setting"
         )
-    if cores < threads:
-        return Finding(
-            "threads",
-            found,
-            f"ask for {threads} CPUs per task (cpus_per_task), or fewer with --cores",
-        )
-    return Finding("threads", found)
+    elif cores < threads:
+        remedy = f"ask for {threads} CPUs per task (cpus_per_task), or fewer with --cores"
+    found = f"{threads} assigned; {name} uses {used} and keeps {busy:.1f} cores busy"
+    return Finding(f"{found}; the job may use {cores}", remedy)
 
 
 def gpu(device: str, visible: str | None) -> Finding:
-    """Whether PyTorch computes on the GPUs that were allocated.
+    """Check that PyTorch computes on the GPUs that were allocated.
 
     Parameters
     ----------
     device : str
         `device` of the configuration.
     visible : str or None
-        The environment's ``CUDA_VISIBLE_DEVICES``: the indices of the GPUs that the scheduler allocated, if it says so.
+        The environment's ``CUDA_VISIBLE_DEVICES``: indices of the GPUs that the scheduler allocated, if it says so.
     """
     import torch
 
-    build = f"torch {torch.__version__} for {f'CUDA {torch.version.cuda}' if torch.version.cuda else 'the CPU only'}"
+    cuda = torch.version.cuda
+    build = f"torch {torch.__version__} for {f'CUDA {cuda}' if cuda else 'the CPU only'}"
     if device == "cpu":
-        return Finding("gpu", f"not asked for (device: cpu); {build}")
-    there = [name for name in (visible or "").split(",") if name and name != "-1"]
-    nodes = sorted(str(path) for path in Path("/dev").glob("nvidia[0-9]*"))
+        return Finding(f"not asked for (device: cpu); {build}")
+    allocated = [name for name in (visible or "").split(",") if name and name != "-1"]
+    present = bool(allocated) or any(Path("/dev").glob("nvidia[0-9]*"))
     count = torch.cuda.device_count()
     names = ", ".join(torch.cuda.get_device_name(index) for index in range(count))
     found = f"device: {device}; {build} sees {names or 'no GPU'}; CUDA_VISIBLE_DEVICES={visible}"
-    if count == 0 and (there or nodes) and not torch.version.cuda:
-        return Finding(
-            "gpu",
-            found,
-            "there is a GPU, but this torch is for the CPU only: install a CUDA build of torch",
-        )
-    if count == 0 and (there or nodes):
-        return Finding(
-            "gpu",
-            found,
-            "there is a GPU, but torch does not see it: see if `nvidia-smi` works in a job",
-        )
-    if count == 0 and device == "cuda":
-        return Finding(
-            "gpu",
-            found,
-            "ask for a GPU (set-resources in profiles/slurm), or set device to auto or cpu",
-        )
     if count == 0:
-        return Finding("gpu", f"{found}: jobs run on the CPU")
-    if there and len(there) != count:
-        return Finding(
-            "gpu", found, f"{len(there)} GPUs were allocated, torch sees {count}: check the driver"
-        )
-    ones = torch.ones(64, 64, device="cuda")
-    right = bool(((ones @ ones) == 64).all().item())
-    return Finding(
-        "gpu", found, "" if right else "the GPU computes wrongly: report it, and exclude the node"
-    )
+        if present and not cuda:
+            remedy = (
+                "there is a GPU, but this torch is for the CPU only: install a CUDA build of torch"
+            )
+        elif present:
+            remedy = (
+                "there is a GPU, but torch does not see it: check that `nvidia-smi` works in a job"
+            )
+        elif device == "cuda":
+            remedy = "ask for a GPU (set-resources in profiles/slurm), or set device to auto or cpu"
+        else:
+            found, remedy = f"{found}: jobs run on the CPU", ""
+    elif allocated and len(allocated) != count:
+        remedy = f"{len(allocated)} GPUs were allocated, torch sees {count}: check the driver"
+    else:
+        ones = torch.ones(64, 64, device="cuda")
+        right = bool(((ones @ ones) == 64).all().item())
+        remedy = "" if right else "the GPU computes wrongly: report it, and exclude the node"
+    return Finding(found, remedy)
 
 
 def moments_roundtrip(results: Path) -> Finding:
-    """Whether moments and their geometry survive the results folder."""
+    """Check that moments read from the results folder give the geometry of those that were written."""
     from manifold_capacity.geometry.measure import geometry_from_moments
     from manifold_capacity.geometry.moments import Moments, moments_from_arrays
 
     moments = moments_from_arrays(np.random.default_rng(0).normal(size=(3, 5, 40)))
-    with tempfile.TemporaryDirectory(dir=_made(results), prefix=".doctor-") as folder:
+    results.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=results, prefix=".doctor-") as folder:
         moments.save(Path(folder, "moments.npz"))
         again = Moments.load(Path(folder, "moments.npz"))
-    capacity = geometry_from_moments(again, n_gaussians=20).summary()["capacity"]
-    same = geometry_from_moments(moments, n_gaussians=20).summary()["capacity"] == capacity
-    fine = same and math.isfinite(float(capacity))
-    remedy = (
-        "" if fine else "what is read differs from what was written: set results to another disk"
+    written, read = (
+        geometry_from_moments(each, n_gaussians=20).summary()["capacity"]
+        for each in (moments, again)
     )
-    return Finding("moments", f"written, read, capacity {capacity:.3f}", remedy)
+    fine = written == read and math.isfinite(float(read))
+    return Finding(f"written, read, capacity {read:.3f}", "" if fine else _DAMAGED)
 
 
 def store_roundtrip(results: Path) -> Finding:
-    """Whether a zarr array with checksums survives the results folder."""
+    """Check that a zarr array with checksums is read from the results folder as it was written."""
     import zarr
     from zarr.codecs import Crc32cCodec
 
     values = np.random.default_rng(0).normal(size=(3, 5, 40)).astype(np.float32)
-    with tempfile.TemporaryDirectory(dir=_made(results), prefix=".doctor-") as folder:
-        array = zarr.create_array(
-            Path(folder, "store.zarr"),
-            shape=values.shape,
-            dtype=values.dtype,
-            chunks=(1, 5, 40),
-            compressors=[Crc32cCodec()],
-        )
-        array[...] = values
-        again = np.asarray(zarr.open_array(Path(folder, "store.zarr"), mode="r")[...])
-    same = np.array_equal(values, again)
-    remedy = (
-        "" if same else "what is read differs from what was written: set results to another disk"
-    )
-    return Finding("store", f"written and read with zarr {zarr.__version__}", remedy)
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    results.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=results, prefix=".doctor-") as folder:
+        path = Path(folder, "store.zarr")
+        zarr.create_array(path, data=values, chunks=(1, 5, 40), compressors=[Crc32cCodec()])
+        again = np.asarray(zarr.open_array(path, mode="r")[...])
+    remedy = "" if np.array_equal(values, again) else _DAMAGED
+    return Finding(f"written and read with zarr {zarr.__version__}", remedy)
 
 
 def network(urls: Sequence[str]) -> Finding:
-    """Whether what would be downloaded can be reached."""
+    """Check that the server of the first download can be reached."""
     if not urls:
-        return Finding("network", "not needed: the data are here")
+        return Finding("not needed: the data are here")
     import requests
 
     try:
         with requests.get(urls[0], stream=True, timeout=20) as response:
             response.raise_for_status()
     except requests.RequestException as error:
-        return Finding(
-            "network",
-            f"{urls[0]}: {type(error).__name__}",
-            "set dataset.url to a mirror, set HTTPS_PROXY, or run `snakemake` once where there is a network",
-        )
-    return Finding("network", f"{urls[0]} can be reached")
+        remedy = "set dataset.url to a mirror, set HTTPS_PROXY, or run `snakemake` once where there is a network"
+        return Finding(f"{urls[0]}: {type(error).__name__}", remedy)
+    return Finding(f"{urls[0]} can be reached")
 
 
-def write_findings(findings: Sequence[Finding], path: Path) -> None:
+def write_findings(findings: Mapping[str, Finding], path: Path) -> None:
     """Write findings as JSON."""
-    path.write_text(
-        json.dumps([asdict(finding) for finding in findings], indent=1) + "\n", encoding="utf-8"
-    )
+    path.write_text(json.dumps(findings, indent=1) + "\n", encoding="utf-8")
 
 
 def report(paths: Iterable[Path]) -> tuple[str, int]:
-    """What jobs found, as text, and how many failures there are.
+    """The findings of all jobs as text, and the number of failures.
 
     Parameters
     ----------
@@ -379,19 +315,15 @@ def report(paths: Iterable[Path]) -> tuple[str, int]:
     lines, n_failures = [], 0
     for path in paths:
         lines.append(f"{path.stem} job")
-        for entry in json.loads(path.read_text(encoding="utf-8")):
-            finding = Finding(**entry)
-            n_failures += bool(finding.remedy)
-            mark = "FAILED" if finding.remedy else "ok"
+        for check, (found, remedy) in json.loads(path.read_text(encoding="utf-8")).items():
+            n_failures += bool(remedy)
+            first = f"  {check:<15} {'FAILED' if remedy else 'ok':<7} "
+            lines += textwrap.wrap(found, 100, initial_indent=first, subsequent_indent=" " * 26)
             lines += textwrap.wrap(
-                finding.found,
+                f"-> {remedy}" if remedy else "",
                 100,
-                initial_indent=f"  {finding.check:<15} {mark:<7} ",
-                subsequent_indent=" " * 26,
+                initial_indent=" " * 26,
+                subsequent_indent=" " * 29,
             )
-            if finding.remedy:
-                lines += textwrap.wrap(
-                    f"-> {finding.remedy}", 100, initial_indent=" " * 26, subsequent_indent=" " * 29
-                )
     lines.append(f"{n_failures} of the checks failed." if n_failures else "All checks passed.")
     return "\n".join(lines), n_failures

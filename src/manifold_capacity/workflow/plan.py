@@ -1,4 +1,4 @@
-"""What a run will do before it does it: jobs, time by earlier runs, disk."""
+"""What a run will do before it starts: jobs, time by earlier runs, disk space."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import math
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ GIB = 2**30
 
 
 def store_bytes(config: Mapping[str, Any], tables: Mapping[str, Sequence[Layer]]) -> dict[str, int]:
-    """Bytes of one store of activations of each model, that is of one checkpoint and split.
+    """Size in bytes of each model's store of activations, for one checkpoint and split.
 
     Parameters
     ----------
@@ -34,11 +33,6 @@ def store_bytes(config: Mapping[str, Any], tables: Mapping[str, Sequence[Layer]]
         The resolved configuration.
     tables : mapping
         Label of each model -> all its layers.
-
-    Returns
-    -------
-    dict
-        Label of each model -> bytes.
     """
     classes = class_indices(config["manifolds"]["classes"], describe(config["dataset"]))
     return {
@@ -54,91 +48,73 @@ def store_bytes(config: Mapping[str, Any], tables: Mapping[str, Sequence[Layer]]
 
 
 def stores_at_once(max_gib: float | None, sizes: Mapping[str, int]) -> int | None:
-    """How many stores may stand on the disk at once; None if they are not bounded (or there are none).
+    """How many stores fit on the disk at once; None without a limit (or without stores).
 
     Parameters
     ----------
     max_gib : float or None
         `activations.max_gib`.
     sizes : mapping
-        Label of each model -> bytes of one of its stores. The largest one counts for all.
+        Label of each model -> bytes of one of its stores. All count as much as the largest.
 
     Raises
     ------
-    ValueError
-        If the largest store alone exceeds the bound.
+    UserError
+        If the largest store alone exceeds the limit.
     """
     if max_gib is None or not sizes:
         return None
-    label = max(sizes, key=lambda label: sizes[label])
-    if sizes[label] > max_gib * GIB:
+    label, size = max(sizes.items(), key=lambda item: item[1])
+    if size > max_gib * GIB:
         raise UserError(
-            f"activations.max_gib: {max_gib:g}, but one store of {label} takes {sizes[label] / GIB:.4g} GiB; "
-            f"allowed: {sizes[label] / GIB:.4g} or more, or choose fewer layers (layers), fewer points "
+            f"activations.max_gib: {max_gib:g}, but one store of {label} takes {size / GIB:.4g} GiB; "
+            f"allowed: {size / GIB:.4g} or more, or choose fewer layers (layers), fewer points "
             "(manifolds.points_per_class, geometry.repeats) or activations.dtype: float16"
         )
-    return int(max_gib * GIB // sizes[label])
+    return int(max_gib * GIB // size)
 
 
-def planned_jobs(
-    snakefile: Path,
-    config: Mapping[str, Any],
-    targets: Sequence[str] = (),
-    python: str = sys.executable,
-) -> dict[str, int]:
-    """Jobs of each rule that a run would start now, in this working directory: a dry run of Snakemake's own.
+def planned_jobs(snakefile: Path, config: Mapping[str, Any], python: str) -> dict[str, int]:
+    """Number of jobs of each rule that a run would start now in this folder, in Snakemake's order.
+
+    Only Snakemake knows what an edit or a missing file makes it run again, so this is a dry run.
 
     Parameters
     ----------
     snakefile : Path
     config : mapping
-        What the user wrote, not resolved.
-    targets : sequence of str
-        What to make; by default everything.
+        The configuration as the user wrote it.
     python : str
         The interpreter that has Snakemake; a job's own environment may lack it.
 
-    Returns
-    -------
-    dict
-        Rule -> number of jobs, in the order of Snakemake's list, targets left out; empty if nothing is to be done.
-
     Raises
     ------
-    RuntimeError
-        With what Snakemake printed, if it can't plan.
+    UserError
+        With Snakemake's output, if it cannot plan the run.
     """
     with tempfile.TemporaryDirectory() as folder:
         given = Path(folder, "config.json")
         given.write_text(json.dumps(config), encoding="utf-8")
-        command = [python, "-m", "snakemake", *targets, "--snakefile", str(snakefile)]
-        command += [
-            "--dry-run",
-            "--nolock",
-            "--cores",
-            "1",
-            "--quiet",
-            "rules",
-            "--configfile",
-            str(given),
-        ]
+        command = [python, "-m", "snakemake", "--snakefile", str(snakefile)]
+        command += ["--dry-run", "--nolock", "--cores", "1", "--quiet", "rules"]
+        command += ["--configfile", str(given)]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     table = re.search(r"^job +count\n[- ]+\n(.*?)\ntotal", done.stdout, re.MULTILINE | re.DOTALL)
     if done.returncode or (table is None and "Nothing to be done" not in done.stdout):
         raise UserError(f"Snakemake could not plan the run:\n{done.stdout}")
     counts = dict(line.split() for line in table[1].splitlines()) if table else {}
-    return {rule: int(n) for rule, n in counts.items() if rule not in ("all", *targets)}
+    return {rule: int(n) for rule, n in counts.items() if rule != "all"}
 
 
-def groups_of_profile(path: Path, more: Mapping[str, str] = {}) -> dict[str, Any] | None:
-    """`groups` and `group-components` of a profile of Snakemake; None if there is no such profile.
+def groups_of_profile(path: Path, groups: Mapping[str, str]) -> dict[str, Any] | None:
+    """`groups` and `group-components` of a Snakemake profile; None if there is no such file.
 
     Parameters
     ----------
     path : Path
         The profile.
-    more : mapping
-        Rule -> group of rules that name their group themselves.
+    groups : mapping
+        Rule -> group, of rules that name their group themselves.
     """
     import yaml
 
@@ -146,13 +122,13 @@ def groups_of_profile(path: Path, more: Mapping[str, str] = {}) -> dict[str, Any
         return None
     profile = yaml.safe_load(path.read_text(encoding="utf-8"))
     return {
-        "groups": {**more, **profile.get("groups", {})},
+        "groups": {**groups, **profile.get("groups", {})},
         "group-components": profile.get("group-components", {}),
     }
 
 
 def seconds_of_jobs(benchmarks: Path) -> dict[str, tuple[float, int]]:
-    """Mean wall time in seconds of each rule's jobs in earlier runs, and how many jobs that is the mean of.
+    """Rule -> mean wall time in seconds of its jobs in earlier runs, and the number of these jobs.
 
     Parameters
     ----------
@@ -173,36 +149,36 @@ def submissions(
     jobs: Mapping[str, int],
     profile: Mapping[str, Any],
     layers_per_run: Sequence[int],
-    local_rules: Iterable[str] = (),
+    local_rules: Collection[str] = (),
 ) -> int:
-    """How many jobs a cluster's scheduler gets, where a profile groups some rules.
+    """Number of jobs that are submitted to a cluster's scheduler with a profile that groups some rules.
 
-    Exact where every run has all its layers to do or none of them; else the runs are taken to be done in equal parts.
+    Exact if every run has either all its layers to do or none; otherwise an estimate, as if all runs were
+    equally far.
 
     Parameters
     ----------
     jobs : mapping
         Rule -> number of jobs.
     profile : mapping
-        A profile of Snakemake: `groups` (rule -> group; one with wildcards is a group for each run) and `group-components`.
+        `groups` (rule -> group; one with wildcards is a group for each run) and `group-components` of a
+        Snakemake profile.
     layers_per_run : sequence of int
         Number of measured layers of every run of the configuration.
-    local_rules : iterable of str
+    local_rules : collection of str
         Rules that are not submitted.
     """
-    groups = profile.get("groups", {})
-    single = sum(
-        n for rule, n in jobs.items() if rule not in groups and rule not in set(local_rules)
-    )
+    groups, components = profile.get("groups", {}), profile.get("group-components", {})
+    total = sum(n for rule, n in jobs.items() if rule not in groups and rule not in local_rules)
     for group in set(groups.values()):
-        together = profile.get("group-components", {}).get(group, 1)
+        size = components.get(group, 1)
         most = max(jobs.get(rule, 0) for rule, name in groups.items() if name == group)
         if "{" in group and most:
-            whole = sum(math.ceil(n / together) for n in layers_per_run)
-            single += math.ceil(whole * most / sum(layers_per_run))
+            all_runs = sum(math.ceil(n / size) for n in layers_per_run)
+            total += math.ceil(all_runs * most / sum(layers_per_run))
         else:
-            single += math.ceil(most / together)
-    return single
+            total += math.ceil(most / size)
+    return total
 
 
 def describe_plan(
@@ -220,85 +196,72 @@ def describe_plan(
     Parameters
     ----------
     jobs : mapping
-        As `planned_jobs` gives.
+        From `planned_jobs`.
     seconds : mapping
-        As `seconds_of_jobs` gives.
+        From `seconds_of_jobs`.
     store_sizes : sequence of int
         Bytes of the store of every run of the configuration.
     folder : Path
-        Where results go; need not exist yet.
+        The results folder; need not exist yet.
     keep : bool
-        Whether stores stay (`activations.keep`).
+        Whether stores are kept (`activations.keep`).
     at_once : int or None
-        As `stores_at_once` gives.
+        From `stores_at_once`.
     submitted : int or None
-        As `submissions` gives, if there is a profile of a cluster.
+        From `submissions`, if there is a profile of a cluster.
     """
     if not jobs:
-        return "Nothing to be done: everything is there."
-    rows = [("rule", "jobs", "a job", "all of them")]
+        return "Nothing to be done: all results are there."
+    rows = [("rule", "jobs", "a job", "all jobs")]
     known = 0.0
     for rule, n in jobs.items():
+        each, together = "not measured yet", "?"
         if rule in seconds:
             mean, n_measured = seconds[rule]
             known += mean * n
-            rows.append(
-                (rule, f"{n:,}", f"{duration(mean)} (mean of {n_measured:,})", duration(mean * n))
-            )
-        else:
-            rows.append((rule, f"{n:,}", "not measured yet", "?"))
-    missing = [rule for rule in jobs if rule not in seconds]
-    rows.append(
-        ("total", f"{sum(jobs.values()):,}", "", duration(known) + (" + ?" if missing else ""))
-    )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+            each, together = f"{duration(mean)} (mean of {n_measured:,})", duration(mean * n)
+        rows.append((rule, f"{n:,}", each, together))
+    unknown = "" if jobs.keys() <= seconds.keys() else " + ?"
+    rows.append(("total", f"{sum(jobs.values()):,}", "", duration(known) + unknown))
+    first, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
     lines = [
-        "  ".join(
-            cell.ljust(w) if i == 0 else cell.rjust(w)
-            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
+        "  ".join([rule.ljust(first), *map(str.rjust, cells, others)]) for rule, *cells in rows
     ]
     lines += [
         "",
-        "Times are those of earlier runs in this folder, as if one job ran after the other.",
+        "Times are means of earlier runs in this folder, as if jobs ran one after another.",
     ]
     if submitted is not None:
         lines.append(f"With profiles/slurm: {submitted:,} submissions.")
-    lines += _disk(
-        jobs.get("extract_activations", 0), sorted(store_sizes, reverse=True), folder, keep, at_once
-    )
-    return "\n".join(lines)
+    n_stores, sizes = jobs.get("extract_activations", 0), sorted(store_sizes, reverse=True)
+    return "\n".join([*lines, *_disk(n_stores, sizes, folder, keep, at_once)])
 
 
 def _disk(
     n_stores: int, sizes: Sequence[int], folder: Path, keep: bool, at_once: int | None
 ) -> list[str]:
-    """Lines on what the activations take; `sizes` from the largest down."""
-    free = shutil.disk_usage(
-        next(p for p in [folder, *folder.absolute().parents] if p.exists())
-    ).free
-    lines = []
-    need = 0
+    """Lines about the disk space of activations; `sizes` in descending order."""
+    parent = next(path for path in [folder, *folder.absolute().parents] if path.exists())
+    free, need, lines = shutil.disk_usage(parent).free, 0, []
     if n_stores:
         each = _gib(sizes[0]) if sizes[0] == sizes[-1] else f"{_gib(sizes[-1])} to {_gib(sizes[0])}"
-        standing = n_stores if at_once is None else min(n_stores, at_once)
-        need = sum(sizes[:standing])
+        need = sum(sizes[: n_stores if at_once is None else min(n_stores, at_once)])
         if keep:
-            why = "they stay (activations.keep: true)"
+            why = "they are kept (activations.keep: true)"
         elif at_once is None:
-            why = "fewer if their moments keep pace; activations.max_gib bounds it"
+            why = "fewer if the moments keep pace; activations.max_gib limits it"
         else:
-            why = "bounded by activations.max_gib"
-        lines.append(
-            f"Activations: {n_stores:,} runs of {each} each, {_gib(sum(sizes[:n_stores]))} in all."
-        )
-        lines.append(f"At most {_gib(need)} at one time: {why}.")
+            why = "limited by activations.max_gib"
+        total = _gib(sum(sizes[:n_stores]))
+        lines += [
+            f"Activations: {n_stores:,} runs of {each} each, {total} in all.",
+            f"At most {_gib(need)} at one time: {why}.",
+        ]
     lines.append(f"Free on the disk of {folder}: {_gib(free)}.")
     if need > free:
         lines.append(
-            "NOT ENOUGH: set activations.keep: false with activations.max_gib, or results to a folder on a larger disk, or "
-            "choose fewer layers (layers) or points (manifolds.points_per_class)."
+            "NOT ENOUGH: set activations.keep: false with activations.max_gib, or results to a folder on a "
+            "larger disk, or choose fewer layers (layers) or points (manifolds.points_per_class)."
         )
     return lines
 

@@ -82,7 +82,7 @@ def test_submissions(jobs, n):
 
 def test_without_groups_every_job_is_submitted(tmp_path):
     assert submissions({"moments": 47, "geometry": 47}, {}, [47]) == 94
-    assert groups_of_profile(tmp_path / "config.yaml") is None
+    assert groups_of_profile(tmp_path / "config.yaml", {}) is None
     (tmp_path / "config.yaml").write_text("jobs: 1\ngroups: {moments: layers}\n")
     assert groups_of_profile(tmp_path / "config.yaml", {"draw": "summary"}) == {
         "groups": {"draw": "summary", "moments": "layers"},
