@@ -63,7 +63,7 @@ def typed_values(value: Any, schema: Mapping[str, Any]) -> Any:
         return [typed_values(entry, _items(schema)) for entry in value]
     if isinstance(value, str):
         options = [schema, *schema.get("oneOf", [])]
-        if not any("string" in _types(o) or value in _constants(o) for o in options):
+        if not any("string" in _types(option) for option in options):
             for kind in (kind for option in options for kind in _types(option)):
                 try:
                     return _SPELLED[kind](value)

@@ -197,15 +197,15 @@ def _attempt(url: str, part: _Part, timeout_s: float) -> None:
                 after = response.headers.get("Retry-After", "")
                 wait_s = float(after) if after.isdecimal() else 0.0
                 raise _Interrupted(f"HTTP {status} {response.reason}", wait_s)
-            # 416: the part is longer than the server's file.
             if status not in (200, 206, 416):
                 raise DownloadError(f"{url}: HTTP {status} {response.reason}")
-            span = response.headers.get("Content-Range", "")
-            part.resumed = status == 206 and span.startswith(f"bytes {part.size}-")
+            part.resumed = status == 206
             if not part.resumed:
                 part.clear()
-                if status != 200:
-                    raise _Interrupted("the server sent another range of the file")
+            if status == 416:
+                raise _Interrupted(
+                    "the file on the server does not continue the part received earlier"
+                )
             _append_body(url, response, part)
     except requests.exceptions.SSLError as error:
         raise DownloadError(f"{url}: no secure connection: {error}") from error

@@ -51,8 +51,12 @@ from manifold_capacity.datasets.catalog import NAMED
         ({"manifolds.classes": [3, 77]}, ["77 is not a class of digits, its classes are 0, 1,"]),
         ({"manifolds.classes": [3, "3"]}, ["a class is given twice"]),
         (
-            {"dataset.name": "cifar10", "manifolds.classes": ["cats", 2, 10]},
+            {"dataset.name": "cifar10", "manifolds.classes": ["cats", 2]},
             ["'cats' is not a class of cifar10, nor an index from 0 to 9; nearest: cat"],
+        ),
+        (
+            {"dataset.name": "cifar10", "manifolds.classes": [0, 10]},
+            ["10 is not a class of cifar10, nor an index from 0 to 9"],
         ),
         (
             {"dataset.normalize": {"mean": [0.5, 0.5, 0.5], "std": [1]}},
@@ -77,7 +81,9 @@ def test_problems_name_key_value_and_remedy(problems, changes, expected):
         {"activations": {"max_gib": 2, "keep": False}, "dataset.name": "digits"},
         {"checkpoints": [20]},
         {"manifolds.points_per_class": 131},
+        {"manifolds.classes": 10},
         {"geometry.repeats": 2, "manifolds.points_per_class": 65},
+        {"geometry.repeats": 2, "manifolds.points_per_class": 2500, "dataset.name": "cifar10"},
         {"dataset.normalize": {"mean": [0.5], "std": [1]}},
     ],
 )

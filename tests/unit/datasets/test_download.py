@@ -213,12 +213,13 @@ def test_killed_process_is_resumed_by_the_next(server, target):
     assert server.log[1] == rest(HALF_IN_CHUNKS)
 
 
-def test_two_processes_download_once(server, target):
+@pytest.mark.parametrize("first_fails", [False, True])
+def test_two_processes_take_turns(server, target, first_fails):
     go_on = threading.Event()
 
     def hesitate(handler):
         go_on.wait(30)
-        server.serve(handler)
+        (server.answer(404) if first_fails else server.serve)(handler)
 
     server.plan = [hesitate]
     processes = [in_process(server, target) for _ in range(2)]
@@ -226,8 +227,9 @@ def test_two_processes_download_once(server, target):
     time.sleep(0.5)  # the second process is at the lock, or is not serialized and asks
     go_on.set()
     outputs = [process.communicate(timeout=30) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
-    assert server.log == [WHOLE]
+    codes = sorted(process.returncode for process in processes)
+    assert codes == [0, int(first_fails)], outputs
+    assert server.log == [(None, 404, 0)] * first_fails + [WHOLE]
     assert target.read_bytes() == CONTENT
     assert names(target.parent) == [NAME]
 
