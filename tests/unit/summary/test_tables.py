@@ -36,7 +36,8 @@ def test_csv_parquet_and_json_say_the_same(tmp_path: Path) -> None:
 
 
 def test_words_that_look_like_numbers_or_like_nothing_stay_words(tmp_path: Path) -> None:
-    table = pd.DataFrame({"reference": ["1", "07"], "class_name": ["null", "NA"], "n": [5, 5]})
+    names = {"reference": ["1", "07"], "class_name": ["7", "007"], "layer_name": ["null", "NA"]}
+    table = pd.DataFrame(names | {"n": [5, 5]})
     write_table(table, tmp_path / "comparisons.csv")
     again = read_table(tmp_path / "comparisons.csv")
     assert again.to_numpy().tolist() == table.to_numpy().tolist()
