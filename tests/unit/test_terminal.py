@@ -4,9 +4,11 @@ import io
 import logging
 import os
 import re
+import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -323,6 +325,23 @@ def test_drawing_never_waits_for_a_line_that_is_being_written(screen):
         drawing.start()
         drawing.join(timeout=30)
     assert not drawing.is_alive()
+
+
+@pytest.mark.parametrize("details", [None, "dryrun", "printshellcmds", "verbose"])
+def test_where_details_are_asked_for_snakemakes_own_text_is_shown(monkeypatch, tmp_path, details):
+    flags = ("stdout", "verbose", "debug_dag", "dryrun", "printshellcmds", "nocolor", "quiet")
+    settings = SimpleNamespace(**{flag: flag == details for flag in flags})
+    monkeypatch.setenv(plugin.JOBS_ARE_SHOWN, "nowhere")
+    with open(tmp_path / "printed", "w+") as printed:
+        monkeypatch.setattr(sys, "stderr", printed)
+        handler = plugin.LogHandler(settings, None)
+        handler.emit(record(None, "Building DAG of jobs..."))
+        handler.close()
+        here = os.fstat(printed.fileno())
+        assert (printed.seek(0), printed.read() != "") == (0, details is not None)
+    assert handler.has_filter == (details is None)
+    shown_here = os.environ[plugin.JOBS_ARE_SHOWN] == f"{here.st_dev}:{here.st_ino}"
+    assert shown_here == (details is None)
 
 
 def test_what_the_plugin_and_the_package_both_have_is_the_same():

@@ -238,11 +238,13 @@ def test_a_mistake_is_one_line_and_an_exit_code(digits, capsys, arguments, code,
 
 
 def test_unequal_numbers_of_points_are_reported(digits, capsys):
-    assert command_line.main(["measure", "digits.npz"]) == errors.DONE
+    assert command_line.main(["measure", "digits.npz", "--n-gaussians", "10"]) == errors.DONE
     said = capsys.readouterr().err
     assert re.search(r"^digits\.npz: 9 to \d+ points per manifold\. .*`--points-per-class 9`", said)
-    assert command_line.main(["measure", "digits.npz", "--points-per-class", "9"]) == errors.DONE
-    assert capsys.readouterr().err == ""
+    np.save("equal.npy", digits[0][:27].reshape(3, 9, -1))
+    for same in (["digits.npz", "--points-per-class", "9"], ["equal.npy"]):
+        assert command_line.main(["measure", *same, "--n-gaussians", "10"]) == errors.DONE
+        assert capsys.readouterr().err == ""
 
 
 def test_a_warning_is_one_line(digits, capsys):
@@ -282,6 +284,15 @@ def test_each_table_has_its_figures(digits, capsys):
     training = "plot classes.parquet --figure training"
     assert command_line.main(training.split()) == errors.USAGE
     assert "cannot be drawn from classes.parquet; use one of manifolds" in capsys.readouterr().err
+
+
+def test_an_interruption_is_one_line_and_an_exit_code(monkeypatch, capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command_line, "build_parser", interrupted)
+    assert command_line.main(["measure", "digits.npz"]) == 130
+    assert capsys.readouterr().err == "manifold-capacity: error: interrupted\n"
 
 
 def test_a_closed_pipe_is_no_traceback(digits, tmp_path):

@@ -286,6 +286,13 @@ def test_the_configuration_as_it_is_shown_makes_the_same_run(path: Path) -> None
     assert not {"weights_file", "relative_error", "device"} & ours
 
 
+def test_of_several_models_each_key_is_shown_as_given_or_default() -> None:
+    models = [{"name": "a", "weights": "random"}, {"name": "b", "weights": "random"}]
+    lines = origin.configuration_text({"models": models}, {"models", "models[1].weights"})
+    assert [line for line, given in lines if given] == ["models:", '    weights: "random"']
+    assert [given for _, given in lines] == [True, False, False, False, True]
+
+
 def test_the_origin_names_every_step_and_escapes_what_it_quotes(tmp_path) -> None:
     layer = tmp_path / "layer.json"
     step = stamp("geometry", code="1234abcd", recipe={"augment": {"flip": True}})
