@@ -3,13 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
+from manifold_capacity import logs
 from manifold_capacity.activations.external import open_own_layer
 from manifold_capacity.activations.store import open_draw
 from manifold_capacity.geometry.moments import moments_from_arrays
-from manifold_capacity.logs import log_to
 from manifold_capacity.provenance import extended
 
-with log_to(snakemake.log[0]) as log:
+with logs.log_to(snakemake.log[0]) as log:
     params = snakemake.params
     if params.external:
         earlier = {}

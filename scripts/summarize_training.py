@@ -1,9 +1,9 @@
 """Gather the loss and accuracy of every training into one table."""
 
-from manifold_capacity.logs import log_to
+from manifold_capacity import logs
 from manifold_capacity.summary.collect import collect_training
 
-with log_to(snakemake.log[0]):
+with logs.log_to(snakemake.log[0]):
     params = snakemake.params
     training = collect_training(
         snakemake.input, params.trainings, config_digest=params.config_digest

@@ -10,8 +10,6 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from manifold_capacity.logs import quiet_if_shown
-
 if TYPE_CHECKING:
     from manifold_capacity import anchors, compat
     from manifold_capacity.geometry.measure import geometry_from_moments, measure
@@ -28,9 +26,6 @@ __all__ = [
     "geometry_from_moments",
     "measure",
 ]
-
-# Here, since a job takes longest to import the rest and may be interrupted while it does.
-quiet_if_shown()
 
 
 def __getattr__(name: str) -> Any:
