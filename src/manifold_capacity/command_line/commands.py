@@ -13,12 +13,12 @@ from manifold_capacity.command_line.errors import DONE, PROGRAM, UsageError, fai
 if TYPE_CHECKING:
     import pandas as pd
 
-    from manifold_capacity.activations.external import OwnActivations
+    from manifold_capacity.activations.external import ExternalActivations
     from manifold_capacity.models.layers import Layer
 
 
 def run_measure(arguments: argparse.Namespace) -> int:
-    from manifold_capacity.activations.external import OwnActivations
+    from manifold_capacity.activations.external import ExternalActivations
     from manifold_capacity.summary.collect import layers_table, manifolds_table
     from manifold_capacity.summary.rows import STATUS_OK
     from manifold_capacity.summary.tables import write_table
@@ -26,7 +26,8 @@ def run_measure(arguments: argparse.Namespace) -> int:
 
     # All are looked at before any is measured: a mistake in the last one shows at once.
     found = [
-        OwnActivations(path, arguments.labels, names=arguments.layers) for path in arguments.files
+        ExternalActivations(path, arguments.labels, names=arguments.layers)
+        for path in arguments.files
     ]
     for one in found:
         _check_points(one, arguments.points_per_class)
@@ -53,7 +54,7 @@ def run_measure(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def _hint_at_unequal_numbers(found: Sequence[OwnActivations]) -> None:
+def _hint_at_unequal_numbers(found: Sequence[ExternalActivations]) -> None:
     """Say so if manifolds have different numbers of points: more points make a manifold larger."""
     for one in found:
         counts = one.counts["all"]
@@ -65,7 +66,7 @@ def _hint_at_unequal_numbers(found: Sequence[OwnActivations]) -> None:
             )
 
 
-def _check_points(own: OwnActivations, points: int | str) -> None:
+def _check_points(own: ExternalActivations, points: int | str) -> None:
     """Raise if a class has fewer points than are to be drawn: it would stop the run halfway."""
     counts = dict(zip(own.class_names, own.counts["all"], strict=True))
     least = min(counts, key=lambda name: counts[name])
@@ -77,7 +78,7 @@ def _check_points(own: OwnActivations, points: int | str) -> None:
 
 
 def _measure_layer(
-    own: OwnActivations, name: str, layer: Layer, arguments: argparse.Namespace
+    own: ExternalActivations, name: str, layer: Layer, arguments: argparse.Namespace
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """The layer's row and the table of its manifolds, as the pipeline has them."""
     import pandas as pd

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from manifold_capacity.activations.external import OwnActivations
+from manifold_capacity.activations.external import ExternalActivations
 from manifold_capacity.config.schema import ConfigError, is_number
 from manifold_capacity.errors import nearest
 from manifold_capacity.summary.rows import EXTERNAL
@@ -14,7 +14,7 @@ __all__ = ["class_indices", "model_checkpoints", "own_activations"]
 
 
 class Classes(Protocol):
-    """A source of manifolds: a `Dataset` or `OwnActivations`."""
+    """A source of manifolds: a `Dataset` or `ExternalActivations`."""
 
     @property
     def name(self) -> str: ...
@@ -23,12 +23,12 @@ class Classes(Protocol):
     def class_names(self) -> tuple[str, ...]: ...
 
 
-def own_activations(config: Mapping[str, Any]) -> OwnActivations | None:
+def own_activations(config: Mapping[str, Any]) -> ExternalActivations | None:
     """The activations that exist already, by a resolved configuration; None where a network makes them."""
     section = config["activations"]
     if section["path"] is None:
         return None
-    return OwnActivations(
+    return ExternalActivations(
         section["path"], section["labels"], section["class_names"], config["layers"]["names"]
     )
 
