@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from manifold_capacity import logs
-from manifold_capacity.activations.external import open_own_layer
+from manifold_capacity.activations.external import open_external_layer
 from manifold_capacity.activations.store import open_draw
 from manifold_capacity.files import atomic_path
 from manifold_capacity.geometry.manifolds import DegenerateManifoldsError
@@ -13,7 +13,7 @@ from manifold_capacity.geometry.simulated import simulated_capacity
 with logs.log_to(snakemake.log[0]) as log:
     params, layer = snakemake.params, snakemake.wildcards.layer
     if params.external:
-        activations = open_own_layer(layer, params.external, params.seed)
+        activations = open_external_layer(layer, params.external, params.seed)
     else:
         activations = open_draw(Path(snakemake.input[0]), layer, 0, params.n_draws)
     try:

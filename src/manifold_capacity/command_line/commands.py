@@ -13,12 +13,12 @@ from manifold_capacity.command_line.errors import DONE, PROGRAM, UsageError, fai
 if TYPE_CHECKING:
     import pandas as pd
 
-    from manifold_capacity.activations.external import OwnActivations
+    from manifold_capacity.activations.external import ExternalActivations
     from manifold_capacity.models.layers import Layer
 
 
 def run_measure(arguments: argparse.Namespace) -> int:
-    from manifold_capacity.activations.external import OwnActivations
+    from manifold_capacity.activations.external import ExternalActivations
     from manifold_capacity.summary.collect import layers_table, manifolds_table
     from manifold_capacity.summary.rows import STATUS_OK
     from manifold_capacity.summary.tables import write_table
@@ -26,7 +26,8 @@ def run_measure(arguments: argparse.Namespace) -> int:
 
     # All files are checked before any is measured: a mistake in the last one shows at once.
     found = [
-        OwnActivations(path, arguments.labels, names=arguments.layers) for path in arguments.files
+        ExternalActivations(path, arguments.labels, names=arguments.layers)
+        for path in arguments.files
     ]
     for one in found:
         _check_points(one, arguments.points_per_class)
@@ -56,7 +57,7 @@ def run_measure(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def _check_points(activations: OwnActivations, points: int | str) -> None:
+def _check_points(activations: ExternalActivations, points: int | str) -> None:
     """Raise if a class has fewer points than are to be drawn, which would stop the run halfway."""
     least, name = min(zip(activations.counts["all"], activations.class_names, strict=True))
     if isinstance(points, int) and points > least:
@@ -67,7 +68,7 @@ def _check_points(activations: OwnActivations, points: int | str) -> None:
 
 
 def _measure_layer(
-    activations: OwnActivations, name: str, layer: Layer, arguments: argparse.Namespace
+    activations: ExternalActivations, name: str, layer: Layer, arguments: argparse.Namespace
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """The layer's row and the table of its manifolds, as in the pipeline."""
     import pandas as pd

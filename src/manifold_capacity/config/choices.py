@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from manifold_capacity.activations.external import OwnActivations
+from manifold_capacity.activations.external import ExternalActivations
 from manifold_capacity.config.schema import ConfigError
 from manifold_capacity.errors import nearest
 from manifold_capacity.summary.rows import EXTERNAL
@@ -23,12 +23,12 @@ class Classes(Protocol):
     def class_names(self) -> tuple[str, ...]: ...
 
 
-def external_activations(config: Mapping[str, Any]) -> OwnActivations | None:
+def external_activations(config: Mapping[str, Any]) -> ExternalActivations | None:
     """The external activations of a resolved configuration; None where a network is run."""
     section = config["activations"]
     if section["path"] is None:
         return None
-    return OwnActivations(
+    return ExternalActivations(
         section["path"], section["labels"], section["class_names"], config["layers"]["names"]
     )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from manifold_capacity.activations.external import OwnActivations
+from manifold_capacity.activations.external import ExternalActivations
 from manifold_capacity.config.choices import class_indices, external_activations
 from manifold_capacity.config.resolve import resolve
 from manifold_capacity.config.schema import load_schema
@@ -54,8 +54,8 @@ class Setup:
     """
 
     config: dict[str, Any]
-    external: OwnActivations | None
-    dataset: Dataset | OwnActivations
+    external: ExternalActivations | None
+    dataset: Dataset | ExternalActivations
     classes: dict[int, str]
     layers: dict[str, Sequence[Layer]]
     store_bytes: dict[str, int]

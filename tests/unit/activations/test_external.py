@@ -12,7 +12,11 @@ import zarr
 from sklearn.datasets import load_digits
 
 from manifold_capacity.activations import external_reader
-from manifold_capacity.activations.external import OwnActivations, default_name, open_own_layer
+from manifold_capacity.activations.external import (
+    ExternalActivations,
+    default_name,
+    open_external_layer,
+)
 from manifold_capacity.geometry.moments import moments_from_arrays
 
 DIGITS = load_digits()
@@ -56,7 +60,7 @@ def points(manifolds):
 
 
 def test_samples_with_labels_are_manifolds_of_unequal_sizes(container):
-    own = OwnActivations(write(container, {**SAMPLES, "labels": LABELS}))
+    own = ExternalActivations(write(container, {**SAMPLES, "labels": LABELS}))
     assert own.class_names == tuple("0123456789")
     assert own.counts == {"all": tuple(np.bincount(LABELS))}
     assert len(set(own.counts["all"])) > 1
@@ -75,7 +79,7 @@ def test_manifolds_without_labels(container):
         "a": DIGITS.data[:60].reshape(4, 15, 8, 8),
         "b": DIGITS.data[:60].reshape(4, 15, 64)[..., :9],
     }
-    own = OwnActivations(write(container, arrays), class_names=["w", "x", "y", "z"])
+    own = ExternalActivations(write(container, arrays), class_names=["w", "x", "y", "z"])
     assert own.class_names == ("w", "x", "y", "z")
     assert own.counts == {"all": (15,) * 4}
     for layer in own.layers:
@@ -91,10 +95,10 @@ def test_moments_are_the_same_however_small_the_blocks(container, monkeypatch):
     write(container, {**SAMPLES, "labels": LABELS})
     whole = SAMPLES["conv10"].reshape(200, -1)
     expected = moments_from_arrays([whole[label == LABELS] for label in range(10)])
-    label = next(x.label for x in OwnActivations(container).layers if x.name == "conv10")
+    label = next(x.label for x in ExternalActivations(container).layers if x.name == "conv10")
     for block_bytes in (200 * 4, 200 * 4 * 5, 200 * 4 * 19):
         monkeypatch.setattr(external_reader, "_BLOCK_BYTES", block_bytes)
-        found = moments_from_arrays(OwnActivations(container).open(label))
+        found = moments_from_arrays(ExternalActivations(container).open(label))
         np.testing.assert_allclose(found.center_gram, expected.center_gram, rtol=1e-12)
         np.testing.assert_allclose(
             found.center_deviation, expected.center_deviation, rtol=1e-9, atol=1e-9
@@ -106,7 +110,7 @@ def test_single_arrays(tmp_path):
     np.savez(tmp_path / "conditions.npz", labels=LABELS.astype(str))
     zarr.save_array(tmp_path / "IT cortex", SAMPLES["conv10"])
     for name in ("IT cortex.npy", "IT cortex"):
-        own = OwnActivations(tmp_path / name, tmp_path / "conditions.npz")
+        own = ExternalActivations(tmp_path / name, tmp_path / "conditions.npz")
         assert [layer.label for layer in own.layers] == ["1_IT_cortex"]
         (manifold,) = points(own.open("1_IT_cortex", classes=[4]))
         assert np.array_equal(manifold, DIGITS.data[:200][LABELS == 4])
@@ -117,7 +121,7 @@ def test_single_arrays(tmp_path):
 
 def test_the_draw_depends_on_seed_and_class_alone(tmp_path):
     path = write(tmp_path / "plain.npz", {**SAMPLES, "labels": LABELS})
-    own = OwnActivations(path)
+    own = ExternalActivations(path)
     several = points(own.open("1_conv10", classes=[3, 8], points_per_class=6, seed=1))
     alone = points(own.open("1_conv10", classes=[8], points_per_class=6, seed=1))
     assert np.array_equal(several[1], alone[0])
@@ -141,21 +145,21 @@ def test_the_draw_depends_on_seed_and_class_alone(tmp_path):
 def test_layers_are_chosen_and_ordered_by_the_patterns(tmp_path):
     arrays = {"trial": LABELS, **SAMPLES, "labels": LABELS}
     path = write(tmp_path / "plain.npz", arrays)
-    own = OwnActivations(path, names=["conv2", "c*"])
+    own = ExternalActivations(path, names=["conv2", "c*"])
     assert [layer.label for layer in own.layers] == ["1_conv2", "2_conv10"]
     assert own.layers[1].output_shape == (8, 8)
     with pytest.raises(ValueError, match=r"'trial' of .* has shape \(200,\)"):
-        OwnActivations(path)
+        ExternalActivations(path)
     with pytest.raises(ValueError, match=r"layers.names: 'conv3' is not in plain.npz; nearest"):
-        OwnActivations(path, names=["conv3"])
+        ExternalActivations(path, names=["conv3"])
     with pytest.raises(ValueError, match="has no layer '7_x'; it has 1_conv10"):
-        OwnActivations(path, names=["conv*"]).open("7_x")
+        ExternalActivations(path, names=["conv*"]).open("7_x")
     spec = {
         "source": {"path": str(path), "labels": None},
         "names": ["conv2"],
         "sample": {"classes": [0], "points_per_class": "all"},
     }
-    (manifold,) = points(open_own_layer("1_conv2", spec, seed=0))
+    (manifold,) = points(open_external_layer("1_conv2", spec, seed=0))
     assert np.array_equal(manifold, SAMPLES["conv2"][LABELS == 0])
 
 
@@ -170,15 +174,15 @@ def test_layers_are_chosen_and_ordered_by_the_patterns(tmp_path):
 )
 def test_classes_are_called_as_the_labels(tmp_path, labels, names):
     path = write(tmp_path / "plain.npz", {**SAMPLES, "labels": labels})
-    assert OwnActivations(path).class_names == names
+    assert ExternalActivations(path).class_names == names
 
 
 def test_classes_have_the_names_that_come_with_them(container):
     names = np.array([f"digit {label}" for label in range(10)])
-    own = OwnActivations(write(container, {**SAMPLES, "labels": LABELS, "class_names": names}))
+    own = ExternalActivations(write(container, {**SAMPLES, "labels": LABELS, "class_names": names}))
     assert own.class_names == tuple(names)
     with pytest.raises(ValueError, match=r"activations.class_names: .*has an array `class_names`"):
-        OwnActivations(container, class_names=list("abcdefghij"))
+        ExternalActivations(container, class_names=list("abcdefghij"))
 
 
 OBJECTS = np.array([None] * 200)
@@ -209,7 +213,7 @@ GOOD = {"a": SAMPLES["conv2"], "labels": LABELS}
 def test_what_is_wrong_with_the_arrays_is_named(tmp_path, arrays, message):
     path = write(tmp_path / "plain.npz", arrays)
     with pytest.raises(ValueError, match=message):
-        OwnActivations(path)
+        ExternalActivations(path)
 
 
 def test_what_is_wrong_with_the_files_is_named(tmp_path):
@@ -238,17 +242,17 @@ def test_what_is_wrong_with_the_files_is_named(tmp_path):
     ):
         given = None if labels is None else tmp_path / labels
         if message is None:
-            assert OwnActivations(tmp_path / path, given).counts
+            assert ExternalActivations(tmp_path / path, given).counts
             continue
         with pytest.raises(ValueError, match=message):
-            OwnActivations(tmp_path / path, given)
+            ExternalActivations(tmp_path / path, given)
     with zipfile.ZipFile(tmp_path / "notes.npz", "w") as archive:
         archive.writestr("notes.txt", "no array")
     with pytest.raises(ValueError, match=r"notes.txt in it is not an .npy file"):
-        OwnActivations(tmp_path / "notes.npz")
+        ExternalActivations(tmp_path / "notes.npz")
     np.savez(tmp_path / "other.npz", other=LABELS)
     with pytest.raises(ValueError, match="has no array `labels`; it has other"):
-        OwnActivations(tmp_path / "a.npy", tmp_path / "other.npz")
+        ExternalActivations(tmp_path / "a.npy", tmp_path / "other.npz")
 
 
 def test_nothing_is_unpickled_from_zarr(tmp_path):
@@ -258,13 +262,13 @@ def test_nothing_is_unpickled_from_zarr(tmp_path):
     metadata.write_text(json.dumps(changed))
     (path / ".zmetadata").unlink(missing_ok=True)
     with pytest.raises(ValueError, match="pickle"):
-        OwnActivations(path)
+        ExternalActivations(path)
 
 
 def test_a_value_that_is_not_finite_names_its_place(container):
     broken = {name: values.astype(np.float32) for name, values in SAMPLES.items()}
     broken["conv10"][41, 2, 3] = np.inf
-    own = OwnActivations(write(container, {**broken, "labels": LABELS}))
+    own = ExternalActivations(write(container, {**broken, "labels": LABELS}))
     label = next(layer.label for layer in own.layers if layer.name == "conv10")
     where = f"layer 'conv10', class '{LABELS[41]}', sample 41, feature 19 is inf"
     with pytest.raises(ValueError, match=where):
@@ -274,13 +278,13 @@ def test_a_value_that_is_not_finite_names_its_place(container):
 
 
 def test_changes_are_seen_in_the_files_of_a_layer(tmp_path):
-    folder = OwnActivations(write(tmp_path / "folder", {**SAMPLES, "labels": LABELS}))
+    folder = ExternalActivations(write(tmp_path / "folder", {**SAMPLES, "labels": LABELS}))
     names = {file.removeprefix(f"{tmp_path}/folder/") for file in folder.files("1_conv2")}
     assert names == {"conv2.npy", "labels.npy"}
     path = write(tmp_path / "zarr3", {**SAMPLES, "labels": LABELS})
-    before = OwnActivations(path).files("1_conv2")
+    before = ExternalActivations(path).files("1_conv2")
     zarr.open_group(path)["conv2"][0, 0] = 7
-    after = OwnActivations(path).files("1_conv2")
+    after = ExternalActivations(path).files("1_conv2")
     assert before != after
     assert after[0].startswith(f"{path}/conv2/c/0")
 
@@ -295,7 +299,7 @@ def test_memory_does_not_grow_with_the_layer(tmp_path):
     expected = moments_from_arrays([large[labels == label] for label in range(10)])
     del large
     for name in ("plain.npz", "compressed.npz"):
-        own = OwnActivations(tmp_path / name)
+        own = ExternalActivations(tmp_path / name)
         tracemalloc.start()
         try:
             with pytest.MonkeyPatch.context() as patch:
@@ -312,4 +316,4 @@ def test_no_room_to_unpack_says_what_to_do(tmp_path, monkeypatch):
     path = write(tmp_path / "compressed.npz", GOOD)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 10}))
     with pytest.raises(ValueError, match=r"labels.npy takes .* GiB unpacked, .*numpy.savez"):
-        OwnActivations(path)
+        ExternalActivations(path)

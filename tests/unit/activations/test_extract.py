@@ -31,20 +31,18 @@ PREPROCESS = Preprocess((1, 8, 8), [0.4], [0.3])
 AUGMENT = {"crop_padding": 2, "horizontal_flip": True, "rotation_degrees": 20.0}
 
 
-def pictures(n: int = 60) -> np.ndarray:
+def pictures(n=60):
     return np.random.default_rng(0).integers(0, 256, (n, 8, 8, 1), dtype=np.uint8)
 
 
 @pytest.fixture
-def model() -> nn.Module:
+def model():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return SmallCNN(1, 10).eval()
 
 
-def store(
-    folder: Path, model: nn.Module, layers: list[Layer], indices: np.ndarray, **changes: Any
-) -> None:
+def store(folder, model, layers, indices, **changes):
     n_manifolds = len(indices)
     options: dict[str, Any] = {
         "preprocess": PREPROCESS,
@@ -61,7 +59,7 @@ def store(
 INDICES = np.random.default_rng(1).permutation(60)[:20].reshape(4, 5)
 
 
-def outputs(model: nn.Module, batch: torch.Tensor) -> dict[str, np.ndarray]:
+def outputs(model, batch):
     """Output of every layer of the small network, computed module by module, nothing in place."""
     result = {"0_Input": batch}
     x, index = batch, 0
@@ -76,7 +74,7 @@ def outputs(model: nn.Module, batch: torch.Tensor) -> dict[str, np.ndarray]:
 # What is stored
 
 
-def test_every_layer_is_stored_as_the_network_computes_it(tmp_path: Path, model: nn.Module) -> None:
+def test_every_layer_is_stored_as_the_network_computes_it(tmp_path, model):
     layers = find_layers(model, (1, 8, 8))
     store(tmp_path, model, layers, INDICES, batch_size=5)
     images = pictures()
@@ -88,7 +86,7 @@ def test_every_layer_is_stored_as_the_network_computes_it(tmp_path: Path, model:
             np.testing.assert_array_equal(open_layer(tmp_path, label)[i], values)
 
 
-def test_a_relu_in_place_does_not_overwrite_a_convolution(tmp_path: Path, model: nn.Module) -> None:
+def test_a_relu_in_place_does_not_overwrite_a_convolution(tmp_path, model):
     assert model.features[1].inplace  # type: ignore[index, union-attr]
     layers = find_layers(model, (1, 8, 8))
     store(tmp_path, model, [layers[1], layers[2], layers[10]], INDICES)
@@ -99,9 +97,7 @@ def test_a_relu_in_place_does_not_overwrite_a_convolution(tmp_path: Path, model:
 
 
 @pytest.mark.parametrize(("batch_size", "rows"), [(64, 1), (5, 1), (4, 2), (2, 3), (1, 5)])
-def test_points_keep_their_place_whatever_the_batch(
-    tmp_path: Path, model: nn.Module, batch_size: int, rows: int
-) -> None:
+def test_points_keep_their_place_whatever_the_batch(tmp_path, model, batch_size, rows):
     layers = find_layers(model, (1, 8, 8))
     store(tmp_path, model, [layers[0], layers[12]], INDICES, batch_size=batch_size)
     pixels = open_layer(tmp_path, "0_Input")[...]
@@ -113,7 +109,7 @@ def test_points_keep_their_place_whatever_the_batch(
     assert len(list((tmp_path / "activations.zarr/12_Linear/c/0").iterdir())) == rows
 
 
-def test_wide_layers_are_cut_into_equal_chunks_and_read_in_blocks(tmp_path: Path) -> None:
+def test_wide_layers_are_cut_into_equal_chunks_and_read_in_blocks(tmp_path):
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10001, bias=False)).eval()
     layers = find_layers(model, (1, 8, 8))
     store(tmp_path, model, layers[2:], INDICES)
@@ -130,7 +126,7 @@ def test_wide_layers_are_cut_into_equal_chunks_and_read_in_blocks(tmp_path: Path
         )
 
 
-def test_a_block_of_features_of_many_points_stays_small(tmp_path: Path) -> None:
+def test_a_block_of_features_of_many_points_stays_small(tmp_path):
     layer = Layer(1, "conv", "Conv2d", (64, 32, 32), 65536)
     for n_points in (50, 200, 1000):
         grid = grid_of(layer, 100, n_points, 50, "float32")
@@ -142,16 +138,16 @@ def test_a_block_of_features_of_many_points_stays_small(tmp_path: Path) -> None:
 class _Twice(nn.Module):
     """Runs a module twice, as residual blocks do, and never runs another."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.scale = nn.Linear(8, 8, bias=False)
         self.unused = nn.Linear(8, 8)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x):
         return self.scale(self.scale(x))
 
 
-def test_a_module_that_runs_twice_gives_its_first_output(tmp_path: Path) -> None:
+def test_a_module_that_runs_twice_gives_its_first_output(tmp_path):
     model = _Twice().eval()
     layers = find_layers(model, (1, 8, 8))
     assert [layer.label for layer in layers] == ["0_Input", "1_Linear"]
@@ -162,7 +158,7 @@ def test_a_module_that_runs_twice_gives_its_first_output(tmp_path: Path) -> None
     np.testing.assert_allclose(open_layer(tmp_path, "1_Linear")[...], expected, atol=1e-6)
 
 
-def test_tokens_are_flattened_token_by_token(tmp_path: Path) -> None:
+def test_tokens_are_flattened_token_by_token(tmp_path):
     model = nn.Sequential(nn.Flatten(1, 2), nn.Linear(8, 3)).eval()
     layers = find_layers(model, (1, 8, 8))
     assert layers[2].output_shape == (8, 3)
@@ -172,7 +168,7 @@ def test_tokens_are_flattened_token_by_token(tmp_path: Path) -> None:
         np.testing.assert_array_equal(open_layer(tmp_path, "2_Linear")[2], model(pixels).flatten(1))
 
 
-def test_a_dead_layer_is_stored_as_zeros(tmp_path: Path) -> None:
+def test_a_dead_layer_is_stored_as_zeros(tmp_path):
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 5), nn.ReLU()).eval()
     nn.init.zeros_(model[1].weight)  # type: ignore[arg-type]
     nn.init.constant_(model[1].bias, -1.0)  # type: ignore[arg-type]
@@ -181,14 +177,14 @@ def test_a_dead_layer_is_stored_as_zeros(tmp_path: Path) -> None:
     assert (open_layer(tmp_path, "2_Linear")[...] == -1).all()
 
 
-def test_values_that_are_nan_are_stored_not_taken_for_missing(tmp_path: Path) -> None:
+def test_values_that_are_nan_are_stored_not_taken_for_missing(tmp_path):
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 5)).eval()
     nn.init.constant_(model[1].weight, float("nan"))  # type: ignore[arg-type]
     store(tmp_path, model, find_layers(model, (1, 8, 8)), INDICES)
     assert np.isnan(open_layer(tmp_path, "2_Linear")[...]).all()
 
 
-def test_dropout_is_off_and_the_model_is_left_without_hooks(tmp_path: Path) -> None:
+def test_dropout_is_off_and_the_model_is_left_without_hooks(tmp_path):
     model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5)).train()
     model.append(nn.Linear(64, 2))
     layers = find_layers(model, (1, 8, 8))
@@ -199,7 +195,7 @@ def test_dropout_is_off_and_the_model_is_left_without_hooks(tmp_path: Path) -> N
     assert not any(module._forward_hooks for module in model.modules())
 
 
-def test_half_precision_is_stored_rounded(tmp_path: Path, model: nn.Module) -> None:
+def test_half_precision_is_stored_rounded(tmp_path, model):
     layers = find_layers(model, (1, 8, 8))
     store(tmp_path / "32", model, layers, INDICES)
     store(tmp_path / "16", model, layers, INDICES, dtype="float16")
@@ -209,7 +205,7 @@ def test_half_precision_is_stored_rounded(tmp_path: Path, model: nn.Module) -> N
     np.testing.assert_array_equal(half[...], expected)
 
 
-def test_bfloat16_is_what_the_network_computes_in(tmp_path: Path, model: nn.Module) -> None:
+def test_bfloat16_is_what_the_network_computes_in(tmp_path, model):
     layers = find_layers(model, (1, 8, 8))
     store(tmp_path / "32", model, layers, INDICES)
     store(tmp_path / "16", model, layers, INDICES, precision="bfloat16")
@@ -225,7 +221,7 @@ def test_bfloat16_is_what_the_network_computes_in(tmp_path: Path, model: nn.Modu
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU here")
-def test_a_gpu_gives_what_a_cpu_gives(tmp_path: Path, model: nn.Module) -> None:
+def test_a_gpu_gives_what_a_cpu_gives(tmp_path, model):
     layers = find_layers(model, (1, 8, 8))
     store(tmp_path / "cpu", model, layers, INDICES, augment=AUGMENT)
     store(tmp_path / "gpu", model, layers, INDICES, augment=AUGMENT, device="cuda")
@@ -238,10 +234,10 @@ def test_a_gpu_gives_what_a_cpu_gives(tmp_path: Path, model: nn.Module) -> None:
 # Augmentation
 
 
-def test_augmentation_depends_on_image_and_seed_alone(tmp_path: Path, model: nn.Module) -> None:
+def test_augmentation_depends_on_image_and_seed_alone(tmp_path, model):
     layers = find_layers(model, (1, 8, 8))[:1]
 
-    def pixels(name: str, indices: np.ndarray, **changes: Any) -> np.ndarray:
+    def pixels(name, indices, **changes):
         store(tmp_path / name, model, layers, indices, augment=AUGMENT, **changes)
         return open_layer(tmp_path / name, "0_Input")[...]
 
@@ -265,7 +261,7 @@ def test_augmentation_depends_on_image_and_seed_alone(tmp_path: Path, model: nn.
 # The contract
 
 
-def test_the_store_says_what_it_is(tmp_path: Path, model: nn.Module) -> None:
+def test_the_store_says_what_it_is(tmp_path, model):
     layers = find_layers(model, (1, 8, 8))
     store(
         tmp_path,
@@ -310,13 +306,13 @@ def test_the_store_says_what_it_is(tmp_path: Path, model: nn.Module) -> None:
     assert sharding["configuration"]["codecs"][0]["configuration"] == {"endian": "little"}
 
 
-def test_plain_zarr_reads_the_store(tmp_path: Path, model: nn.Module) -> None:
+def test_plain_zarr_reads_the_store(tmp_path, model):
     store(tmp_path, model, find_layers(model, (1, 8, 8))[:2], INDICES)
     array = zarr.open_array(tmp_path / "activations.zarr" / "1_Conv2d", mode="r")
     np.testing.assert_array_equal(array[...], open_layer(tmp_path, "1_Conv2d")[...])
 
 
-def counting_network() -> nn.Module:
+def counting_network():
     """Small whole numbers, exact in any arithmetic: sums and alternating sums of the pixels."""
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3, bias=False), nn.ReLU()).eval()
     weights = torch.tensor([[1.0, 1, 1, 1], [1, -1, 1, -1], [0, 0, 0, -2]])
@@ -333,7 +329,7 @@ COUNTING = np.array(
 )
 
 
-def test_a_store_of_format_version_1_is_readable_for_ever(tmp_path: Path) -> None:
+def test_a_store_of_format_version_1_is_readable_for_ever(tmp_path):
     """data/store_v1 was written in 2026 as below, and is never to be written anew."""
     model = counting_network()
     layers = find_layers(model, (1, 2, 2))
@@ -365,13 +361,7 @@ def test_a_store_of_format_version_1_is_readable_for_ever(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("dtype", "batch_size"), [("float32", 64), ("float16", 2)])
-def test_the_bill_is_exact(
-    tmp_path: Path,
-    model: nn.Module,
-    caplog: pytest.LogCaptureFixture,
-    dtype: str,
-    batch_size: int,
-) -> None:
+def test_the_bill_is_exact(tmp_path, model, caplog, dtype, batch_size):
     caplog.set_level(logging.INFO)
     layers = find_layers(model, (1, 8, 8))
     store(tmp_path, model, layers, INDICES, dtype=dtype, batch_size=batch_size)
@@ -384,9 +374,7 @@ def test_the_bill_is_exact(
     assert str(cost) in caplog.text
 
 
-def test_a_disk_too_small_is_noticed_before_anything_is_written(
-    tmp_path: Path, model: nn.Module, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_too_small_is_noticed_before_anything_is_written(tmp_path, model, monkeypatch):
     layers = find_layers(model, (1, 8, 8))
     total = bill(layers, 4, 5).total
     free = total - 1
@@ -401,13 +389,11 @@ def test_a_disk_too_small_is_noticed_before_anything_is_written(
     store(tmp_path / "x", model, layers, INDICES)
 
 
-def test_a_disk_that_fills_up_leaves_nothing_half_written(
-    tmp_path: Path, model: nn.Module, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_that_fills_up_leaves_nothing_half_written(tmp_path, model, monkeypatch):
     layers = find_layers(model, (1, 8, 8))
     write = writer.Writer.write
 
-    def full(self: Any, index: int, output: torch.Tensor) -> None:
+    def full(self, index, output):
         if self.row[0] == 2 and index == 6:
             raise OSError(errno.ENOSPC, "No space left on device")
         write(self, index, output)
@@ -425,14 +411,14 @@ def test_a_disk_that_fills_up_leaves_nothing_half_written(
 
 
 @pytest.fixture
-def damaged(tmp_path: Path) -> Path:
+def damaged(tmp_path):
     """A store whose layer 2 has three chunks per shard and two shards per manifold."""
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10001, bias=False)).eval()
     store(tmp_path, model, find_layers(model, (1, 8, 8)), INDICES, batch_size=3)
     return tmp_path
 
 
-def test_a_missing_chunk_is_named_not_filled_in(damaged: Path) -> None:
+def test_a_missing_chunk_is_named_not_filled_in(damaged):
     (damaged / "activations.zarr/2_Linear/c/3/1/0").unlink()
     with pytest.raises(
         StoreError,
@@ -442,7 +428,7 @@ def test_a_missing_chunk_is_named_not_filled_in(damaged: Path) -> None:
     open_layer(damaged, "1_Flatten")
 
 
-def test_a_chunk_cut_short_is_named(damaged: Path) -> None:
+def test_a_chunk_cut_short_is_named(damaged):
     path = damaged / "activations.zarr/2_Linear/c/1/0/0"
     content = path.read_bytes()
     for length in (len(content) - 10, 20, 0):
@@ -453,7 +439,7 @@ def test_a_chunk_cut_short_is_named(damaged: Path) -> None:
             open_layer(damaged, "2_Linear")
 
 
-def test_a_damaged_index_of_a_shard_is_named(damaged: Path) -> None:
+def test_a_damaged_index_of_a_shard_is_named(damaged):
     path = damaged / "activations.zarr/2_Linear/c/0/1/0"
     content = bytearray(path.read_bytes())
     content[-4 - 3 * 16] ^= 4  # where the first chunk begins
@@ -462,7 +448,7 @@ def test_a_damaged_index_of_a_shard_is_named(damaged: Path) -> None:
         open_layer(damaged, "2_Linear")
 
 
-def test_a_chunk_missing_within_its_shard_is_named(damaged: Path) -> None:
+def test_a_chunk_missing_within_its_shard_is_named(damaged):
     path = damaged / "activations.zarr/2_Linear"
     array = zarr.open_array(path, mode="r+")
     # Written by a writer that leaves out chunks that hold nothing but the fill value
@@ -471,7 +457,7 @@ def test_a_chunk_missing_within_its_shard_is_named(damaged: Path) -> None:
         open_layer(damaged, "2_Linear")
 
 
-def test_a_damaged_chunk_is_named_when_it_is_read(damaged: Path) -> None:
+def test_a_damaged_chunk_is_named_when_it_is_read(damaged):
     path = damaged / "activations.zarr/2_Linear/c/2/1/0"
     content = bytearray(path.read_bytes())
     content[3 * 3334 * 4 + 1000] ^= 1  # one bit, in the second chunk of the shard
@@ -486,14 +472,12 @@ def test_a_damaged_chunk_is_named_when_it_is_read(damaged: Path) -> None:
         array[:, :, 3000:4000]
 
 
-def test_reading_what_is_not_there_stays_the_caller_s_error(damaged: Path) -> None:
+def test_reading_what_is_not_there_stays_the_caller_s_error(damaged):
     with pytest.raises(IndexError):
         open_layer(damaged, "2_Linear")[7, 0, 0]
 
 
-def test_an_interrupted_extraction_is_refused_and_then_replaced(
-    tmp_path: Path, model: nn.Module, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_extraction_is_refused_and_then_replaced(tmp_path, model, monkeypatch):
     layers = find_layers(model, (1, 8, 8))[:2]
     with monkeypatch.context() as patch:
         patch.setattr(writer.Writer, "complete", lambda self: None)
@@ -504,7 +488,7 @@ def test_an_interrupted_extraction_is_refused_and_then_replaced(
     assert open_layer(tmp_path, "1_Conv2d").shape[0] == 3
 
 
-def test_what_cannot_be_opened_says_why(tmp_path: Path, model: nn.Module) -> None:
+def test_what_cannot_be_opened_says_why(tmp_path, model):
     with pytest.raises(
         StoreError, match=r"there is no store of activations at .*run the extraction"
     ):
@@ -530,7 +514,7 @@ def test_what_cannot_be_opened_says_why(tmp_path: Path, model: nn.Module) -> Non
 # What can't be extracted
 
 
-def test_layers_of_another_network_are_refused(tmp_path: Path, model: nn.Module) -> None:
+def test_layers_of_another_network_are_refused(tmp_path, model):
     wrong = Layer(1, "features.9", "Conv2d", (32, 8, 8), 2048)
     with pytest.raises(
         ValueError, match=r"1_Conv2d \(features\.9\) is not in the model, .* is features\.0"
@@ -549,7 +533,7 @@ def test_layers_of_another_network_are_refused(tmp_path: Path, model: nn.Module)
         store(tmp_path, _Twice(), [never], INDICES)
 
 
-def test_values_too_large_for_half_precision_are_an_error(tmp_path: Path) -> None:
+def test_values_too_large_for_half_precision_are_an_error(tmp_path):
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 5)).eval()
     nn.init.constant_(model[1].bias, 1e5)  # type: ignore[arg-type]
     layers = find_layers(model, (1, 8, 8))
@@ -577,9 +561,7 @@ def test_values_too_large_for_half_precision_are_an_error(tmp_path: Path) -> Non
         ({"classes": [1, 2]}, r"of 4 manifolds, but there are 2 classes and 4 class names"),
     ],
 )
-def test_arguments_that_do_not_fit(
-    tmp_path: Path, model: nn.Module, changes: dict[str, Any], message: str
-) -> None:
+def test_arguments_that_do_not_fit(tmp_path, model, changes, message):
     with pytest.raises(ValueError, match=message):
         store(tmp_path, model, find_layers(model, (1, 8, 8)), INDICES, **changes)
 
@@ -599,7 +581,7 @@ for number, (n_manifolds, n_points) in enumerate(((2, 16), (4, 64))):
 """
 
 
-def peak_of_an_extraction(folder: Path, n_manifolds: int, n_points: int) -> int:
+def peak_of_an_extraction(folder, n_manifolds, n_points):
     """Peak memory of this process so far in bytes; every image takes 1 MiB in each of two layers."""
     model = nn.Sequential(nn.Conv2d(1, 4096, 1, bias=False), nn.ReLU(inplace=True)).eval()
     n_images = n_manifolds * n_points
@@ -609,7 +591,7 @@ def peak_of_an_extraction(folder: Path, n_manifolds: int, n_points: int) -> int:
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def test_memory_does_not_grow_with_the_images(tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_images(tmp_path):
     """Eight times as many images: 512 MiB stored in place of 64."""
     command = [sys.executable, "-c", PROGRAM, str(Path(__file__).parent), str(tmp_path)]
     output = subprocess.run(command, check=True, capture_output=True).stdout
@@ -619,7 +601,7 @@ def test_memory_does_not_grow_with_the_images(tmp_path: Path) -> None:
     assert many - few < 40 * 2**20
 
 
-def test_batches_shrink_where_one_layer_is_very_wide() -> None:
+def test_batches_shrink_where_one_layer_is_very_wide():
     wide = Layer(1, "conv", "Conv2d", (64, 224, 224), 64 * 224 * 224)
     assert points_per_batch([wide], 50, 64) * wide.n_features * 4 <= 128 * 2**20
     assert points_per_batch([wide], 50, 64) == 10

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from manifold_capacity import measure
-from manifold_capacity.activations.external import OwnActivations
+from manifold_capacity.activations.external import ExternalActivations
 from manifold_capacity.geometry.draws import combine_draws, draw_seed, measure_draws
 from manifold_capacity.geometry.moments import moments_from_arrays
 
@@ -98,7 +98,7 @@ def test_draws_have_no_point_in_common_and_are_those_of_the_workflow(tmp_path: P
     manifolds = [rng.normal(place, 1, (6 + place, 12)) for place in range(4)]
     labels = np.repeat(np.arange(4), [len(points) for points in manifolds])
     np.savez(tmp_path / "recording.npz", V4=np.concatenate(manifolds), labels=labels)
-    own = OwnActivations(tmp_path / "recording.npz")
+    own = ExternalActivations(tmp_path / "recording.npz")
     draws = measure_draws(manifolds, 2, 3, seed=5, n_gaussians=20)
     assert len({draw.summary()["capacity"] for draw in draws}) == 3
     for place, draw in enumerate(draws):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from manifold_capacity.activations.grid import bill
+from manifold_capacity.activations.grid import store_size
 from manifold_capacity.config.resolve import resolve
 from manifold_capacity.config.schema import load_schema
 from manifold_capacity.models.layers import Layer
@@ -42,7 +42,7 @@ def test_a_store_takes_what_its_bill_says():
         },
         schema,
     )
-    expected = bill(TABLE[1:], 4, 12, "float16").total
+    expected = store_size(TABLE[1:], 4, 12, "float16").total
     assert store_bytes(config, {"small_cnn": TABLE}) == {"small_cnn": expected}
     assert expected > 4 * 12 * 10 * 2
 
