@@ -16,7 +16,7 @@ def layer(n_features, sizes=(7, 12, 5), seed=0):
     rng = np.random.default_rng(seed)
     scales = np.logspace(0, -2, n_features)
     return [
-        50 + 3 * rng.standard_normal(n_features) + scales * rng.standard_normal((n, n_features))
+        50 + scales * (rng.standard_normal(n_features) + rng.standard_normal((n, n_features)))
         for n in sizes
     ]
 
