@@ -118,7 +118,11 @@ def _solve_all(  # type: ignore[no-untyped-def]
 
 @compiled
 def _solve_one(gram, height, rho, weights, factor, small, large, index, state):  # type: ignore[no-untyped-def]
-    """One nonnegative least-squares problem; see the module's docstring for the system."""
+    """One nonnegative least-squares problem; see the module's docstring for the system.
+
+    Position 0 of `index` and of the rows of `small` is the multiplier ``u``, positions 1..k are the
+    active points. `factor` holds the inverse over them, as `apply_inverse` describes it.
+    """
     m = gram.shape[0]
     solution = small[0]
     candidate = small[1]

@@ -224,7 +224,8 @@ def test_small_radius_keeps_its_digits(margin):
     assert smaller.radius == pytest.approx(1e-9 * expected, rel=1e-6)
 
 
-def test_certificate_sees_a_wrong_solution():
+@pytest.mark.parametrize("factor", [1.01, 0.5, 0.1])
+def test_certificate_sees_a_wrong_solution(factor):
     """The gap bounds the error of any dual solution, and is zero to rounding at the right one."""
     points, margin = cloud(20, 8), 0.2
     gaussians = gaussians_for(8, n=50)
@@ -234,7 +235,7 @@ def test_certificate_sees_a_wrong_solution():
     exact = samples.inverse_capacity
     assert samples.gap.max() < 1e-12
     active = weights.min(axis=1) >= 0
-    wrong_weights = np.where(weights > 0, 1.01 * weights, weights)
+    wrong_weights = np.where(weights > 0, factor * weights, weights)
     gap = certificates.samples_of_weights(wrong_weights, *arguments).gap
     augmented = np.column_stack([points, np.ones(20)])
     target = gaussians + margin * np.eye(9)[-1]

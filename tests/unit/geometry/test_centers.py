@@ -177,10 +177,11 @@ def test_the_search_ends_for_the_reasons_it_gives():
     few = fit_centers(gram_of(basis * np.sqrt(variances)))
     assert len(few.correlations) - 1 <= 11
 
-    falling = fit_centers(gram_of(falling_centers(60, 1000, 0.8, 0)))
-    explained = np.linalg.eigvalsh(gram_of(falling_centers(60, 1000, 0.8, 0)))[::-1].cumsum()
-    assert falling.stopped in ("variance", "rises")
-    assert len(falling.correlations) - 1 <= (explained < 0.95 * explained[-1]).sum() + 10
+    gram = gram_of(falling_centers(60, 200, 1.0, 0))
+    falling = fit_centers(gram)
+    explained = np.linalg.eigvalsh(gram)[::-1].cumsum()
+    assert falling.stopped == "variance"
+    assert len(falling.correlations) - 1 == (explained < 0.95 * explained[-1]).sum() + 10
 
     flat = fit_centers(gram_of(np.random.default_rng(0).standard_normal((30, 5))))
     assert len(flat.correlations) - 1 <= 4

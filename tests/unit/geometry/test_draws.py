@@ -1,6 +1,7 @@
 """Several draws of points put together."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,22 @@ def test_several_draws_have_a_mean_and_an_error() -> None:
     assert row["center_correlation_stderr"] == pytest.approx(np.std(correlations, ddof=1) / 2)
     assert row["n_points"] == 36
     assert list(frame.columns) == list(draws[0].to_frame().columns)
+
+
+def test_certificates_of_several_draws_are_the_worst() -> None:
+    rng = np.random.default_rng(0)
+    first, second = (measure(points(rng), n_gaussians=20) for _ in range(2))
+    fit = replace(second.centers, converged=False, stopped="variance", least_residual_ratio=0.01)
+    second = replace(second, centers=fit, n_unconverged=np.arange(6))
+    first = replace(first, centers=replace(first.centers, stopped="rank"), n_gaussians=27)
+    row, frame = combine_draws([first, second])
+    assert row["worst_gap"] == max(first.worst_gap.max(), second.worst_gap.max())
+    np.testing.assert_array_equal(frame["worst_gap"], np.maximum(first.worst_gap, second.worst_gap))
+    assert row["n_unconverged"] == 15
+    assert frame["n_unconverged"].tolist() == list(range(6))
+    assert (row["centers_converged"], row["centers_least_residual_ratio"]) == (False, 0.01)
+    assert (row["centers_stopped"], row["n_gaussians"]) == ("rank/variance", 24)
+    assert {type(value) for value in row.values()} <= {int, float, str, bool}
 
 
 def test_intervals_cover_the_choice_of_points() -> None:

@@ -66,6 +66,8 @@ def test_variance_of_manifolds_and_centers():
     expected = values.sum() ** 2 / (values**2).sum()
     assert result.centers_participation_ratio == pytest.approx(expected, rel=1e-10)
     values = values[::-1]
+    np.testing.assert_allclose(result.centers_spectrum, values[:11] / values.sum(), rtol=1e-10)
+    assert result.mean_correlation.mean() == pytest.approx(result.center_correlation, rel=1e-12)
     n = result.centers_dimension_90
     assert values[:n].sum() >= 0.9 * values.sum() > values[: n - 1].sum()
     summary = result.summary()
