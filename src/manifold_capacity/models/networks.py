@@ -133,7 +133,7 @@ def unfit_error(name: str, image_shape: Sequence[int], error: Exception) -> User
     usual = 32 if name == SMALL_CNN or name.startswith("vgg") else 224
     return UserError(
         f"models.image_size: {name} cannot process images of {height} x {width} pixels "
-        f"({first_line(error)}); set models.image_size to a size that it can, such as {usual}"
+        f"({first_line(error)}); set models.image_size to a supported size, such as {usual}"
     )
 
 

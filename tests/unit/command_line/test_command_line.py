@@ -206,10 +206,10 @@ def test_layers_without_geometry_are_reported_and_the_others_measured(digits, ca
         ("measure digits.npz --layers V2", 2, "--layers: 'V2' is not in digits.npz; there are V1"),
         ("measure digits.npz --points-per-class 20", 2, "only 9 points of class '1'"),
         ("measure V1.npy", 2, "--labels: not given, but 'V1' of V1.npy has shape (30, 64)"),
-        ("measure digits.npz --labels labels.npy", 2, "an array `labels` of its own"),
+        ("measure digits.npz --labels labels.npy", 2, "an array `labels` too"),
         ("measure text.npy", 1, "text.npy is not an .npy file"),
         ("layers vgg61", 2, "'vgg61' is not a model; nearest: vgg"),
-        ("layers inception_v3 --image-size 8", 2, "set --image-size to a size it takes"),
+        ("layers inception_v3 --image-size 8", 2, "set --image-size to a supported size"),
         ("plot V1.npy", 2, "V1.npy is not supported; use one of .csv, .parquet"),
         ("plot other.csv", 1, "other.csv is not a table of layers, manifolds, centers or training"),
         (

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from manifold_capacity.training.recipe import learning_rate, steps_per_epoch, training_digest
+from manifold_capacity.training.recipe import steps_per_epoch, training_digest
 
 
 @pytest.mark.parametrize(
@@ -44,16 +44,6 @@ def test_a_recipe_that_cannot_be_used_is_refused(run, changes, message):
 
 def test_a_last_batch_of_one_image_is_not_a_step():
     assert [steps_per_epoch(n, 16) for n in (16, 17, 18, 32, 33)] == [1, 1, 2, 2, 2]
-
-
-def test_the_learning_rate_falls_from_its_value_to_nearly_0_along_a_cosine():
-    recipe = {"learning_rate": 0.1, "schedule": "cosine"}
-    rates = [learning_rate(recipe, step, 10) for step in range(10)]
-    assert rates[0] == 0.1
-    assert rates[5] == pytest.approx(0.05)
-    assert rates == sorted(rates, reverse=True)
-    assert 0 < rates[9] < 0.01
-    assert learning_rate(recipe | {"schedule": "constant"}, 7, 10) == 0.1
 
 
 def test_the_digest_covers_the_start_the_data_and_everything_else(tmp_path):
