@@ -5,7 +5,8 @@ from snakemake.utils import min_version
 min_version("9.12")  # pathvars
 
 
-# A configuration given on the command line is complete: it replaces the default one and is not merged into it.
+# A configuration file of the command line replaces the default one instead of being merged into it. The attribute is not
+# documented. The documented option --replace-workflow-config would also drop the default file for a mere `--config key=value`.
 if not workflow.overwrite_configfiles:
 
     configfile: f"{workflow.basedir}/config.yaml"
@@ -33,7 +34,7 @@ rule all:
     default_target: True
     input:
         rules.summary.input,
-        rules.geometry.input,  # a missing table is made again although the summary is there
+        rules.geometry.input,  # so that a missing table is made again even if the summary exists
 
 
 onsuccess:

@@ -1,4 +1,4 @@
-# The configuration, checked; the names that paths are made of; what the rules of several steps share.
+# The checked configuration, the names in paths, and what the rules of several steps share.
 import copy
 import os
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 STARTED = time.time()
-# Jobs run the package of this working copy, whatever is installed in their environment.
+# Jobs import the package from this working copy, whatever is installed in their environment.
 SOURCE = str(Path(workflow.basedir) / "src")
 sys.path.insert(0, SOURCE)
 os.environ.update(
@@ -23,7 +23,8 @@ from manifold_capacity.workflow.runs import NETWORK, RUN, trained_epochs
 from manifold_capacity.workflow.setup import check_cache, selected_layers, set_up
 
 CONFIG_AS_GIVEN = copy.deepcopy(dict(config))
-# Whether working copies share outputs (`--cache`): nothing documented says so, hence the attribute.
+# Whether working copies share outputs (`--cache`). The attribute is not documented, but nothing else tells: the variable
+# SNAKEMAKE_OUTPUT_CACHE may be set without the option.
 SHARED = bool(workflow.enable_cache)
 try:
     SETUP = set_up(config, Path(workflow.basedir, "schemas/config.schema.yaml"))
@@ -38,8 +39,8 @@ RUNS = runs.runs_of(config)
 TRAINED = runs.trained_networks(config)
 LABELS = runs.label_suffixes(config)
 DRAWS = runs.draw_suffixes(config)
-# Inputs of what depends on all models' layers, so that one look at the checkpoints finds all of them. Not for jobs that a
-# profile groups: Snakemake 9.27 then ends with a KeyError once the checkpoint is done.
+# Inputs of targets that depend on the layers of all models: Snakemake then evaluates all checkpoints at once. Not for jobs
+# that a profile groups: Snakemake 9.27 then ends with a KeyError after the checkpoint.
 LAYER_TABLES = [] if EXTERNAL else [f"<results>/layers/{model}.csv" for model in MODELS]
 
 
@@ -72,23 +73,23 @@ def seed_of(wildcards):
 
 
 def torch_threads(wildcards):
-    """Threads of the network's arithmetic, whatever the number of cores: the last bits depend on it.
+    """Number of PyTorch's threads, whatever the number of cores: the last bits of results depend on it.
 
-    A small network's layers are over before a second thread has woken up.
+    A small network's layers finish before a second thread starts to help.
     """
     return 1 if model_of(wildcards)["name"] == "small_cnn" else 8
 
 
 def rising(amount):
-    """What a job asks for: this much, and twice and three times as much when it is tried again."""
+    """A resource that a retry asks for twice, then three times."""
     return lambda wildcards, attempt: amount * attempt
 
 
 def software(step):
-    """Versions of the packages that compute an output: a parameter that counts in the cache's key only.
+    """Versions of the packages that compute an output: a parameter that counts in the key of the cache only.
 
-    Snakemake runs no job again for a parameter that depends on the input, as this one says it does: an
-    update of a package makes results of the old one wrong to share, not wrong to keep.
+    Snakemake does not repeat a job for a parameter that depends on the input, as this one formally does:
+    after an update of a package, results of the old version are still valid, but not to be shared.
     """
     versions = software_versions(step)
     return lambda wildcards, input: versions
@@ -103,7 +104,7 @@ def measured_layers(model):
 
 
 def results_of_layers(suffix):
-    """Files of the geometry of every run, with its labels and shuffled, and each of its layers."""
+    """Geometry files of every layer of every run, for its labels and, if asked for, shuffled labels."""
     layers = {model: measured_layers(model) for model in MODELS}
     return [
         f"<results>/geometry/{path}{labels}/{layer.label}.{suffix}"

@@ -1,8 +1,9 @@
-# One job per layer of every run, in parallel: moments, geometry, and the simulated capacity if it is asked for.
+# Moments, geometry and (if asked for) simulated capacity: one job per layer of every run.
 
 
 READER = "activations.external" if EXTERNAL else "activations.store"
-# Snakemake can't identify a folder by its contents, which is all that a job on another node sees.
+# On another node, Snakemake identifies inputs by their contents, which it cannot do for a folder. That a job runs there is
+# not documented otherwise than by this attribute.
 MOMENTS_SHARED = SHARED and not EXTERNAL and not workflow.remote_exec
 
 

@@ -1,10 +1,10 @@
-# With `activations.max_gib`: the leave to write one more temporary store. A run gets it once an earlier run's store is
-# gone. A resource can't say so: it is held while a job runs, not while its output stands.
+# With `activations.max_gib`: a run may write its temporary store once an earlier run's store has been deleted. A resource of
+# Snakemake can't express this: it is held while a job runs, not while its output exists.
 
 
 rule take_store_slot:
     input:
-        # Everything made from the store of the run as many places ahead as there may be stores.
+        # Everything computed from the store of the run that is as many places ahead as there may be stores.
         lambda wildcards: runs.outputs_of_run(
             config,
             SLOTS.before(wildcards.run),

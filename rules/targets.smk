@@ -1,9 +1,9 @@
-# What can be asked for by name.
+# Targets that can be asked for by name.
 
 
 rule training:
     input:
-        # The weights by name: Snakemake does not ask whether a job's parameters have changed if one of its files is new.
+        # All weights by name: Snakemake does not check for changed parameters if one of a job's output files is new.
         [
             f"<results>/training/{NETWORK.format(**training)}/{name}"
             for training in TRAINED
@@ -43,8 +43,8 @@ rule summary:
         ],
 
 
-# Snakemake refuses a benchmark file of a rule whose output may come from a cache, where it took no time, and has no
-# documented way to declare one on a condition.
+# Snakemake refuses a benchmark file for a rule whose output may come from the cache. A benchmark can't be declared on a
+# condition, nor unset by a documented way, hence the private attribute.
 for cached in workflow.rules:
     if cached.cache.output:
         cached._benchmark = None

@@ -1,4 +1,4 @@
-# To look before one leaps. Nothing that is measured depends on these. Rules without output run whenever they are asked for; a
+# `snakemake plan` and `snakemake doctor`, for use before a run. Rules without output run whenever they are asked for; a
 # benchmark file would count as output.
 from manifold_capacity.datasets.catalog import needs_network
 from manifold_capacity.figures.registry import FIGURES
@@ -35,7 +35,7 @@ rule plan:
         ],
         keep=config["activations"]["keep"],
         at_once=SETUP.stores_at_once,
-        # Not submitted: the rules that are marked so, or have nothing to run.
+        # Not submitted: local rules, and those without a command.
         local_rules=["pretrained_weights", "take_store_slot"]
         + (["prepare_dataset"] if needs_network(DATASET.name) else []),
         code=source_digest("workflow.plan"),
@@ -43,10 +43,10 @@ rule plan:
         "../scripts/plan.py"
 
 
-# Every time it is asked for, doctor looks anew: what was found is kept under the time at which it was asked. Beside the
-# results, not among them: their folder may be what is wrong.
+# The doctor checks again whenever it is asked for: findings are stored under the current time, and outside the results
+# folder, which may be what fails.
 DOCTOR = ".snakemake/doctor/{stamp}"
-# What kinds of job there are, and what each asks for.
+# The kinds of jobs and their resources.
 KINDS = {
     "dataset": {"env": "dataset", "threads": 4, "mem_mb": 2000},
     "gpu": {"env": "torch", "threads": 8, "mem_mb": 4000},
@@ -87,7 +87,7 @@ for kind, needs in KINDS.items():
             f"{DOCTOR}/{kind}.log",
         benchmark:
             f"{DOCTOR}/{kind}.tsv"
-        # Where the download itself would run.
+        # Where the download would run.
         localrule: kind == "dataset" and needs_network(DATASET.name)
         conda:
             f"../envs/{needs['env']}.yaml"

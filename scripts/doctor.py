@@ -1,4 +1,4 @@
-"""Show what the jobs found; a failed check is a failed job."""
+"""Log the findings of all jobs; fail if a check has failed."""
 
 import sys
 from pathlib import Path
@@ -9,7 +9,7 @@ from manifold_capacity.workflow.doctor import report
 with logs.log_to(snakemake.log[0]) as log:
     text, n_failures = report(map(Path, snakemake.input))
     if n_failures:
-        log.error("not everything is fit for a run:\n%s", text)
+        log.error("some checks failed:\n%s", text)
     else:
         log.info("\n%s", text)
 sys.exit(n_failures > 0)

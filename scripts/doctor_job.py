@@ -1,4 +1,4 @@
-"""What one kind of job finds where it runs."""
+"""Check the machine where one kind of job runs."""
 
 from pathlib import Path
 

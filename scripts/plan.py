@@ -1,4 +1,4 @@
-"""Say what a run will do, how long it takes by earlier runs, and how much disk."""
+"""Log what a run will do: jobs, time by earlier runs, disk space."""
 
 from pathlib import Path
 

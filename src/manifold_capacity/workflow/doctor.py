@@ -225,7 +225,8 @@ def gpu(device: str, visible: str | None) -> Finding:
     if device == "cpu":
         return Finding(f"not asked for (device: cpu); {build}")
     allocated = [name for name in (visible or "").split(",") if name and name != "-1"]
-    present = bool(allocated) or any(Path("/dev").glob("nvidia[0-9]*"))
+    hidden = visible is not None and not allocated
+    present = bool(allocated) or (not hidden and any(Path("/dev").glob("nvidia[0-9]*")))
     count = torch.cuda.device_count()
     names = ", ".join(torch.cuda.get_device_name(index) for index in range(count))
     found = f"device: {device}; {build} sees {names or 'no GPU'}; CUDA_VISIBLE_DEVICES={visible}"

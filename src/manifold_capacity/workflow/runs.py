@@ -1,4 +1,4 @@
-"""The runs of a configuration: every model, seed, checkpoint and split that is measured, and the files of each."""
+"""The runs of a configuration (each model, seed, checkpoint and split that is measured) and their files."""
 
 from __future__ import annotations
 
@@ -12,32 +12,14 @@ from manifold_capacity.models.layers import Layer
 from manifold_capacity.summary.rows import ORIGINAL, SHUFFLED
 from manifold_capacity.workflow.setup import Setup
 
-__all__ = [
-    "NETWORK",
-    "RUN",
-    "Run",
-    "class_names",
-    "closing_text",
-    "draw_suffixes",
-    "external_manifolds",
-    "identity",
-    "label_suffixes",
-    "outputs_of_run",
-    "runs_of",
-    "shuffle_seed",
-    "simulated_capacity_files",
-    "trained_epochs",
-    "trained_networks",
-]
-
-# Paths as Snakemake's wildcards fill them in.
+# Parts of paths, with Snakemake's wildcards.
 NETWORK = "{model}/seed-{seed}"
 RUN = f"{NETWORK}/{{checkpoint}}/{{split}}"
 
 
 @dataclass(frozen=True)
 class Run:
-    """One checkpoint of one network on one split: a store of activations, and what is measured in it."""
+    """One checkpoint of one network on one split, with one store of activations."""
 
     model: str
     seed: int
@@ -46,12 +28,12 @@ class Run:
 
     @property
     def path(self) -> str:
-        """Its part of the paths of its files."""
+        """The part that the paths of its files share."""
         return RUN.format(**vars(self))
 
 
 def runs_of(config: Mapping[str, Any]) -> dict[str, Run]:
-    """All runs of a resolved configuration, in the order in which they are done: path -> run."""
+    """Path -> run, of all runs of a resolved configuration in their order."""
     runs = [
         Run(model["label"], seed, checkpoint, split)
         for model in config["models"]
@@ -63,7 +45,7 @@ def runs_of(config: Mapping[str, Any]) -> dict[str, Run]:
 
 
 def trained_epochs(config: Mapping[str, Any]) -> list[int]:
-    """Epochs after which a training leaves a checkpoint."""
+    """Epochs after which training saves a checkpoint."""
     return [epoch for epoch in config["checkpoints"] if epoch > 0]
 
 
@@ -78,25 +60,25 @@ def trained_networks(config: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def label_suffixes(config: Mapping[str, Any]) -> list[str]:
-    """What follows a run in the paths of its results: nothing, and of the control with shuffled labels."""
+    """What follows a run in the paths of its results: nothing, or a suffix for the control with shuffled labels."""
     return ["", "-shuffled"] if config["manifolds"]["shuffle_labels"] else [""]
 
 
 def draw_suffixes(config: Mapping[str, Any]) -> list[str]:
-    """What follows a layer in the paths of its moments, one for each draw of points."""
+    """What follows a layer in the paths of its moments, for each draw of points."""
     n_draws = config["geometry"]["repeats"]
     return ["", *(f"-draw-{draw}" for draw in range(2, n_draws + 1))]
 
 
 def identity(wildcards: Any, *, dataset: str, weights: str) -> dict[str, Any]:
-    """What the tables say about a run.
+    """The columns of the tables that identify a run.
 
     Parameters
     ----------
     wildcards
-        Snakemake's, of a rule whose paths hold ``{model}/seed-{seed}/{checkpoint}/{split}{labels}``.
+        Snakemake's, of a rule whose paths contain ``{model}/seed-{seed}/{checkpoint}/{split}{labels}``.
     dataset, weights : str
-        What the dataset is called, and where the model's weights come from.
+        Name of the dataset, and origin of the model's weights.
     """
     epoch = wildcards.checkpoint.removeprefix("epoch-")
     return {
@@ -112,19 +94,19 @@ def identity(wildcards: Any, *, dataset: str, weights: str) -> dict[str, Any]:
 
 
 def class_names(classes: Mapping[int, str], shuffled: bool) -> dict[int, str]:
-    """Index and name of each manifold's class; manifolds with shuffled labels are of no class."""
+    """Index -> name of each manifold's class; with shuffled labels, manifolds are numbered."""
     if shuffled:
         return {index: f"shuffled {index}" for index in range(len(classes))}
     return dict(classes)
 
 
 def shuffle_seed(seed: int, draw: int) -> list[int]:
-    """Seed of the permutation of labels: of the seed and the draw alone, so the same in every layer and checkpoint."""
+    """Seed of the permutation of labels: the same in every layer and checkpoint."""
     return [seed, draw, *b"labels"]
 
 
 def simulated_capacity_files(config: Mapping[str, Any], wildcards: Any) -> list[str]:
-    """The simulated capacity of a layer, if it is asked for; not of the control."""
+    """The file with a layer's simulated capacity, if it is asked for; the control has none."""
     if not config["geometry"]["simulated"] or wildcards.labels:
         return []
     run = RUN.format(**dict(wildcards.items()))
@@ -132,7 +114,7 @@ def simulated_capacity_files(config: Mapping[str, Any], wildcards: Any) -> list[
 
 
 def external_manifolds(setup: Setup, layer: str) -> dict[str, Any] | None:
-    """What makes a layer's manifolds out of external activations; None where a network makes them."""
+    """How a layer's manifolds are read from external activations; None if a network computes them."""
     if setup.external is None:
         return None
     config = setup.config
@@ -148,7 +130,7 @@ def external_manifolds(setup: Setup, layer: str) -> dict[str, Any] | None:
 
 
 def outputs_of_run(config: Mapping[str, Any], run: str, layers: Sequence[Layer]) -> list[str]:
-    """What is computed from a run's store of activations. Once all of it is there, a temporary store is gone."""
+    """Files computed from a run's store of activations. Once all exist, Snakemake deletes a temporary store."""
     files = [
         f"moments/{run}{labels}/{layer.label}{draw}.npz"
         for labels in label_suffixes(config)
@@ -161,7 +143,7 @@ def outputs_of_run(config: Mapping[str, Any], run: str, layers: Sequence[Layer])
 
 
 def closing_text(results: str, since: float) -> str:
-    """The table of the layers and where to look, if they were made after the time `since`; else nothing."""
+    """The table of the layers and where results are, if it was made after the time `since`; else nothing."""
     table = Path(results, "summary/layers.txt")
     if not table.exists() or table.stat().st_mtime < since:
         return ""

@@ -1,4 +1,4 @@
-"""What a run's configuration comes to: checked, with the data, classes, layers and store sizes that follow from it."""
+"""A checked configuration, with the dataset, classes, layers and store sizes that follow from it."""
 
 from __future__ import annotations
 
@@ -21,15 +21,6 @@ from manifold_capacity.errors import UserError
 from manifold_capacity.models.layers import Layer, read_layers, select_layers
 from manifold_capacity.workflow.plan import store_bytes, stores_at_once
 
-__all__ = [
-    "Setup",
-    "check_cache",
-    "dataset_sources",
-    "missing_downloads",
-    "selected_layers",
-    "set_up",
-]
-
 
 @dataclass(frozen=True)
 class Setup:
@@ -38,11 +29,11 @@ class Setup:
     Attributes
     ----------
     config : dict
-        With all defaults.
+        Resolved: with all defaults.
     external : ExternalActivations or None
-        The activations that take the place of a dataset and networks.
+        Activations that replace dataset and networks.
     dataset : Dataset or ExternalActivations
-        What the classes are of.
+        Where the classes come from.
     classes : dict
         Index of each measured class -> its name.
     layers : dict
@@ -50,7 +41,7 @@ class Setup:
     store_bytes : dict
         Label of each model -> bytes of one of its stores; empty for external activations.
     stores_at_once : int or None
-        How many stores may stand on the disk at once.
+        How many stores may be on the disk at once; None without a limit.
     """
 
     config: dict[str, Any]
@@ -63,22 +54,9 @@ class Setup:
 
 
 def set_up(given: Mapping[str, Any], schema: str | os.PathLike[str]) -> Setup:
-    """Check a configuration, and work out what follows from it.
+    """Check a configuration as the user wrote it against a schema; a UserError if it cannot be run.
 
-    The layers of a network come from the table that an earlier run left; where there is none, from
-    the network itself, which imports torch.
-
-    Parameters
-    ----------
-    given : mapping
-        The configuration as given.
-    schema : path
-        The schema that it is checked against.
-
-    Raises
-    ------
-    UserError
-        If it cannot be run.
+    The layers of a network come from an earlier run's table, or else from the network, which imports torch.
     """
     config = resolve(given, load_schema(Path(schema)))
     external = external_activations(config)
@@ -121,9 +99,9 @@ def _layers_of_network(config: Mapping[str, Any], model: Mapping[str, Any]) -> l
 
 
 def selected_layers(table: Path, selection: Mapping[str, Any], model: str) -> list[Layer]:
-    """The layers that a configuration selects, from a model's table of all of them.
+    """The layers that a configuration selects from a model's table of all layers.
 
-    The table is read once as long as it does not change: a sweep asks thousands of times.
+    A large sweep asks thousands of times, so a table is read again only if it has changed.
     """
     return _selected(table, table.stat().st_mtime_ns, json.dumps(selection), model)
 
@@ -134,18 +112,18 @@ def _selected(table: Path, changed_ns: int, selection: str, model: str) -> list[
 
 
 def dataset_sources(dataset: Mapping[str, Any]) -> list[str]:
-    """What a dataset of the user's own is read from; named datasets are downloaded and have none."""
+    """Files and folders that an image folder or array file is read from; named datasets have none."""
     if dataset["name"] == "arrays":
         return [dataset["path"]]
     if dataset["name"] == "imagefolder":
-        # A class folder's time changes when a file comes or goes.
+        # The time of a class folder changes when a file is added or removed.
         folders = Path(dataset["path"]).glob("*/*/")
         return sorted(str(folder) for folder in folders if folder.is_dir())
     return []
 
 
 def missing_downloads(config: Mapping[str, Any]) -> list[str]:
-    """Addresses of the dataset's files, unless the dataset has been prepared."""
+    """URLs of the dataset's files, unless the dataset has been prepared."""
     name = config["dataset"]["name"]
     prepared = Path(config["results"], "datasets", name, "dataset.json")
     return [] if prepared.exists() else addresses(config["dataset"])
@@ -161,6 +139,6 @@ def check_cache(setup: Setup, folder: str) -> None:
     if not setup.external and setup.dataset.name == "imagefolder":
         raise UserError(
             "--cache: dataset.name is 'imagefolder', and Snakemake's cache identifies files by their "
-            "contents, which a folder has not; use the images as arrays (dataset.name: arrays), or run "
+            "contents, and a folder has none; use the images as arrays (dataset.name: arrays), or run "
             "without --cache"
         )

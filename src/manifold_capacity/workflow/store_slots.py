@@ -1,4 +1,4 @@
-"""Which runs wait before they extract, so that no more stores of activations stand on the disk than fit."""
+"""The order of extraction, in which runs wait so that the stores of activations fit on the disk."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from typing import Any
 from manifold_capacity.models.layers import Layer, select_layers
 from manifold_capacity.workflow.runs import Run, outputs_of_run, runs_of
 
-__all__ = ["StoreSlots", "slot_files", "store_slots"]
-
 
 @dataclass(frozen=True)
 class StoreSlots:
@@ -21,11 +19,11 @@ class StoreSlots:
     Attributes
     ----------
     order : list of str
-        Paths of the unfinished runs. First those whose store stands already.
+        Paths of the unfinished runs; those whose store exists come first.
     waiting : list of str
-        The runs that wait for one before them: not the first ones, and none whose store stands.
+        The runs that wait for an earlier one: all but the first `n`, unless their store exists.
     n : int
-        How many stores may stand at once.
+        How many stores may exist at once.
     """
 
     order: list[str]
@@ -33,16 +31,16 @@ class StoreSlots:
     n: int
 
     def before(self, run: str) -> str:
-        """The run whose outputs have to be there before this one may extract."""
+        """The run whose outputs must exist before this one may extract."""
         return self.order[self.order.index(run) - self.n]
 
 
 def store_slots(
     config: Mapping[str, Any], layers: Mapping[str, Sequence[Layer]], n: int | None
 ) -> StoreSlots:
-    """Put the unfinished runs in order, by what is on the disk now.
+    """Put the unfinished runs in order, by the files on the disk now.
 
-    A finished run has no place in the order: it would be made again with the run before it.
+    A finished run is left out: otherwise Snakemake would repeat it along with the run before it.
 
     Parameters
     ----------
@@ -51,7 +49,7 @@ def store_slots(
     layers : mapping
         Label of each model -> all its layers.
     n : int or None
-        How many stores may stand at once; None if they are not bounded: then nothing waits.
+        How many stores may exist at once; without a limit (None), no run waits.
     """
     if n is None:
         return StoreSlots([], [], 0)
@@ -60,19 +58,19 @@ def store_slots(
         selected = select_layers(layers[run.model], config["layers"])
         return all(map(os.path.exists, outputs_of_run(config, run.path, selected)))
 
-    def stands(path: str) -> bool:
+    def exists(path: str) -> bool:
         return Path(config["results"], "activations", path).is_dir()
 
     unfinished = [path for path, run in runs_of(config).items() if not finished(run)]
-    order = sorted(unfinished, key=lambda path: not stands(path))
-    return StoreSlots(order, [path for path in order[n:] if not stands(path)], n)
+    order = sorted(unfinished, key=lambda path: not exists(path))
+    return StoreSlots(order, [path for path in order[n:] if not exists(path)], n)
 
 
 def slot_files(config: Mapping[str, Any], slots: StoreSlots, run: str) -> list[str]:
-    """The file that lets a run extract, if it has to wait for one.
+    """The file of the run's slot, if it must wait for one.
 
-    One that was given stays an input, whatever the bound is now, and a run that was finished without
-    one gets none: another set of inputs would be a reason to extract again.
+    An existing slot remains an input even if the limit has changed, and a run that was finished without
+    a slot gets none: Snakemake would repeat an extraction whose inputs are others.
     """
     slot = f"{config['results']}/store_slots/{run}"
     return [slot] if run in slots.waiting or os.path.exists(slot) else []

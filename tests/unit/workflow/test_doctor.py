@@ -1,13 +1,11 @@
-"""What `snakemake doctor` finds: on this machine all is well, and what is made wrong is named with a remedy."""
+"""Checks of `snakemake doctor`: this machine passes them, and a failure names a remedy."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import threadpoolctl
 import torch
-from threadpoolctl import threadpool_limits
 
 from manifold_capacity.workflow import doctor
 from manifold_capacity.workflow.doctor import Finding
@@ -17,16 +15,16 @@ PROJECT = Path(__file__).parents[3] / "pyproject.toml"
 
 @pytest.fixture
 def one_thread():
-    """As in a job that was given one: Snakemake sets the environment, which a process reads at its start."""
+    """As in a job with one thread, whose number Snakemake sets in the environment that a process reads at its start."""
     threads = torch.get_num_threads()
-    with threadpool_limits(1, user_api="blas"):
+    with threadpoolctl.threadpool_limits(1, user_api="blas"):
         yield
     torch.set_num_threads(threads)
 
 
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("kind", ["dataset", "cpu", "gpu"])
-def test_this_machine_is_well(kind, tmp_path):
+def test_this_machine_passes(kind, tmp_path):
     findings = doctor.examine(
         kind, tmp_path / "results", PROJECT, threads=1, device="auto", urls=[]
     )
@@ -35,12 +33,23 @@ def test_this_machine_is_well(kind, tmp_path):
     assert list((tmp_path / "results").iterdir()) == []
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_a_gpu_that_was_asked_for_or_allocated_and_is_not_there():
-    assert "ask for a GPU" in doctor.gpu("cuda", None).remedy
-    assert "torch" in doctor.gpu("auto", "0").remedy
-    assert doctor.gpu("auto", "").remedy == ""
-    assert doctor.gpu("cpu", "0").remedy == ""
+@pytest.mark.parametrize(
+    ("device", "visible", "count", "remedy"),
+    [
+        ("cuda", "", 0, "ask for a GPU"),
+        ("auto", "", 0, ""),
+        ("auto", "0", 0, "torch"),  # allocated, and not seen
+        ("cuda", "0,1", 1, "2 GPUs were allocated, torch sees 1"),
+        ("cpu", "0", 0, ""),
+    ],
+)
+def test_gpus_that_are_asked_for_or_allocated(monkeypatch, device, visible, count, remedy):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "A100")
+    found = doctor.gpu(device, visible)
+    assert bool(found.remedy) == bool(remedy)
+    assert remedy in found.remedy
+    assert ("A100" in found.found) == (count > 0)
 
 
 def test_a_results_folder_that_cannot_be_written():
@@ -48,17 +57,11 @@ def test_a_results_folder_that_cannot_be_written():
     assert "set results to a folder" in finding.remedy
 
 
-@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core")
-def test_threads_that_take_more_than_they_were_given():
-    code = "from manifold_capacity.workflow import doctor; print(doctor.busy_threads(1).remedy)"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | {"OPENBLAS_NUM_THREADS": "2"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "uses more threads than assigned" in done.stdout
+def test_more_threads_than_assigned(monkeypatch):
+    pools = [{"user_api": "blas", "num_threads": 2}, {"user_api": "openmp", "num_threads": 8}]
+    monkeypatch.setattr(threadpoolctl, "threadpool_info", lambda: pools)
+    assert "uses more threads than assigned" in doctor.busy_threads(1).remedy
+    assert "BLAS uses 2" in doctor.busy_threads(2).found
 
 
 def test_fewer_cores_than_threads(monkeypatch):
@@ -82,7 +85,7 @@ def test_a_network_that_cannot_be_reached():
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_what_goes_wrong_in_a_check_is_a_finding(tmp_path):
+def test_an_exception_is_a_failure_of_its_check(tmp_path):
     findings = doctor.examine(
         "cpu", tmp_path, tmp_path / "missing.toml", threads=1, device="cpu", urls=[]
     )
