@@ -1,4 +1,4 @@
-"""Run the sampled images through a network and store what comes out of the chosen layers."""
+"""Run the sampled images through a network and store the outputs of the chosen layers."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Published weights of a network, checked against its architecture."""
+"""Pretrained weights of a network, checked against its architecture."""
 
 from pathlib import Path
 

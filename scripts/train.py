@@ -1,4 +1,4 @@
-"""Train a network by the recipe, or go on with a training that was interrupted."""
+"""Train a network by the recipe, or continue a training that was interrupted."""
 
 from pathlib import Path
 
