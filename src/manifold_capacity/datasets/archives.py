@@ -11,7 +11,7 @@ import math
 import pickle
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,29 +59,24 @@ def read_idx(path: Path, shape: tuple[int, ...], block_length: int) -> Blocks:
                     f"{path} holds an array of shape {axes}, but {shape} is expected; a mirror must hold "
                     "the whole dataset"
                 )
-            yield from read_blocks(file.read, np.uint8, shape, block_length, str(path), "values")
+            yield from read_blocks(file, np.uint8, shape, block_length, str(path), "values")
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UserError(f"{path} is not an intact gzip file: {error}") from error
 
 
 def read_blocks(
-    read: Callable[[int], bytes],
-    dtype: Any,
-    shape: tuple[int, ...],
-    length: int,
-    where: str,
-    what: str,
+    file: Any, dtype: Any, shape: tuple[int, ...], length: int, where: str, what: str
 ) -> Iterator[NDArray[Any]]:
-    """Read an array (*shape) in blocks (length, ...); an error says `where` how many of `what` were expected."""
+    """Read an array (*shape) in blocks (length, ...); an error names `where` and `what` is missing."""
     item_bytes = math.prod(shape[1:]) * np.dtype(dtype).itemsize
     for begin in range(0, shape[0], length):
         n = min(length, shape[0] - begin)
-        content = read(n * item_bytes)
+        content = file.read(n * item_bytes)
         if len(content) < n * item_bytes:
             raise UserError(f"{where} ends before the last of its {shape[0]} {what}")
         yield np.frombuffer(content, dtype).reshape(n, *shape[1:])
     # Reading to the end makes gzip and zipfile compare their own checksums.
-    if read(1):
+    if file.read(1):
         raise UserError(f"{where} continues after the last of its {shape[0]} {what}")
 
 

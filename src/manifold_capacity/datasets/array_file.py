@@ -134,7 +134,7 @@ class ArrayFile:
         key = f"{prefix}images"
         with self._open(key) as (file, shape, dtype):
             shape, where = (shape[0], *self.image_shape), f"dataset.path: {self._path}"
-            for block in read_blocks(file.read, dtype, shape, block_length, where, key):
+            for block in read_blocks(file, dtype, shape, block_length, where, key):
                 yield self._as_uint8(key, block[chosen[: len(block)]])
                 chosen = chosen[len(block) :]
 

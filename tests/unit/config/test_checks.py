@@ -129,8 +129,9 @@ def recording(tmp_path):
     return {"path": str(path)}
 
 
-def test_external_activations_take_the_place_of_dataset_and_models(recording, resolved):
+def test_external_activations_take_the_place_of_dataset_and_models(recording, resolved, schema):
     config = resolved(activations=recording, manifolds={"classes": [5, 1]})
+    assert list(config) == list(schema["properties"])  # in this order
     assert [model["label"] for model in config["models"]] == ["area_V4"]
     assert model_checkpoints(config, config["models"][0]) == ["external"]
     assert config["manifolds"]["points_per_class"] == "all"

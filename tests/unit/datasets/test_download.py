@@ -138,7 +138,6 @@ def test_many_cuts_are_survived_while_each_attempt_gets_further(server, target, 
 
 def test_file_that_changed_between_two_attempts_starts_over(server, target):
     server.files[NAME] = CONTENT[::-1]
-
     server.plan = [server.cut(HALF, then=lambda: server.files.update({NAME: CONTENT}))]
     fetch(server, target)
     assert server.log == [(None, 200, HALF), rest(HALF), WHOLE]
@@ -150,13 +149,6 @@ def test_answer_with_another_range_starts_over(server, target):
     server.plan = [server.cut(HALF), wrong_range]
     fetch(server, target)
     assert [request[1] for request in server.log] == [200, 206, 200]
-
-
-def test_part_longer_than_the_file_starts_over(server, target):
-    target.parent.mkdir(parents=True)
-    target.with_name(f"{NAME}.part").write_bytes(CONTENT + b"more")
-    fetch(server, target)
-    assert [request[1] for request in server.log] == [416, 200]
 
 
 @pytest.mark.parametrize("query", ["", "?mirror"])
@@ -171,18 +163,20 @@ def test_later_call_resumes_whatever_the_address(server, target, query, impatien
     assert names(target.parent) == [NAME]
 
 
-def test_part_of_another_file_starts_over(server, target):
+@pytest.mark.parametrize(
+    ("part", "log"),
+    [
+        (CONTENT, []),
+        (bytes(HALF), [rest(HALF), WHOLE]),
+        (CONTENT + b"more", [(f"bytes={ALL + 4}-", 416, 0), WHOLE]),
+    ],
+    ids=["died before renaming", "of another file", "longer than the file"],
+)
+def test_part_of_an_earlier_process(server, target, part, log):
     target.parent.mkdir(parents=True)
-    target.with_name(f"{NAME}.part").write_bytes(bytes(HALF))
+    target.with_name(f"{NAME}.part").write_bytes(part)
     fetch(server, target)
-    assert server.log == [rest(HALF), WHOLE]
-
-
-def test_process_that_died_before_renaming_costs_nothing(server, target):
-    target.parent.mkdir(parents=True)
-    target.with_name(f"{NAME}.part").write_bytes(CONTENT)
-    fetch(server, target)
-    assert server.log == []
+    assert server.log == log
     assert names(target.parent) == [NAME]
 
 
