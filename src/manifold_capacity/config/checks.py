@@ -1,15 +1,16 @@
-"""Check a configuration across its keys, and against the data that it names."""
+"""Check a configuration across its keys, and against the data and the networks that it names."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from manifold_capacity.config.choices import class_indices
 from manifold_capacity.config.schema import ConfigError, given_text
+from manifold_capacity.models.layers import Layer, select_layers, unmatched
 from manifold_capacity.summary.rows import SPLIT
 
 # Keys that do not apply to external activations, and keys that apply only to them.
@@ -25,16 +26,17 @@ def source_problems(config: Mapping[str, Any], external: bool) -> Iterator[str]:
     """Keys that do not apply to the source of the activations."""
     unused = _ONLY_FOR_NETWORKS if external else _ONLY_FOR_EXTERNAL
     given = [key for key in unused if given_text(config, key) is not None]
+    keys = ", ".join(given)
     if external and given:
         path = given_text(config, "activations.path")
+        do, them = ("do", "them") if len(given) > 1 else ("does", "it")
         yield (
-            f"activations.path: {path!r} names external activations, to which {', '.join(given)} "
-            f"{'do' if len(given) > 1 else 'does'} not apply: remove {'them' if len(given) > 1 else 'it'}"
-            ", or remove activations.path to compute activations with a network"
+            f"activations.path: {path!r} names external activations, to which {keys} {do} not apply: "
+            f"remove {them}, or remove activations.path to compute activations with a network"
         )
     elif given:
         values = ", ".join(f"{key}: {json.dumps(given_text(config, key))}" for key in given)
-        yield f"{values}: only with activations.path; add it, or remove {', '.join(given)}"
+        yield f"{values}: only with activations.path; add it, or remove {keys}"
     if not external and given_text(config, "manifolds.points_per_class") == "all":
         yield (
             "manifolds.points_per_class: all, but only with activations.path; for a dataset give the "
@@ -64,28 +66,27 @@ def combination_problems(config: Mapping[str, Any]) -> Iterator[str]:
             "or use `seeds` to repeat a model"
         )
     for model in config["models"]:
-        if model["weights_file"] is not None and model["weights"] != "pretrained":
-            yield (
-                f"models: {model['label']}: weights_file: {model['weights_file']!r} needs "
-                f"`weights: pretrained`, but `weights` is {model['weights']}"
-            )
+        label, file, weights = model["label"], model["weights_file"], model["weights"]
+        if file is not None and weights != "pretrained":
+            needs = f"needs `weights: pretrained`, but `weights` is {weights}"
+            yield f"models: {label}: weights_file: {file!r} {needs}"
     for section in ("training", "activations"):
         if config["device"] == "cpu" and config[section]["precision"] == "tf32":
             yield (
                 f"{section}.precision: tf32 is arithmetic of GPUs, but device is cpu; "
                 "set it to float32 or bfloat16, or device to auto or cuda"
             )
-    if config["activations"]["keep"] and config["activations"]["max_gib"] is not None:
+    max_gib = config["activations"]["max_gib"]
+    if config["activations"]["keep"] and max_gib is not None:
         yield (
-            f"activations.max_gib: {config['activations']['max_gib']}, but activations.keep is true and "
-            "every store stays; set keep to false, or max_gib to null"
+            f"activations.max_gib: {max_gib}, but activations.keep is true and every store stays; set "
+            "keep to false, or max_gib to null"
         )
     epochs = config["training"]["epochs"]
+    allowed = f"allowed: 0 to {epochs}, or `final`"
     for checkpoint in config["checkpoints"]:
         if checkpoint > epochs:
-            yield (
-                f"checkpoints: {checkpoint}, but training.epochs is {epochs}; allowed: 0 to {epochs}, or `final`"
-            )
+            yield f"checkpoints: {checkpoint}, but training.epochs is {epochs}; {allowed}"
 
 
 def data_problems(config: Mapping[str, Any], find: Callable[[], Any]) -> Iterator[str]:
@@ -94,24 +95,20 @@ def data_problems(config: Mapping[str, Any], find: Callable[[], Any]) -> Iterato
     try:
         data = find()
         indices = class_indices(manifolds["classes"], data)
-    except ConfigError as error:
-        yield from error.problems
-        return
     except (ValueError, OSError) as error:
-        yield str(error)
+        yield from error.problems if isinstance(error, ConfigError) else [str(error)]
         return
     if len(indices) < 2:
-        yield (
-            f"manifolds.classes: {data.name} has only {len(indices)} class; capacity needs at least two manifolds"
-        )
+        has = f"{data.name} has only {len(indices)} class"
+        yield f"manifolds.classes: {has}; capacity needs at least two manifolds"
     yield from _normalize_problems(config, data)
     points = manifolds["points_per_class"]
     for split in manifolds["splits"]:
         counts = data.counts[split]
         smallest = min(indices, key=lambda index: counts[index])
         count, name = counts[smallest], data.class_names[smallest]
-        external = split == SPLIT
-        have = f"{data.name} has only {count} {'samples' if external else f'{split} images'} of class {name!r}"
+        images, or_all = ("samples", ", or all") if split == SPLIT else (f"{split} images", "")
+        have = f"{data.name} has only {count} {images} of class {name!r}"
         if points == "all" and count < 2:
             yield (
                 f"manifolds.classes: class {name!r} of {data.name} has a single sample, which is not a "
@@ -119,10 +116,7 @@ def data_problems(config: Mapping[str, Any], find: Callable[[], Any]) -> Iterato
                 "to measure single points"
             )
         elif points != "all" and points > count:
-            yield (
-                f"manifolds.points_per_class: {points}, but {have}; allowed: 1 to {count}"
-                f"{', or all' if external else ''}"
-            )
+            yield f"manifolds.points_per_class: {points}, but {have}; allowed: 1 to {count}{or_all}"
         else:
             yield from _draws_problems(config["geometry"]["repeats"], points, have, count)
 
@@ -153,3 +147,43 @@ def _draws_problems(repeats: int, points: int | str, have: str, count: int) -> I
             f"but {have}; allowed: {'1' if most < 2 else f'1 to {most}'}, or fewer "
             f"manifolds.points_per_class: 1 to {count // repeats}"
         )
+
+
+def check_layers(
+    config: Mapping[str, Any],
+    known: Callable[[Mapping[str, Any]], Sequence[Layer] | None],
+    find: Callable[[Mapping[str, Any]], Sequence[Layer]],
+) -> dict[str, Sequence[Layer]]:
+    """Check that `layers` selects something in every model, and every type and pattern something in one.
+
+    Building a network takes seconds. So the tables of an earlier run are used first; networks are built
+    only for missing tables, and for all models if the selection does not fit (tables may be out of date).
+    `known` gives a model's layers from an earlier run (or None), `find` those of the network itself.
+    Returns the label of each model -> all its layers.
+    """
+    models = {model["label"]: model for model in config["models"]}
+    tables = {label: known(model) for label, model in models.items()}
+    problems: list[str] = []
+    missing = [label for label, table in tables.items() if table is None]
+    for labels in (missing, [label for label in models if label not in missing]):
+        for label in labels:
+            try:
+                tables[label] = find(models[label])
+            except ValueError as error:
+                problems.append(str(error))
+        found = {label: table for label, table in tables.items() if table is not None}
+        unfit = _unfit(config, {models[label]["name"]: table for label, table in found.items()})
+        if not problems and not unfit:
+            return found
+    raise ConfigError(list(dict.fromkeys([*problems, *unfit])))
+
+
+def _unfit(config: Mapping[str, Any], tables: Mapping[str, Sequence[Layer]]) -> list[str]:
+    """What is wrong with the selection of layers, given the layers of each network by its name."""
+    problems = unmatched(tables, config["layers"]) if tables else []
+    for name, table in tables.items():
+        try:
+            select_layers(table, config["layers"], model=name)
+        except ValueError as error:
+            problems.append(str(error))
+    return problems

@@ -7,25 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from manifold_capacity.activations.external import default_name
-from manifold_capacity.config.checks import (
-    combination_problems,
-    data_problems,
-    results_problems,
-    source_problems,
-)
+from manifold_capacity.config import checks
+from manifold_capacity.config import schema as schemas
 from manifold_capacity.config.choices import external_activations
-from manifold_capacity.config.schema import (
-    ConfigError,
-    fill_defaults,
-    given_text,
-    in_schema_order,
-    schema_problems,
-    typed_values,
-)
+from manifold_capacity.config.schema import ConfigError, fill_defaults, given_text
 from manifold_capacity.datasets.prepare import describe
 from manifold_capacity.summary.rows import EXTERNAL, SPLIT
-
-__all__ = ["resolve"]
 
 
 def resolve(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,8 +22,7 @@ def resolve(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, A
     ----------
     config : mapping
         As the user wrote it. Text that spells a number or truth value becomes one where text is not
-        allowed: YAML reads ``1e-2`` as text, and Snakemake's ``--config training='{epochs: 1}'`` makes
-        text of everything.
+        allowed: YAML and Snakemake's ``--config`` read ``1e-2`` as text.
     schema : mapping
         The parsed `schemas/config.schema.yaml`.
 
@@ -53,23 +39,22 @@ def resolve(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, A
     external = given_text(config, "activations.path") is not None
     if external:
         schema = {**schema, "required": []}
-    resolved = typed_values(dict(config), schema)
-    problems = list(schema_problems(resolved, schema)) or [
-        *source_problems(resolved, external),
-        *results_problems(resolved.get("results", schema["properties"]["results"]["default"])),
+    resolved = schemas.typed_values(dict(config), schema)
+    results = resolved.get("results", schema["properties"]["results"]["default"])
+    problems = list(schemas.schema_problems(resolved, schema)) or [
+        *checks.source_problems(resolved, external),
+        *checks.results_problems(results),
     ]
     if not problems and external:
         _fill_external(resolved, schema)
-        problems = [*data_problems(resolved, lambda: external_activations(resolved))]
+        problems += checks.data_problems(resolved, lambda: external_activations(resolved))
     elif not problems:
         _fill_networks(resolved, schema)
-        problems = [
-            *combination_problems(resolved),
-            *data_problems(resolved, lambda: describe(resolved["dataset"])),
-        ]
+        problems += checks.combination_problems(resolved)
+        problems += checks.data_problems(resolved, lambda: describe(resolved["dataset"]))
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
-    return in_schema_order(resolved, schema)
+    return resolved
 
 
 def _fill_networks(resolved: dict[str, Any], schema: Mapping[str, Any]) -> None:
@@ -93,11 +78,12 @@ def _fill_external(resolved: dict[str, Any], schema: Mapping[str, Any]) -> None:
     """The same for external activations: one "model", by default every layer and every point."""
     all_layers = not given_text(resolved, "layers.names")
     all_points = given_text(resolved, "manifolds.points_per_class") is None
+    resolved |= {"dataset": None, "models": None}
     fill_defaults(resolved, schema)
     section = resolved["activations"]
-    section["name"] = section["name"] or default_name(section["path"])
+    name = section["name"] = section["name"] or default_name(section["path"])
     resolved["dataset"] = {"name": Path(section["path"]).name}
-    resolved["models"] = [{"name": section["name"], "label": section["name"], "weights": EXTERNAL}]
+    resolved["models"] = [{"name": name, "label": name, "weights": EXTERNAL}]
     resolved["layers"].update(input=False, types=[])
     if all_layers:
         resolved["layers"]["names"] = ["*"]

@@ -11,8 +11,6 @@ from typing import Any
 from manifold_capacity.datasets.catalog import applicable_keys
 from manifold_capacity.errors import UserError, nearest
 
-__all__ = ["ConfigError", "given_keys", "load_schema"]
-
 
 class ConfigError(UserError):
     """The configuration cannot be run; lists every problem with key, value, what is allowed and remedy."""
@@ -34,10 +32,7 @@ def load_schema(path: Path | str) -> dict[str, Any]:
 
 
 def given_keys(config: Mapping[str, Any]) -> list[str]:
-    """Keys in a configuration as the user wrote it: ``["models", "models[0].name", ...]``.
-
-    Sorted, so that the order of lines does not matter.
-    """
+    """Sorted keys in a configuration as the user wrote it: ``["models", "models[0].name", ...]``."""
     return sorted(_keys(config, ""))
 
 
@@ -62,13 +57,12 @@ def typed_values(value: Any, schema: Mapping[str, Any]) -> Any:
     if isinstance(value, list):
         return [typed_values(entry, _items(schema)) for entry in value]
     if isinstance(value, str):
-        options = [schema, *schema.get("oneOf", [])]
-        if not any("string" in _types(option) for option in options):
-            for kind in (kind for option in options for kind in _types(option)):
-                try:
-                    return _SPELLED[kind](value)
-                except (KeyError, ValueError):
-                    continue
+        kinds = [kind for option in [schema, *schema.get("oneOf", [])] for kind in _types(option)]
+        for kind in kinds if "string" not in kinds else ():
+            try:
+                return _SPELLED[kind](value)
+            except (KeyError, ValueError):
+                continue
     return value
 
 
@@ -85,16 +79,10 @@ def _types(schema: Mapping[str, Any]) -> list[str]:
     return [types] if isinstance(types, str) else list(types)
 
 
-def _constants(schema: Mapping[str, Any]) -> list[Any]:
-    return [*schema.get("enum", []), *([schema["const"]] if "const" in schema else [])]
-
-
 def _properties(schema: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of a mapping, of whichever alternative."""
-    found = dict(schema.get("properties", {}))
-    for option in schema.get("oneOf", []):
-        found |= option.get("properties", {})
-    return found
+    options = [schema, *schema.get("oneOf", [])]
+    return {key: v for option in options for key, v in option.get("properties", {}).items()}
 
 
 def _items(schema: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -143,30 +131,19 @@ def schema_problems(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Ite
 
 
 def fill_defaults(value: Any, schema: Mapping[str, Any]) -> None:
-    """Add missing keys with their defaults, in place; `value` has been validated."""
+    """Add missing keys with their defaults, in place; `value` has been validated.
+
+    Keys are in the order of the schema afterwards, whatever their order in the file: Snakemake runs a
+    job again if the text of a parameter changes.
+    """
     if isinstance(value, dict):
-        for key, subschema in schema.get("properties", {}).items():
-            if key not in value and "default" in subschema:
-                value[key] = copy.deepcopy(subschema["default"])
-            if key in value:
+        for key, subschema in _properties(schema).items():
+            if key in value or "default" in subschema:
+                value[key] = value.pop(key, copy.deepcopy(subschema.get("default")))
                 fill_defaults(value[key], subschema)
     elif isinstance(value, list):
         for item in value:
-            fill_defaults(item, schema.get("items", {}))
-
-
-def in_schema_order(value: Any, schema: Mapping[str, Any]) -> Any:
-    """A copy with keys in the order of the schema, whatever the order in the file.
-
-    Snakemake runs a job again if the text of a parameter changes: moving a line must not.
-    """
-    if isinstance(value, Mapping):
-        known = _properties(schema)
-        keys = [key for key in known if key in value] + [key for key in value if key not in known]
-        return {key: in_schema_order(value[key], known.get(key, {})) for key in keys}
-    if isinstance(value, list):
-        return [in_schema_order(entry, _items(schema)) for entry in value]
-    return value
+            fill_defaults(item, _items(schema))
 
 
 def join_key(key: str, *parts: str | int) -> str:
@@ -196,7 +173,7 @@ def allowed_text(schema: Mapping[str, Any]) -> str:
     """A phrase that says what values a subschema allows."""
     if "oneOf" in schema:
         return " or ".join(map(allowed_text, schema["oneOf"]))
-    if constants := _constants(schema):
+    if constants := schema.get("enum", [schema["const"]] if "const" in schema else []):
         return ", ".join(c if isinstance(c, str) else json.dumps(c) for c in constants)
     names = [_WORDS.get(name, name) for name in _types(schema) or ["anything"]]
     limits = [

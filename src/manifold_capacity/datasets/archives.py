@@ -7,20 +7,19 @@ call nothing. The caller verifies the files' checksums first.
 from __future__ import annotations
 
 import gzip
+import math
 import pickle
 import tarfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from manifold_capacity.datasets.catalog import CifarArchive, Dataset, IdxFiles, Split
+from manifold_capacity.datasets.catalog import Blocks, CifarArchive, Dataset, IdxFiles, Split
 from manifold_capacity.errors import UserError
-
-__all__ = ["read_cifar", "read_idx", "read_idx_files"]
 
 # 60,000 color images of 32 x 32 unpack to 187 MB, from 9 or 10 members; anything above these limits
 # is another kind of archive.
@@ -31,7 +30,7 @@ LARGEST_ARCHIVE_MEMBERS = 100
 def read_idx_files(
     paths: Mapping[str, Path], dataset: Dataset, source: IdxFiles, block_length: int
 ) -> dict[str, Split]:
-    """Both splits of a dataset in MNIST's format, from its files by name; see `read_idx`."""
+    """Both splits of a dataset in MNIST's format, from its files by name."""
     splits: dict[str, Split] = {}
     for split, (images, labels) in source.files.items():
         n_images = sum(dataset.counts[split])
@@ -41,62 +40,62 @@ def read_idx_files(
     return splits
 
 
-def read_idx(path: Path, shape: tuple[int, ...], block_length: int) -> Iterator[NDArray[np.uint8]]:
-    """Read a gzipped idx file of unsigned bytes (MNIST's format), block by block.
+def read_idx(path: Path, shape: tuple[int, ...], block_length: int) -> Blocks:
+    """Read a gzipped idx file of unsigned bytes (MNIST's format) as blocks (block_length, *shape[1:]).
 
-    Yields arrays (`block_length` or less, *shape[1:]). Format: two zero bytes, 8 for unsigned bytes, the
-    number of axes; each axis' length as a big-endian 32-bit integer; the values, the last axis fastest.
-    The file must hold an array of the given shape: a damaged or another one is a UserError that names
-    it, and no more is unpacked than `shape` has.
+    Format: two zero bytes, 8 for unsigned bytes, the number of axes; each axis' length as a big-endian
+    32-bit integer; the values, the last axis fastest. No more is unpacked than `shape` has.
     """
     header = bytes([0, 0, 8, len(shape)]) + np.array(shape, dtype=">u4").tobytes()
     try:
         with gzip.open(path) as file:
             found = file.read(len(header))
             if len(found) < len(header) or found[:4] != header[:4]:
-                raise UserError(
-                    f"{path} is not an idx file of unsigned bytes with {len(shape)} axes"
-                )
+                n_axes = len(shape)
+                raise UserError(f"{path} is not an idx file of unsigned bytes with {n_axes} axes")
             if found != header:
                 axes = tuple(np.frombuffer(found[4:], dtype=">u4").tolist())
                 raise UserError(
                     f"{path} holds an array of shape {axes}, but {shape} is expected; a mirror must hold "
                     "the whole dataset"
                 )
-            for begin in range(0, shape[0], block_length):
-                block_shape = (min(block_length, shape[0] - begin), *shape[1:])
-                n_bytes = int(np.prod(block_shape))
-                values = file.read(n_bytes)
-                if len(values) < n_bytes:
-                    raise UserError(f"{path} ends before the last value of its array {shape}")
-                yield np.frombuffer(values, dtype=np.uint8).reshape(block_shape)
-            if file.read(1):
-                raise UserError(f"{path} continues after the last value of its array {shape}")
+            yield from read_blocks(file, np.uint8, shape, block_length, str(path), "values")
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UserError(f"{path} is not an intact gzip file: {error}") from error
+
+
+def read_blocks(
+    file: Any, dtype: Any, shape: tuple[int, ...], length: int, where: str, what: str
+) -> Iterator[NDArray[Any]]:
+    """Read an array (*shape) in blocks (length, ...); an error names `where` and `what` is missing."""
+    item_bytes = math.prod(shape[1:]) * np.dtype(dtype).itemsize
+    for begin in range(0, shape[0], length):
+        n = min(length, shape[0] - begin)
+        content = file.read(n * item_bytes)
+        if len(content) < n * item_bytes:
+            raise UserError(f"{where} ends before the last of its {shape[0]} {what}")
+        yield np.frombuffer(content, dtype).reshape(n, *shape[1:])
+    # Reading to the end makes gzip and zipfile compare their own checksums.
+    if file.read(1):
+        raise UserError(f"{where} continues after the last of its {shape[0]} {what}")
 
 
 def read_cifar(
     path: Path, dataset: Dataset, archive: CifarArchive, block_length: int
 ) -> dict[str, Split]:
-    """Both splits of a CIFAR archive, python version: a .tar.gz of pickled dicts.
-
-    One that is damaged, hostile, in another format or has other classes is a UserError that names the
-    archive and the member.
-    """
+    """Both splits of a CIFAR archive, python version: a .tar.gz of pickled dicts."""
     height, width, channels = dataset.image_shape
     members = [member for of_split in archive.members.values() for member in of_split]
     content = _read_pickles(path, [*members, archive.meta])
 
     def entry(member: str, key: str, kind: type) -> Any:
-        batch = content[member]
-        if isinstance(batch, dict):
-            # Python 2 wrote the originals: their keys are bytes.
-            value = batch.get(key.encode(), batch.get(key))
-            if isinstance(value, kind):
-                return value
-        what = "array" if kind is _ByteArray else "list"
-        raise UserError(f"{path}: {member} holds no {what} {key!r}")
+        batch = content[member] if isinstance(content[member], dict) else {}
+        # Python 2 wrote the originals: their keys are bytes.
+        value = batch.get(key.encode(), batch.get(key))
+        if not isinstance(value, kind):
+            what = "array" if kind is _ByteArray else "list"
+            raise UserError(f"{path}: {member} holds no {what} {key!r}")
+        return value
 
     names = entry(archive.meta, archive.class_names, list)
     names = [str(name, "utf-8") if isinstance(name, bytes) else name for name in names]
@@ -112,10 +111,10 @@ def read_cifar(
         for member in of_split:
             data = entry(member, "data", _ByteArray).array
             of_member = entry(member, archive.labels, list)
-            expected = (len(of_member), height * width * channels)
-            if data.shape != expected:
+            shape, expected = data.shape, (len(of_member), height * width * channels)
+            if shape != expected:
                 raise UserError(
-                    f"{path}: the data of {member} have shape {data.shape}, but {expected} is expected"
+                    f"{path}: the data of {member} have shape {shape}, but {expected} is expected"
                 )
             if not all(type(label) is int and label in range(len(names)) for label in of_member):
                 raise UserError(
@@ -127,9 +126,7 @@ def read_cifar(
     return splits
 
 
-def _channels_last(
-    batches: list[NDArray[np.uint8]], block_length: int
-) -> Iterator[NDArray[np.uint8]]:
+def _channels_last(batches: Blocks, block_length: int) -> Blocks:
     for batch in batches:
         for begin in range(0, len(batch), block_length):
             block = batch[begin : begin + block_length]
@@ -141,10 +138,7 @@ def _read_pickles(path: Path, names: list[str]) -> dict[str, Any]:
     """Members of a .tar.gz by their exact names, unpickled straight from the stream."""
     found: dict[str, Any] = {}
     try:
-        with (
-            _LimitedGzipFile(path) as unzipped,
-            tarfile.open(fileobj=unzipped, mode="r|", bufsize=2**20) as archive,
-        ):
+        with _LimitedGzipFile(path) as file, tarfile.open(None, "r|", file, 2**20) as archive:
             for position, member in enumerate(archive):
                 if position == LARGEST_ARCHIVE_MEMBERS:
                     raise UserError(f"{path} has more than {LARGEST_ARCHIVE_MEMBERS} members")
@@ -154,14 +148,16 @@ def _read_pickles(path: Path, names: list[str]) -> dict[str, Any]:
                 if name in found:
                     raise UserError(f"{path} holds {name} twice")
                 # A link is not a file, and a sparse file can be far larger than the archive.
-                file = archive.extractfile(member) if member.isreg() else None
-                if file is None or member.issparse():
+                content = archive.extractfile(member) if member.isreg() else None
+                if content is None or member.issparse():
                     raise UserError(f"{path}: {name} is not a regular file")
-                found[name] = _unpickle(file, f"{path}: {name}")
+                try:
+                    found[name] = _Unpickler(content, encoding="bytes").load()
+                except Exception as error:  # a damaged or hostile pickle can raise about anything
+                    raise UserError(f"{path}: {name} cannot be read: {error}") from error
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UserError(f"{path} is not an intact .tar.gz archive: {error}") from error
-    missing = [name for name in names if name not in found]
-    if missing:
+    if missing := [name for name in names if name not in found]:
         raise UserError(f"{path} holds no {', '.join(missing)}")
     return found
 
@@ -174,14 +170,6 @@ class _LimitedGzipFile(gzip.GzipFile):
         if self.tell() > LARGEST_ARCHIVE_BYTES:
             raise UserError(f"{self.name} unpacks to more than {LARGEST_ARCHIVE_BYTES} bytes")
         return content
-
-
-def _unpickle(file: IO[bytes], what: str) -> Any:
-    try:
-        return _Unpickler(file, encoding="bytes").load()
-    except Exception as error:
-        # A damaged or hostile pickle can raise about anything.
-        raise UserError(f"{what} cannot be read: {error}") from error
 
 
 class _Unpickler(pickle.Unpickler):
@@ -212,9 +200,8 @@ class _ByteType:
 
     def __init__(self, code: object, *arguments: object) -> None:
         if code not in ("u1", b"u1"):
-            raise pickle.UnpicklingError(
-                f"it holds an array of type {code!r}, not of unsigned bytes"
-            )
+            found = f"an array of type {code!r}"
+            raise pickle.UnpicklingError(f"it holds {found}, not of unsigned bytes")
 
     def __setstate__(self, state: object) -> None:
         """Byte order and the like: a byte has none."""

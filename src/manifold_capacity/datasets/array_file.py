@@ -11,28 +11,22 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from manifold_capacity.datasets.catalog import SPLITS, Split
+from manifold_capacity.datasets.archives import read_blocks
+from manifold_capacity.datasets.catalog import SPLITS, Blocks, Split
 from manifold_capacity.datasets.sampling import every_fourth
 from manifold_capacity.errors import UserError
-
-__all__ = ["ArrayFile"]
 
 logger = logging.getLogger(__name__)
 
 
 class ArrayFile:
-    """An `.npz` with images and labels, for each split or for all images together.
-
-    Keys: `train_images`, `train_labels`, `test_images`, `test_labels`; or `images`, `labels`, and then
-    every fourth image of each class is a test image. Images are uint8 (n_images, height, width) or
-    (n_images, height, width, channels), 1 or 3 channels; floating-point values must be in [0, 1] and
-    are rounded to the nearest of 256 levels. Labels count from 0. `class_names`, strings, is optional.
+    """An `.npz` with images and labels, of each split or of all together; see docs/datasets.md.
 
     The constructor reads the labels and the headers of the images; nothing is unpickled. It finds
     `class_names`, `image_shape` (height, width, channels) and `counts`, split -> images per class.
-    Errors name the file, the key, what it holds and what is expected.
     """
 
     def __init__(self, path: Path) -> None:
@@ -44,25 +38,27 @@ class ArrayFile:
         prefixes = ("",) if "images" in keys else tuple(f"{split}_" for split in SPLITS)
         self._labels = {prefix: self._read_labels(f"{prefix}labels") for prefix in prefixes}
         self.class_names = self._find_names("class_names" in keys)
-        self.image_shape = self._find_shape()
+        shapes = {prefix: self._check_images(prefix) for prefix in prefixes}
+        if len(set(shapes.values())) > 1:
+            self._fail(
+                f"has train_images of {shapes['train_']}, but test_images of {shapes['test_']} "
+                "(height, width, channels); they must be the same"
+            )
+        self.image_shape = shapes[prefixes[0]]
         # Split -> prefix of the keys that hold it, and which of those images belong to it.
+        self._selections = {
+            prefix[:-1]: (prefix, np.ones(len(labels), dtype=bool))
+            for prefix, labels in self._labels.items()
+        }
         if "images" in keys:
             is_test = every_fourth(self._labels[""])
             self._selections = {"train": ("", ~is_test), "test": ("", is_test)}
-        else:
-            self._selections = {
-                prefix[:-1]: (prefix, np.ones(len(labels), dtype=bool))
-                for prefix, labels in self._labels.items()
-            }
         self.counts = {split: self._count(split) for split in SPLITS}
 
     def splits(self, block_length: int) -> dict[str, Split]:
         """Labels and images of each split, in the order of the file."""
         return {
-            split: (
-                self._labels[prefix][chosen],
-                self._read_images(f"{prefix}images", chosen, block_length),
-            )
+            split: (self._labels[prefix][chosen], self._read_images(prefix, chosen, block_length))
             for split, (prefix, chosen) in self._selections.items()
         }
 
@@ -99,27 +95,18 @@ class ArrayFile:
         n_classes = 1 + max(int(labels.max()) for labels in self._labels.values())
         if not given:
             return tuple(map(str, range(n_classes)))
-        names = self._read_array("class_names")
-        if names.shape != (n_classes,) or names.dtype.kind != "U":
+        array = self._read_array("class_names")
+        if array.shape != (n_classes,) or array.dtype.kind != "U":
             self._fail(
-                f"has class_names of type {names.dtype} and shape {names.shape}; for labels from 0 to "
+                f"has class_names of type {array.dtype} and shape {array.shape}; for labels from 0 to "
                 f"{n_classes - 1} they must be strings of shape ({n_classes},)"
             )
-        if len(set(names.tolist())) < n_classes:
+        names = tuple(array.tolist())
+        if len(set(names)) < n_classes:
             self._fail("has the same class name twice")
-        return tuple(names.tolist())
-
-    def _find_shape(self) -> tuple[int, int, int]:
-        shapes = {prefix: self._check_images(prefix) for prefix in self._labels}
-        if len(set(shapes.values())) > 1:
-            self._fail(
-                f"has train_images of {shapes['train_']}, but test_images of {shapes['test_']} "
-                "(height, width, channels); they must be the same"
-            )
-        return next(iter(shapes.values()))
+        return names
 
     def _check_images(self, prefix: str) -> tuple[int, int, int]:
-        """Height, width and channels, from the header."""
         key = f"{prefix}images"
         with self._open(key) as (_, shape, dtype):
             height, width, channels = (*shape, 1, 0, 0, 0)[1:4]
@@ -143,21 +130,13 @@ class ArrayFile:
             self._fail(f"has no {split} images of class {name!r}{why}")
         return tuple(counts.tolist())
 
-    def _read_images(
-        self, key: str, chosen: NDArray[np.bool_], block_length: int
-    ) -> Iterator[NDArray[np.uint8]]:
+    def _read_images(self, prefix: str, chosen: NDArray[np.bool_], block_length: int) -> Blocks:
+        key = f"{prefix}images"
         with self._open(key) as (file, shape, dtype):
-            image_bytes = int(np.prod(self.image_shape)) * dtype.itemsize
-            for begin in range(0, shape[0], block_length):
-                n_images = min(block_length, shape[0] - begin)
-                content = file.read(n_images * image_bytes)
-                if len(content) < n_images * image_bytes:
-                    self._fail(f"ends before the last of its {shape[0]} {key}")
-                block = np.frombuffer(content, dtype).reshape(n_images, *self.image_shape)
-                yield self._as_uint8(key, block[chosen[begin : begin + n_images]])
-            # Reading to the end makes zipfile compare its own checksum.
-            if file.read(1):
-                self._fail(f"continues after the last of its {shape[0]} {key}")
+            shape, where = (shape[0], *self.image_shape), f"dataset.path: {self._path}"
+            for block in read_blocks(file, dtype, shape, block_length, where, key):
+                yield self._as_uint8(key, block[chosen[: len(block)]])
+                chosen = chosen[len(block) :]
 
     def _as_uint8(self, key: str, block: NDArray[Any]) -> NDArray[np.uint8]:
         if block.dtype == np.uint8:
@@ -185,27 +164,20 @@ class ArrayFile:
     @contextmanager
     def _open(self, key: str) -> Iterator[tuple[IO[bytes], tuple[int, ...], np.dtype[Any]]]:
         """One array's values as a stream, its shape and its type."""
-        failed = f"has an array {key} that cannot be read"
         try:
             with zipfile.ZipFile(self._path) as archive, archive.open(f"{key}.npy") as file:
-                version = np.lib.format.read_magic(file)
-                if version == (1, 0):
-                    shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
-                else:
-                    shape, is_fortran, dtype = np.lib.format.read_array_header_2_0(file)
+                is_old = npy.read_magic(file) == (1, 0)
+                read_header = npy.read_array_header_1_0 if is_old else npy.read_array_header_2_0
+                shape, is_fortran, dtype = read_header(file)
                 if dtype.hasobject:
-                    self._fail(
-                        f"{failed}: it holds Python objects, which would have to be unpickled"
-                    )
+                    raise ValueError("it holds Python objects, which would have to be unpickled")
                 if is_fortran and len(shape) > 1:
-                    self._fail(
-                        f"{failed}: it is in Fortran order; save numpy.ascontiguousarray of it"
-                    )
+                    raise ValueError("it is in Fortran order; save numpy.ascontiguousarray of it")
                 yield file, shape, dtype
         except UserError:
             raise
         except (ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            self._fail(f"{failed}: {error}")
+            self._fail(f"has an array {key} that cannot be read: {error}")
 
     def _fail(self, what: str) -> NoReturn:
         raise UserError(f"dataset.path: {self._path} {what}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import time
 from io import FileIO
 from pathlib import Path
@@ -17,12 +16,16 @@ from manifold_capacity.logs import Progress
 if TYPE_CHECKING:
     import requests
 
-__all__ = ["DownloadError", "download"]
-
 logger = logging.getLogger(__name__)
 
 # Bytes to read and write at a time; an incomplete chunk is lost when a connection breaks.
 CHUNK_BYTES = 64 * 1024
+# An attempt fails after this time without another byte.
+TIMEOUT_S = 60.0
+# After a failure that may pass, the next attempt starts in `BACKOFF_S` seconds, doubled each time;
+# `RETRIES` of them in a row may receive nothing new.
+RETRIES = 5
+BACKOFF_S = 1.0
 # No wait between two attempts is longer, whatever the server asks for.
 LONGEST_WAIT_S = 60.0
 # Answers that may be different next time: timeout, too early, too many requests, server errors.
@@ -41,30 +44,13 @@ class _Interrupted(Exception):
         self.wait_s = wait_s
 
 
-def download(
-    url: str,
-    target: Path,
-    *,
-    sha256: str,
-    retries: int = 5,
-    backoff_s: float = 1.0,
-    timeout_s: float = 60.0,
-) -> None:
-    """Download a file; afterwards `target` has the expected content, or an error says why not.
+def download(url: str, target: Path, *, sha256: str) -> None:
+    """Download a file with this checksum, in lower-case digits, or raise an error that says why not.
 
-    A file that is already there with the right checksum is left as it is. Received bytes are kept in
-    `target` + `.part`, where a later attempt or a later process resumes, whichever address it uses: the
-    checksum tells whether the parts belong together, and if not the download starts over, once. Two
-    processes with the same target take turns.
-
-    Attempts fail after `timeout_s` seconds without another byte. After a failure that may pass, the
-    next one starts in `backoff_s` seconds, doubled each time; `retries` of them in a row may receive
-    nothing new. What cannot be downloaded, or has another checksum, is a DownloadError; only a `.part`
-    that can be resumed is left behind. A full disk is a DiskFullError.
+    Received bytes are kept in `target` + `.part`, where a later attempt or process resumes, whichever
+    address it uses: the checksum tells whether the parts belong together, and if not the download
+    starts over, once. Two processes with the same target take turns.
     """
-    if not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
-        raise UserError(f"{sha256!r} is not a SHA-256: 64 hexadecimal digits are expected")
-    sha256 = sha256.lower()
     if target.is_file():
         found = file_sha256(target)
         if found == sha256:
@@ -79,7 +65,7 @@ def download(
             part.remove()
             return
         if not (part.size and file_sha256(part.path) == sha256):
-            _fetch(url, part, sha256, retries, backoff_s, timeout_s)
+            _fetch(url, part, sha256)
         part.finish(target)
     logger.info("downloaded %s (%s), SHA-256 as expected", target, mb(target.stat().st_size))
 
@@ -135,16 +121,14 @@ class _Part:
             os.close(folder)
 
 
-def _fetch(
-    url: str, part: _Part, sha256: str, retries: int, backoff_s: float, timeout_s: float
-) -> None:
+def _fetch(url: str, part: _Part, sha256: str) -> None:
     """Receive the file with this checksum; what was resumed may need a second start."""
-    _receive(url, part, retries, backoff_s, timeout_s)
+    _receive(url, part)
     found = file_sha256(part.path)
     if found != sha256 and part.resumed:
         logger.warning("%s: wrong checksum after resuming; starting over", url)
         part.clear()
-        _receive(url, part, retries, backoff_s, timeout_s)
+        _receive(url, part)
         found = file_sha256(part.path)
     if found == sha256:
         return
@@ -158,30 +142,29 @@ def _fetch(
     )
 
 
-def _receive(url: str, part: _Part, retries: int, backoff_s: float, timeout_s: float) -> None:
+def _receive(url: str, part: _Part) -> None:
     """Attempt after attempt, until the whole file is received."""
-    failures = 0
-    furthest = part.size
+    failures, furthest = 0, part.size
     while True:
         try:
-            return _attempt(url, part, timeout_s)
+            return _attempt(url, part)
         except _Interrupted as interruption:
             if part.size > furthest:
                 furthest, failures = part.size, 0
             failures += 1
-            if failures > retries:
+            if failures > RETRIES:
                 kept = f"; {mb(part.size)} are kept in {part.path}, and the next run resumes there"
                 raise DownloadError(
                     f"{url}: {interruption}; given up after {failures} attempts in a row without "
                     f"progress{kept if part.size else ''}"
                 ) from interruption
-            wait_s = max(backoff_s * 2 ** (failures - 1), interruption.wait_s)
+            wait_s = max(BACKOFF_S * 2 ** (failures - 1), interruption.wait_s)
             wait_s = min(wait_s, LONGEST_WAIT_S)
             logger.warning("%s: %s; next attempt in %.3g s", url, interruption, wait_s)
             time.sleep(wait_s)
 
 
-def _attempt(url: str, part: _Part, timeout_s: float) -> None:
+def _attempt(url: str, part: _Part) -> None:
     """One request for the bytes that are missing."""
     import requests
     import urllib3
@@ -191,7 +174,7 @@ def _attempt(url: str, part: _Part, timeout_s: float) -> None:
     if part.size:
         headers["Range"] = f"bytes={part.size}-"
     try:
-        with requests.get(url, headers=headers, stream=True, timeout=timeout_s) as response:
+        with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
             status = response.status_code
             if status in TRANSIENT_STATUS:
                 after = response.headers.get("Retry-After", "")
@@ -203,9 +186,7 @@ def _attempt(url: str, part: _Part, timeout_s: float) -> None:
             if not part.resumed:
                 part.clear()
             if status == 416:
-                raise _Interrupted(
-                    "the file on the server does not continue the part received earlier"
-                )
+                raise _Interrupted("the server's file does not continue the part received earlier")
             _append_body(url, response, part)
     except requests.exceptions.SSLError as error:
         raise DownloadError(f"{url}: no secure connection: {error}") from error
@@ -226,13 +207,13 @@ def _append_body(url: str, response: requests.Response, part: _Part) -> None:
             part.append(chunk)
         except OSError as error:
             # A part to resume later would keep the disk full.
-            of_total = "" if total is None else f" of {mb(total)}"
-            message = (
-                f"{part.path} could not be written after {mb(part.size)}{of_total}: "
-                f"{error.strerror}; make room, or choose another `results` folder"
-            )
+            done = mb(part.size) + ("" if total is None else f" of {mb(total)}")
             part.remove()
-            raise DiskFullError(error.errno, message) from error
+            raise DiskFullError(
+                error.errno,
+                f"{part.path} could not be written after {done}: {error.strerror}; make room, or choose "
+                "another `results` folder",
+            ) from error
         progress.update(len(chunk))
     # urllib3 itself raises for a short body since version 2.
     if total is not None and part.size < total:

@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from manifold_capacity.datasets.catalog import SPLITS, Split
+from manifold_capacity.datasets.catalog import SPLITS, Blocks, Split
 from manifold_capacity.errors import UserError
 from manifold_capacity.logs import Progress
 
 if TYPE_CHECKING:
     from PIL import Image
-
-__all__ = ["ImageFolder"]
 
 # Suffixes of image files, in lower case, and the formats that may be in them.
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -27,15 +25,11 @@ IMAGE_FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 
 class ImageFolder:
-    """A folder with `train/<class>/` and `test/<class>/`, image files in each.
+    """A folder with `train/<class>/` and `test/<class>/`, image files in each; see docs/datasets.md.
 
-    With an `image_size`, images are resized so that the shorter side has this many pixels (bilinear,
-    antialiased), then cropped to the central square, as torchvision's `Resize` and `CenterCrop` do;
-    without, all must have the same size. They become RGB: gray is repeated, transparency dropped.
-
-    The constructor lists the files, and reads the header of the first image if no size is given. It
-    finds `class_names`, the sorted names of the class folders; `image_shape` (height, width, 3); and
-    `counts`, split -> images per class. Errors name the file or folder that is not as it must be.
+    The constructor lists the files, and reads the header of the first image if no `image_size` is given.
+    It finds `class_names`, the sorted names of the class folders; `image_shape` (height, width, 3); and
+    `counts`, split -> images per class.
     """
 
     def __init__(self, root: Path, image_size: int | None) -> None:
@@ -45,37 +39,32 @@ class ImageFolder:
         found = {split: _list_classes(root, split) for split in SPLITS}
         train, test = (set(found[split]) for split in SPLITS)
         if train != test:
-            missing = [
-                f"only {split} has {', '.join(sorted(names))}"
-                for split, names in (("train", train - test), ("test", test - train))
-                if names
-            ]
+            of_one = {"train": train - test, "test": test - train}
+            only = [f"only {s} has {', '.join(sorted(n))}" for s, n in of_one.items() if n]
             raise UserError(
-                f"dataset.path: {root}/train and {root}/test must have the same classes; "
-                + "; ".join(missing)
+                f"dataset.path: {root}/train and {root}/test must have the same classes; {'; '.join(only)}"
             )
         self.class_names = tuple(sorted(train))
         self._files = {split: [found[split][name] for name in self.class_names] for split in SPLITS}
         self.counts = {split: tuple(map(len, self._files[split])) for split in SPLITS}
-        if image_size is not None:
-            self.image_shape = (image_size, image_size, 3)
-        else:
+        if image_size is None:
             with _open_image(self._files["train"][0][0]) as image:
                 self.image_shape = (image.height, image.width, 3)
+        else:
+            self.image_shape = (image_size, image_size, 3)
 
     def splits(self, block_length: int, threads: int) -> dict[str, Split]:
         """Labels and images of each split; class after class, files in the order of their names."""
+        labels = np.arange(len(self.class_names), dtype=np.int64)
         return {
             split: (
-                np.repeat(np.arange(len(self.class_names)), self.counts[split]).astype(np.int64),
-                self._decode_all(split, block_length, threads),
+                np.repeat(labels, self.counts[split]),
+                self._blocks(split, block_length, threads),
             )
             for split in SPLITS
         }
 
-    def _decode_all(
-        self, split: str, block_length: int, threads: int
-    ) -> Iterator[NDArray[np.uint8]]:
+    def _blocks(self, split: str, block_length: int, threads: int) -> Blocks:
         paths = [path for of_class in self._files[split] for path in of_class]
         progress = Progress(f"decoding {split} images", len(paths), "images")
         with ThreadPoolExecutor(threads) as pool:

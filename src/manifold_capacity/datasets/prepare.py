@@ -17,42 +17,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from manifold_capacity.datasets import catalog
 from manifold_capacity.datasets.archives import read_cifar, read_idx_files
 from manifold_capacity.datasets.array_file import ArrayFile
-from manifold_capacity.datasets.catalog import (
-    NAMED,
-    SPLITS,
-    Bundle,
-    CifarArchive,
-    Dataset,
-    NamedDataset,
-    RemoteFile,
-    Split,
-    applicable_keys,
-    remote_files,
-)
+from manifold_capacity.datasets.catalog import NAMED, SPLITS, Blocks, Dataset, Split
 from manifold_capacity.datasets.download import DownloadError, download
 from manifold_capacity.datasets.image_folder import ImageFolder
 from manifold_capacity.datasets.sampling import every_fourth
 from manifold_capacity.errors import DiskFullError, UserError, nearest
 from manifold_capacity.files import file_sha256, lock, require_space
 
-__all__ = ["dataset_digest", "describe", "prepare"]
-
 logger = logging.getLogger(__name__)
 
 # Version of the layout that `prepare` writes.
 FORMAT_VERSION = 1
-# Images are read, decoded and written in blocks of about this size, so that memory does not grow
-# with their number.
+# Of a block of images to read, decode and write: memory does not grow with their number.
 BLOCK_BYTES = 16 * 1024**2
 
 
 def describe(config: Mapping[str, Any]) -> Dataset:
     """What a dataset holds; nothing is downloaded, no image decoded.
-
-    The files of an image folder are counted, and the header of the first one is read unless
-    `image_size` gives the shape; the labels of an `.npz` are read.
 
     Parameters
     ----------
@@ -60,17 +44,13 @@ def describe(config: Mapping[str, Any]) -> Dataset:
         The `dataset` section of the configuration: `name`, and as far as they apply `path`, `url`,
         `sha256`, `image_size`.
 
-    Returns
-    -------
-    Dataset
-
     Raises
     ------
     UserError
         For an unknown name, a key that does not apply to this dataset, an address or checksum that is
-        not one, and for images of your own that are missing or not as they must be.
+        not one, and for your images if they are missing or not as docs/datasets.md says.
     """
-    name, known = config["name"], applicable_keys()
+    name, known = config["name"], catalog.applicable_keys()
     if name not in known:
         raise UserError(
             f"dataset.name: {name!r} is not supported; use one of {', '.join(known)}"
@@ -84,7 +64,7 @@ def describe(config: Mapping[str, Any]) -> Dataset:
                 "or set it to null"
             )
     if name in NAMED:
-        remote_files(config)
+        catalog.remote_files(config)
         return NAMED[name]
     found = _your_images(config)
     return Dataset(name, found.class_names, found.image_shape, found.counts)
@@ -106,7 +86,7 @@ def prepare(config: Mapping[str, Any], output: Path, downloads: Path, *, threads
     config : mapping
         As for `describe`.
     output : Path
-        Folder for the arrays; created.
+        Folder for the arrays.
     downloads : Path
         Folder that keeps downloaded files, in a subfolder with the dataset's name.
     threads : int
@@ -120,10 +100,12 @@ def prepare(config: Mapping[str, Any], output: Path, downloads: Path, *, threads
     """
     dataset = describe(config)
     splits, source = _read(dataset, config, downloads, threads)
-    n_bytes = sum(map(sum, dataset.counts.values())) * int(np.prod(dataset.image_shape))
+    n_train, n_test = (sum(dataset.counts[split]) for split in SPLITS)
+    height, width, channels = dataset.image_shape
+    n_bytes = (n_train + n_test) * height * width * channels
     with _staging(output) as staging:
         require_space(staging, n_bytes, f"the dataset {dataset.name}")
-        sums = {split: np.zeros((2, dataset.image_shape[2]), dtype=np.int64) for split in SPLITS}
+        sums = {split: np.zeros((2, channels), dtype=np.int64) for split in SPLITS}
         for split, (labels, blocks) in splits.items():
             _check_labels(dataset, split, labels)
             shape = (len(labels), *dataset.image_shape)
@@ -133,9 +115,7 @@ def prepare(config: Mapping[str, Any], output: Path, downloads: Path, *, threads
         arrays = [f"{split}_{kind}.npy" for split in SPLITS for kind in ("images", "labels")]
         checksums = {name: file_sha256(staging / name) for name in sorted(arrays)}
         lines = "".join(f"{digest}  {name}\n" for name, digest in checksums.items())
-        mean, std = _mean_and_std(
-            sums["train"], sum(dataset.counts["train"]) * int(np.prod(dataset.image_shape[:2]))
-        )
+        mean, std = _mean_and_std(sums["train"], n_train * height * width)
         facts = {
             "format_version": FORMAT_VERSION,
             "name": dataset.name,
@@ -156,60 +136,49 @@ def prepare(config: Mapping[str, Any], output: Path, downloads: Path, *, threads
         (output / "dataset.json").unlink(missing_ok=True)
         for name in (*arrays, "dataset.json"):
             os.replace(staging / name, output / name)
-    n_train, n_test = (sum(dataset.counts[split]) for split in SPLITS)
-    logger.info(
-        "%s: %d classes, %s training images, %s test images",
-        dataset.name,
-        len(dataset.class_names),
-        f"{n_train:,}",
-        f"{n_test:,}",
-    )
+    numbers = f"{n_train:,} training images, {n_test:,} test images"
+    logger.info("%s: %d classes, %s", dataset.name, len(dataset.class_names), numbers)
 
 
 def dataset_digest(path: Path) -> str:
     """Digest of a prepared dataset's images and labels, from its ``dataset.json``: 64 digits."""
-    digest: str = json.loads(path.read_text(encoding="utf-8"))["digest"]
-    return digest
+    return str(json.loads(path.read_text(encoding="utf-8"))["digest"])
 
 
-# Reading
 def _read(
     dataset: Dataset, config: Mapping[str, Any], downloads: Path, threads: int
 ) -> tuple[dict[str, Split], dict[str, Any]]:
     """Both splits, and where they are from."""
     block_length = max(1, BLOCK_BYTES // int(np.prod(dataset.image_shape)))
-    if not isinstance(dataset, NamedDataset):
+    if not isinstance(dataset, catalog.NamedDataset):
         found, origin = _your_images(config), {"path": config["path"]}
         if isinstance(found, ImageFolder):
             return found.splits(block_length, threads), origin
         checksum = file_sha256(Path(config["path"]))
         return found.splits(block_length), origin | {"sha256": checksum}
-    if isinstance(dataset.source, Bundle):
+    if isinstance(dataset.source, catalog.Bundle):
         return _read_bundle(dataset.source), {"bundled_with": "scikit-learn"}
-    files = remote_files(config)
+    files = catalog.remote_files(config)
     paths = _fetch(files, downloads / dataset.name)
-    if isinstance(dataset.source, CifarArchive):
+    if isinstance(dataset.source, catalog.CifarArchive):
         (path,) = paths.values()
         splits = read_cifar(path, dataset, dataset.source, block_length)
     else:
         splits = read_idx_files(paths, dataset, dataset.source, block_length)
-    return splits, {
-        "files": {file.name: {"urls": file.urls, "sha256": file.sha256} for file in files}
-    }
+    origin = {file.name: {"urls": file.urls, "sha256": file.sha256} for file in files}
+    return splits, {"files": origin}
 
 
 def _your_images(config: Mapping[str, Any]) -> ImageFolder | ArrayFile:
     is_folder = config["name"] == "imagefolder"
     if config.get("path") is None:
-        raise UserError(
-            f"dataset.path: null, but {config['name']} needs the path of your "
-            f"{'image folder' if is_folder else '.npz file'}"
-        )
+        what = "image folder" if is_folder else ".npz file"
+        raise UserError(f"dataset.path: null, but {config['name']} needs the path of your {what}")
     path = Path(config["path"])
     return ImageFolder(path, config.get("image_size")) if is_folder else ArrayFile(path)
 
 
-def _fetch(files: Iterable[RemoteFile], folder: Path) -> dict[str, Path]:
+def _fetch(files: Iterable[catalog.RemoteFile], folder: Path) -> dict[str, Path]:
     """Download each file from the first of its addresses that has it; name -> path."""
     paths = {}
     for file in files:
@@ -223,51 +192,44 @@ def _fetch(files: Iterable[RemoteFile], folder: Path) -> dict[str, Path]:
                 logger.warning("%s", error)
                 failures.append(str(error))
         else:
-            raise DownloadError(
-                "\n".join(failures)
-                + "\nSet dataset.url to a mirror (and dataset.sha256, if its file differs from the "
-                f"official one), or put the file at {path} yourself."
+            advice = (
+                "Set dataset.url to a mirror (and dataset.sha256, if its file differs from the official "
+                f"one), or put the file at {path} yourself."
             )
+            raise DownloadError("\n".join([*failures, advice]))
     return paths
 
 
-def _read_bundle(bundle: Bundle) -> dict[str, Split]:
+def _read_bundle(bundle: catalog.Bundle) -> dict[str, Split]:
     import sklearn.datasets
 
     data = getattr(sklearn.datasets, bundle.loader)()
     images = (data.images * bundle.factor).astype(np.uint8)[..., np.newaxis]
     labels = data.target.astype(np.int64)
     is_test = every_fourth(labels)
-    return {
-        "train": (labels[~is_test], [images[~is_test]]),
-        "test": (labels[is_test], [images[is_test]]),
-    }
+    masks = {"train": ~is_test, "test": is_test}
+    return {split: (labels[mask], [images[mask]]) for split, mask in masks.items()}
 
 
-# Writing
 def _check_labels(dataset: Dataset, split: str, labels: NDArray[np.int64]) -> None:
-    n_classes = len(dataset.class_names)
+    name, n_classes = dataset.name, len(dataset.class_names)
     outside = labels[(labels < 0) | (labels >= n_classes)]
     if outside.size:
-        raise UserError(
-            f"the {split} labels of {dataset.name} must be from 0 to {n_classes - 1}, but one is "
-            f"{outside[0]}"
-        )
+        limits = f"from 0 to {n_classes - 1}, but one is {outside[0]}"
+        raise UserError(f"the {split} labels of {name} must be {limits}")
     found = np.bincount(labels, minlength=n_classes)
     expected = np.array(dataset.counts[split])
     if (found != expected).any():
-        index = int(np.flatnonzero(found != expected)[0])
+        index = int((found != expected).argmax())
         raise UserError(
-            f"{dataset.name} has {expected.sum()} {split} images, {expected[index]} of them of class "
+            f"{name} has {expected.sum()} {split} images, {expected[index]} of them of class "
             f"{dataset.class_names[index]!r}; the files have {found.sum()} and {found[index]}. "
             "A mirror must hold the whole dataset; for a part of it, or another dataset, use "
             "`dataset.name: arrays` or `imagefolder`"
         )
 
 
-def _with_sums(
-    blocks: Iterable[NDArray[np.uint8]], sums: NDArray[np.int64]
-) -> Iterator[NDArray[np.uint8]]:
+def _with_sums(blocks: Blocks, sums: NDArray[np.int64]) -> Blocks:
     """The same blocks; adds each channel's values, and their squares, to `sums` (2, channels)."""
     for block in blocks:
         for row, values in enumerate((block, np.square(block, dtype=np.uint16))):
@@ -285,9 +247,7 @@ def _mean_and_std(sums: NDArray[np.int64], n_values: int) -> tuple[list[float], 
     return mean, std
 
 
-def _write_array(
-    path: Path, dtype: Any, shape: tuple[int, ...], blocks: Iterable[NDArray[Any]]
-) -> None:
+def _write_array(path: Path, dtype: Any, shape: tuple[int, ...], blocks: Iterable[Any]) -> None:
     """Write an .npy file, block by block."""
     descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
     header = {"descr": descr, "fortran_order": False, "shape": shape}

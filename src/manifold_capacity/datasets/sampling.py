@@ -12,8 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 from manifold_capacity.datasets.catalog import SPLITS
 from manifold_capacity.errors import UserError
 
-__all__ = ["every_fourth", "load_split", "sample_manifolds"]
-
 
 def load_split(folder: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Images and labels that `prepare` wrote.
@@ -41,9 +39,8 @@ def load_split(folder: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.
         images = np.load(folder / f"{split}_images.npy", mmap_mode="r", allow_pickle=False)
         labels = np.load(folder / f"{split}_labels.npy", allow_pickle=False)
     except (OSError, ValueError, LookupError) as error:
-        raise UserError(
-            f"{folder} holds no complete dataset ({error}); prepare it again"
-        ) from error
+        reason = f"holds no complete dataset ({error})"
+        raise UserError(f"{folder} {reason}; prepare it again") from error
     if not len(images) == len(labels) == sum(counts[split]):
         raise UserError(
             f"{folder} holds {len(images)} {split} images and {len(labels)} labels, but its "
@@ -81,8 +78,7 @@ def sample_manifolds(
     Raises
     ------
     UserError
-        If a class has too few images, or is given twice; names the class, how many are needed and how
-        many there are.
+        If a class has too few images, or is given twice.
 
     Examples
     --------

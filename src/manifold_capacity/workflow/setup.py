@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from manifold_capacity.activations.external import ExternalActivations
+from manifold_capacity.config.checks import check_layers
 from manifold_capacity.config.choices import class_indices, external_activations
 from manifold_capacity.config.resolve import resolve
 from manifold_capacity.config.schema import load_schema
-from manifold_capacity.config.select_layers import check_layers
 from manifold_capacity.datasets.catalog import Dataset, addresses
 from manifold_capacity.datasets.prepare import describe
 from manifold_capacity.errors import UserError

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from manifold_capacity.config.document import document
+from manifold_capacity.config.__main__ import document
 
 PAGE = Path(__file__).parents[3] / "docs" / "config.md"
 

@@ -7,15 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from manifold_capacity.datasets.catalog import (
-    NAMED,
-    SPLITS,
-    IdxFiles,
-    addresses,
-    needs_network,
-    remote_files,
-)
-from manifold_capacity.datasets.document import BEGIN, with_table
+from manifold_capacity.datasets import catalog
+from manifold_capacity.datasets.__main__ import BEGIN, with_table
+from manifold_capacity.datasets.catalog import NAMED, SPLITS, addresses, needs_network, remote_files
 
 PAGE = Path(__file__).parents[3] / "docs" / "datasets.md"
 DOWNLOADED = [name for name in NAMED if needs_network(name)]
@@ -39,7 +33,7 @@ def test_an_entry_fits_together(name):
     assert {len(counts) for counts in dataset.counts.values()} == {len(dataset.class_names)}
     assert len(set(dataset.class_names)) == len(dataset.class_names)
     assert min(map(min, dataset.counts.values())) > 0
-    if isinstance(dataset.source, IdxFiles):
+    if isinstance(dataset.source, catalog.IdxFiles):
         used = {file for pair in dataset.source.files.values() for file in pair}
         assert used == dataset.source.sha256.keys()
     for file in remote_files({"name": name}):
