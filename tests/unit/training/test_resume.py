@@ -1,4 +1,4 @@
-"""An interrupted training goes on to the same weights; a state that is not its own is refused."""
+"""An interrupted training continues to the same weights, and never from the state of another one."""
 
 import fcntl
 import json
