@@ -125,6 +125,26 @@ def test_a_checkpoint_reached_before_the_interruption_is_delivered(run, tmp_path
     assert all(paths[epoch].read_bytes() == whole[epoch].read_bytes() for epoch in (1, 3))
 
 
+def test_a_save_starts_the_time_to_the_next_one(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(resume.time, "monotonic", lambda: now[0])
+    folder, model = resume.ResumeFolder(tmp_path / "resume", "digest"), nn.Linear(2, 1)
+    now[0] = 10.0
+    assert folder.unsaved_s() == 10
+    folder.save(resume.TrainingState(), model, torch.optim.SGD(model.parameters()))
+    assert folder.unsaved_s() == 0
+
+
+@pytest.mark.parametrize(("save_every_s", "expected"), [(0.0, 5 + 1), (1e9, 1)])
+def test_a_training_is_saved_within_an_epoch_and_after_it(run, monkeypatch, save_every_s, expected):
+    saved, save = [], resume.ResumeFolder.save
+    monkeypatch.setattr(
+        resume.ResumeFolder, "save", lambda *arguments: saved.append(save(*arguments))
+    )
+    run(recipe={"epochs": 1}, save_every_s=save_every_s)
+    assert len(saved) == expected
+
+
 def test_other_files_in_the_resume_folder_are_left_alone(run, tmp_path):
     (tmp_path / "resume").mkdir()
     (tmp_path / "resume/notes.txt").write_text("mine")
