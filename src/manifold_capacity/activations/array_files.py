@@ -203,7 +203,7 @@ def _zarr_entry(folder: Path, array: Any) -> Entry:
 
 
 def _newest(folder: Path) -> str:
-    """The file or folder within `folder` that was changed last: a folder's own time isn't enough."""
+    """The file or folder within `folder` that was changed last: the folder's time alone does not show changes inside files."""
     inside = (
         os.path.join(parent, name)
         for parent, folders, files in os.walk(folder)

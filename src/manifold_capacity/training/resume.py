@@ -1,4 +1,4 @@
-"""What an interrupted training needs to go on: its saved state, a lock, and signals that are waited for."""
+"""What an interrupted training needs to continue: its saved state, a lock, and pending signals."""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
 """External activations: every kind of file gives the same manifolds, and wrong arrays are named."""
 
+import re
 import tracemalloc
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -83,9 +85,12 @@ def test_manifolds_without_labels(container):
         found = points(external.open(layer.label, classes=[3, 0]))
         assert np.array_equal(found, arrays[layer.name].reshape(4, 15, -1)[[3, 0]])
         few = points(external.open(layer.label, points_per_class=4, seed=2))
-        whole = {row.tobytes() for row in arrays[layer.name].reshape(60, -1)}
-        assert all({row.tobytes() for row in manifold} <= whole for manifold in few)
-        assert [len(manifold) for manifold in few] == [4] * 4
+        whole = [[row.tobytes() for row in rows] for rows in arrays[layer.name].reshape(4, 15, -1)]
+        drawn = {
+            tuple(rows.index(row.tobytes()) for row in manifold)
+            for rows, manifold in zip(whole, few, strict=True)
+        }
+        assert [len(set(places)) for places in drawn] == [4] * 4, "another draw for each class"
 
 
 def test_moments_are_the_same_however_small_the_blocks(container, monkeypatch):
@@ -217,13 +222,16 @@ def test_what_is_wrong_with_the_arrays_is_named(tmp_path, arrays, message):
 
 def test_a_value_that_is_not_finite_names_its_place(container):
     broken = {name: values.astype(np.float32) for name, values in SAMPLES.items()}
-    broken["conv10"][41, 2, 3] = np.inf
+    sample = 5  # the first one of its class
+    broken["conv10"][sample, 2, 3] = np.inf
     external = ExternalActivations(write(container, {**broken, "labels": LABELS}))
     label = next(layer.label for layer in external.layers if layer.name == "conv10")
-    where = f"layer 'conv10', class '{LABELS[41]}', sample 41, feature 19 is inf"
+    where = f"layer 'conv10', class '{LABELS[sample]}', sample {sample}, feature 19 is inf"
     with pytest.raises(ValueError, match=where):
         moments_from_arrays(external.open(label))
-    others = [index for index in range(10) if index != LABELS[41]]
+    with pytest.raises(ValueError, match=where):
+        external.open(label)[0][:, 16:24]
+    others = [index for index in range(10) if index != LABELS[sample]]
     assert moments_from_arrays(external.open(label, classes=others)).n_manifolds == 9
 
 
@@ -237,6 +245,14 @@ def test_changes_are_seen_in_the_files_of_a_layer(tmp_path):
     after = ExternalActivations(path).files("1_conv2")
     assert before != after
     assert after[0].startswith(f"{path}/conv2/c/0")
+    archive = write(tmp_path / "plain.npz", {**SAMPLES, "labels": LABELS})
+    assert ExternalActivations(archive).files("2_conv2") == [str(archive)]
+
+
+def resident_bytes(path):
+    """Memory of this process that holds pages of a mapped file."""
+    text = Path("/proc/self/smaps").read_text()
+    return 1024 * sum(map(int, re.findall(rf"{re.escape(str(path))}\n(?:.*\n)*?Rss: +(\d+)", text)))
 
 
 def test_memory_does_not_grow_with_the_layer(tmp_path):
@@ -253,7 +269,9 @@ def test_memory_does_not_grow_with_the_layer(tmp_path):
         try:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(external_reader, "_BLOCK_BYTES", 2**20)
-                found = moments_from_arrays(external.open("1_large"))
+                manifolds = external.open("1_large")
+                found = moments_from_arrays(manifolds)
+            assert resident_bytes(tmp_path / name) < 4 * 2**20
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()

@@ -63,9 +63,9 @@ def test_maxvit_is_built_for_the_size_of_the_images():
 
 
 def test_a_module_that_runs_twice_is_one_layer_and_one_that_never_runs_is_none():
-    resnet = {x.name: x for x in list_layers("resnet18", n_classes=5, image_shape=(3, 64, 64))}
-    # Runs after bn1 and after the sum of the block: the first call's shape.
-    assert resnet["layer2.0.relu"].output_shape == (128, 8, 8)
+    resnet = {x.name: x for x in list_layers("resnet50", n_classes=5, image_shape=(3, 64, 64))}
+    # It runs three times in a block, where channels and strides differ: the first call's shape.
+    assert resnet["layer2.0.relu"].output_shape == (128, 16, 16)
     vit = {x.name: x for x in list_layers("vit_b_16", n_classes=5, image_shape=(3, 32, 32))}
     assert not any(name.endswith("out_proj") for name in vit)
     # 2 x 2 patches and the class token

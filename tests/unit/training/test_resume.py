@@ -1,4 +1,4 @@
-"""An interrupted training goes on to the same weights; a state that is not its own is refused."""
+"""An interrupted training continues to the same weights, and never from the state of another one."""
 
 import fcntl
 import json
@@ -123,6 +123,26 @@ def test_a_checkpoint_reached_before_the_interruption_is_delivered(run, tmp_path
     whole = {epoch: tmp_path / f"whole/at-{epoch}.safetensors" for epoch in (1, 3)}
     run("whole", checkpoints=whole)
     assert all(paths[epoch].read_bytes() == whole[epoch].read_bytes() for epoch in (1, 3))
+
+
+def test_a_save_starts_the_time_to_the_next_one(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(resume.time, "monotonic", lambda: now[0])
+    folder, model = resume.ResumeFolder(tmp_path / "resume", "digest"), nn.Linear(2, 1)
+    now[0] = 10.0
+    assert folder.unsaved_s() == 10
+    folder.save(resume.TrainingState(), model, torch.optim.SGD(model.parameters()))
+    assert folder.unsaved_s() == 0
+
+
+@pytest.mark.parametrize(("save_every_s", "expected"), [(0.0, 5 + 1), (1e9, 1)])
+def test_a_training_is_saved_within_an_epoch_and_after_it(run, monkeypatch, save_every_s, expected):
+    saved, save = [], resume.ResumeFolder.save
+    monkeypatch.setattr(
+        resume.ResumeFolder, "save", lambda *arguments: saved.append(save(*arguments))
+    )
+    run(recipe={"epochs": 1}, save_every_s=save_every_s)
+    assert len(saved) == expected
 
 
 def test_other_files_in_the_resume_folder_are_left_alone(run, tmp_path):
