@@ -1,4 +1,8 @@
-"""Gather what the jobs wrote into one table of layers, of manifolds, of centers and of training."""
+"""Gather what the jobs wrote into one table of layers, of manifolds, of centers and of training.
+
+Rows are sorted by what identifies them, a checkpoint without an epoch last. The required columns come
+first, then any others in the order of their first appearance, then the configuration's digest, if given.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +16,7 @@ import numpy as np
 import pandas as pd
 
 from manifold_capacity.errors import UserError
-from manifold_capacity.summary.columns import (
-    CENTERS_IDENTITY,
-    LAYER_IDENTITY,
-    LAYER_NUMBERS,
-    MANIFOLD_IDENTITY,
-    REQUIRED,
-)
+from manifold_capacity.summary import columns
 from manifold_capacity.summary.rows import STATUS_OK
 from manifold_capacity.summary.tables import read_table, with_whole_numbers
 
@@ -32,122 +30,67 @@ _AGAIN = "delete it and run again to have it remade"
 
 def layers_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Rows of layers as a table with the columns of `collect_layers`, in the order given."""
-    return _in_columns(pd.DataFrame([*rows]), REQUIRED["layers"])
+    return _in_columns(pd.DataFrame([*rows]), columns.REQUIRED["layers"])
 
 
 def manifolds_table(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """Tables of manifolds as one with the columns of `collect_manifolds`, in the order given."""
-    return _in_columns(_joined(tables), REQUIRED["manifolds"])
+    return _in_columns(_joined(tables), columns.REQUIRED["manifolds"])
 
 
 def collect_layers(paths: Paths, *, config_digest: str | None = None) -> pd.DataFrame:
-    """Gather the rows of all layers, one JSON object per file, into one table.
-
-    Parameters
-    ----------
-    paths : iterable of path
-        The files of the geometry jobs, in any order.
-    config_digest : str, optional
-        Digest of the run's configuration: the last column, if given.
-
-    Returns
-    -------
-    DataFrame
-        A row per layer, sorted by model, seed, epoch (a checkpoint without an epoch last), split,
-        labels and layer index. It has all required columns of the table, then any others of the
-        files, in the order of their first appearance.
-
-    Raises
-    ------
-    ValueError
-        If a file is not a JSON object, lacks something that identifies a layer, or repeats the layer of
-        another file.
-    """
+    """A row per layer, each from a file with one JSON object."""
     sources = [os.fspath(path) for path in paths]
     frame = pd.DataFrame([_read_layer(source) for source in sources])
-    return _arrange(frame, sources, REQUIRED["layers"], _LAYER_KEY, config_digest)
+    return _arrange(frame, sources, columns.REQUIRED["layers"], _LAYER_KEY, config_digest)
 
 
 def collect_manifolds(paths: Paths, *, config_digest: str | None = None) -> pd.DataFrame:
-    """Gather the tables of all manifolds, one CSV file per layer, into one table.
-
-    As `collect_layers`, but with a row per layer and class. The file of a layer without geometry has a
-    header and no rows.
-    """
+    """A row per layer and class, from a CSV file per layer; that of a layer without geometry has no rows."""
     key = (*_LAYER_KEY, "class_index")
-    return _collect_tables(paths, "manifolds", MANIFOLD_IDENTITY, key, config_digest)
+    return _collect_tables(paths, "manifolds", columns.MANIFOLD_IDENTITY, key, config_digest)
 
 
 def collect_centers(paths: Paths, *, config_digest: str | None = None) -> pd.DataFrame:
-    """Gather the spectra of the centers, one CSV file per layer, into one table.
-
-    As `collect_manifolds`, but with a row per layer and principal component.
-    """
+    """A row per layer and principal component of the centers, from files as of `collect_manifolds`."""
     key = (*_LAYER_KEY, "component")
-    return _collect_tables(paths, "centers", CENTERS_IDENTITY, key, config_digest)
+    return _collect_tables(paths, "centers", columns.CENTERS_IDENTITY, key, config_digest)
 
 
 def collect_training(
-    paths: Paths,
-    identities: Iterable[Mapping[str, Any]],
-    *,
-    config_digest: str | None = None,
+    paths: Paths, identities: Iterable[Mapping[str, Any]], *, config_digest: str | None = None
 ) -> pd.DataFrame:
-    """Gather the training tables of all runs, a row per epoch, into one table.
-
-    Parameters
-    ----------
-    paths : iterable of path
-        Tables with a column ``epoch``.
-    identities : iterable of mapping
-        For each table what it lacks: at least ``model`` and ``seed``. They become the first columns.
-    config_digest : str, optional
-        Digest of the run's configuration: the last column, if given.
-
-    Returns
-    -------
-    DataFrame
-        Sorted by model, seed and epoch.
-
-    Raises
-    ------
-    ValueError
-        If there are not as many tables as identities, an identity or a table lacks something, or two
-        tables are of the same run.
-    """
-    frames: list[pd.DataFrame] = []
-    sources: list[str] = []
-    listed, named = [os.fspath(path) for path in paths], [*identities]
+    """A row per epoch, from a CSV file per run; its identity has at least ``model`` and ``seed``."""
+    listed, named = [*paths], [*identities]
     if len(named) != len(listed):
         raise UserError(
             f"{len(listed)} training tables but {len(named)} identities; give one for each table"
         )
-    for source, identity in zip(listed, named, strict=True):
-        frame = read_table(source)
-        _require(source, frame.columns, ("epoch",))
-        _require(f"the identity of {source}", identity, ("model", "seed"))
-        frames.append(frame.assign(**identity))
-        sources += [source] * len(frame)
-    first = dict.fromkeys(["model", "seed"] if not named else [n for one in named for n in one])
+    for path, identity in zip(listed, named, strict=True):
+        _require(f"the identity of {os.fspath(path)}", identity, ("model", "seed"))
+    frames, sources = _read_tables(listed, ("epoch",))
+    frames = [frame.assign(**identity) for frame, identity in zip(frames, named, strict=True)]
+    first = dict.fromkeys(name for identity in named for name in identity) or ("model", "seed")
     key = ("model", "seed", "epoch")
     return _arrange(_joined(frames), sources, (*first, "epoch"), key, config_digest)
 
 
 def _collect_tables(
-    paths: Paths,
-    table: str,
-    identity: Sequence[str],
-    key: Sequence[str],
-    config_digest: str | None,
+    paths: Paths, table: str, identity: Sequence[str], key: Sequence[str], config_digest: str | None
 ) -> pd.DataFrame:
+    frames, sources = _read_tables(paths, identity)
+    return _arrange(_joined(frames), sources, columns.REQUIRED[table], key, config_digest)
+
+
+def _read_tables(paths: Paths, needed: Sequence[str]) -> tuple[list[pd.DataFrame], list[str]]:
+    """The tables, and the file of each of their rows."""
     frames: list[pd.DataFrame] = []
     sources: list[str] = []
     for path in paths:
-        source = os.fspath(path)
-        frames.append(read_table(source))
-        _require(source, frames[-1].columns, identity)
-        sources += [source] * len(frames[-1])
-    return _arrange(_joined(frames), sources, REQUIRED[table], key, config_digest)
+        frames.append(read_table(path))
+        _require(os.fspath(path), frames[-1].columns, needed)
+        sources += [os.fspath(path)] * len(frames[-1])
+    return frames, sources
 
 
 def _joined(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
@@ -163,9 +106,9 @@ def _read_layer(source: str) -> dict[str, Any]:
         raise UserError(f"{source} is not JSON ({error}); {_AGAIN}") from error
     if not isinstance(row, dict):
         raise UserError(f"{source} must be a JSON object, not a {type(row).__name__}; {_AGAIN}")
-    _require(source, row, (*LAYER_IDENTITY, "status"))
+    _require(source, row, (*columns.LAYER_IDENTITY, "status"))
     if row["status"] == STATUS_OK:
-        _require(source, row, LAYER_NUMBERS)
+        _require(source, row, columns.LAYER_NUMBERS)
     row.pop("provenance", None)  # `provenance.collect_provenance` gathers it for the whole run
     return row
 

@@ -14,47 +14,27 @@ TEXT, WHOLE, NUMBER, FLAG = "text", "whole number", "number", "true or false"
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table.
-
-    Attributes
-    ----------
-    name : str
-    type : str
-        `TEXT`, `WHOLE`, `NUMBER` or `FLAG`.
-    title : str
-        What the report's pages call it.
-    meaning : str
-        As Markdown.
-    section : str
-        Heading in docs/outputs.md.
-    optional : bool
-        Whether a table may lack it; a table has all other columns, with or without values.
-    """
+    """A column of a table, with its title on the report's pages and its meaning as Markdown."""
 
     name: str
     type: str
     title: str
     meaning: str
-    section: str = ""
-    optional: bool = False
+    section: str = ""  # its heading in docs/outputs.md
+    optional: bool = False  # a table has all other columns, with or without values
 
 
-def _section(title: str, *columns: Column) -> tuple[Column, ...]:
-    return tuple(replace(column, section=title) for column in columns)
-
-
-def _optional(columns: Iterable[Column]) -> Iterator[Column]:
-    return (replace(column, optional=True) for column in columns)
+def _section(title: str, *columns: Column, optional: bool = False) -> tuple[Column, ...]:
+    return tuple(replace(c, section=title, optional=optional or c.optional) for c in columns)
 
 
 def _same(*names: str) -> Iterator[Column]:
     """Columns of the table of layers that another table has too."""
-    return (replace(column, section="") for name in names for column in LAYERS if column.name == name)  # fmt: skip
+    return (replace(c, section="") for name in names for c in LAYERS if c.name == name)
 
 
 # fmt: off
-_IDENTITY = _section(
-    "Which layer",
+_IDENTITY = _section("Which layer",
     Column("dataset", TEXT, "Dataset", "Name of the dataset; for external activations, of their file or folder."),
     Column("model", TEXT, "Model", "Label of the model in the configuration; for external activations, `activations.name`."),
     Column("weights", TEXT, "Weights", "Where the weights come from: `trained`, `random` or `pretrained`; `external` for external activations."),
@@ -73,19 +53,17 @@ _IDENTITY = _section(
     Column("output_shape", TEXT, "Output", "Shape of the layer's output for one image, `64x32x32`, or of one sample in the array."),
     Column("n_features", WHOLE, "Features N", "Number of features N: the product of `output_shape`."),
 )
-_CONFIG_DIGEST = _section(
-    "Where it comes from",
+_CONFIG_DIGEST = _section("Where it comes from",
     Column("config_digest", TEXT, "Configuration digest",
-           "Digest of the configuration with all its defaults, except the folder `results`; also in `provenance.json`, which has the rest.", optional=True),
+           "Digest of the configuration with all its defaults, except the folder `results`; also in `provenance.json`, which has the rest."),
+    optional=True,
 )
 LAYERS = (
     *_IDENTITY,
-    *_section(
-        "Which layer",
+    *_section("Which layer",
         Column("status", TEXT, "Status", "`ok`, or why the layer has no geometry (such as: all its activations are zero); then only `n_manifolds` of the columns below has a value."),
     ),
-    *_section(
-        "How it was measured",
+    *_section("How it was measured",
         Column("n_manifolds", WHOLE, "Manifolds P", "Number of manifolds P: of classes."),
         Column("n_points", WHOLE, "Points", "Number of points in one draw; for a layer, of all manifolds together."),
         Column("margin", NUMBER, "Margin κ", "Margin κ of the linear readout, in units of a center's norm."),
@@ -93,8 +71,7 @@ LAYERS = (
         Column("n_repeats", WHOLE, "Draws", "Draws of points and of Gaussian samples: `geometry.repeats`."),
         Column("solver", TEXT, "Solver", "Solver of the quadratic programs: `active_set` or `cvxopt`."),
     ),
-    *_section(
-        "The geometry",
+    *_section("The geometry",
         Column("capacity", NUMBER, "Capacity α", "Capacity α_M: manifolds per feature that a linear readout can separate; higher is easier to read. For a layer, the harmonic mean over manifolds."),
         Column("capacity_stderr", NUMBER, "Standard error of capacity", "Its standard error."),
         Column("radius", NUMBER, "Radius R", "Radius R_M, in units of the norm of the manifold's center once the centers' shared structure is projected out. For a layer, the mean over manifolds."),
@@ -105,24 +82,22 @@ LAYERS = (
         Column("residual_correlation", NUMBER, "Residual correlation", "Center correlation once the centers' shared structure is projected out."),
         Column("center_rank", WHOLE, "Rank K", "Number K of directions in which the centers are correlated. They are fitted, and projected out of every point before capacity, radius and dimension are computed."),
     ),
-    *_section(
-        "Whether to trust it",
+    *_section("Whether to trust it",
         Column("worst_gap", NUMBER, "Largest gap", "Largest relative duality gap of the quadratic programs: how far from optimal the worst of them can be."),
         Column("n_unconverged", WHOLE, "Unconverged", "Number of quadratic programs whose gap exceeds 1e-9. If it is not 0, the row's numbers are not exact."),
     ),
-    *_optional(_section(
-        "The geometry",
+    *_section("The geometry",
         Column("center_correlation_stderr", NUMBER, "Standard error of center correlation", "Standard error of `center_correlation`, with `geometry.repeats` above 1."),
-    )),
-    *_optional(_section(
-        "Simpler measures of the same layer",
+        optional=True,
+    ),
+    *_section("Simpler measures of the same layer",
         Column("participation_ratio", NUMBER, "Participation ratio", "(sum λ)² / sum λ² of a manifold's covariance eigenvalues λ: in how many directions it varies. For a layer, the mean over manifolds."),
         Column("signal_to_noise", NUMBER, "Signal to noise", "Norm of a manifold's center over the spread of its points around it (root mean square). For a layer, the harmonic mean over manifolds."),
         Column("centers_participation_ratio", NUMBER, "Centers participation ratio", "Participation ratio of the centers."),
         Column("centers_dimension_90", NUMBER, "Centers dimension 90", "Number of directions that explain 90 % of the centers' variance."),
-    )),
-    *_optional(_section(
-        "Whether to trust it",
+        optional=True,
+    ),
+    *_section("Whether to trust it",
         Column("centers_objective", NUMBER, "Centers objective", "Least value found of half the sum of squared correlations between residual centers."),
         Column("centers_least_residual_ratio", NUMBER, "Centers least residual ratio",
                "Smallest share of its norm that a center keeps when the shared structure is projected out. If it is near 0, that manifold's radius is unreliable."),
@@ -130,12 +105,13 @@ LAYERS = (
                "Why the search for the rank K ended: `variance` (10 more than explain 95 % of the centers' variance), `rises` (the correlation rose three times in a row), "
                "`rank` (no more directions)."),
         Column("centers_converged", FLAG, "Centers converged", "Whether the fit at the chosen rank reached its tolerance: `True` or `False`."),
-    )),
-    *_optional(_section(
-        "Simulated capacity",
+        optional=True,
+    ),
+    *_section("Simulated capacity",
         Column("simulated_capacity", NUMBER, "Simulated capacity", "Capacity found by separating random labels in random projections."),
         Column("simulated_capacity_stderr", NUMBER, "Standard error of simulated capacity", "Its standard error over 40 repetitions."),
-    )),
+        optional=True,
+    ),
     *_CONFIG_DIGEST,
 )
 _CLASS = (
@@ -152,12 +128,13 @@ TABLES: dict[str, tuple[Column, ...]] = {
         *_IDENTITY,
         *_CLASS,
         *_same("n_points", "capacity", "capacity_stderr", "radius", "radius_stderr", "dimension", "dimension_stderr"),
-        *_optional((
+        *_section("",
             Column("center_norm", NUMBER, "Center norm", "Distance of the manifold's center from the mean of all points, in the units of the activations."),
             Column("projected_center_norm", NUMBER, "Projected center norm", "The same once the centers' shared structure is projected out: the unit of the radius."),
             Column("spread", NUMBER, "Spread", "Root mean square distance of the points from their center, in the units of the activations."),
             *_same("signal_to_noise", "center_correlation", "participation_ratio", "worst_gap", "n_unconverged"),
-        )),
+            optional=True,
+        ),
         *_CONFIG_DIGEST,
     ),
     "comparisons": (

@@ -1,17 +1,10 @@
-"""Differences between two groups of a run, layer by layer, with intervals.
+"""Differences between two groups of a run, layer by layer, with intervals of paired differences.
 
-Groups differ in one thing: checkpoint, split, labels (the classes, or the control with permuted labels)
-or model. Both groups have the same classes and seeds, so that the interval is that of paired
-differences, in which everything common to both cancels:
-
-- With three seeds or more, over **seeds**: the t interval of the seeds' differences. It covers all that
-  varies with the seed: initial weights, training, images and Gaussian samples. The classes are fixed.
-- With fewer, over **classes**: as if the classes were a sample of many. Radius and dimension are means
-  over classes, and the interval is the paired t interval. Capacity is a harmonic mean and the center
-  correlation a mean over pairs of classes; each is linearized, that is replaced by the mean of what each
-  class adds to it (its influence), with the paired t interval of these. The networks are fixed. The
-  interval of the correlation is too wide, by up to a factor sqrt(2): the peculiarities of a pair of
-  classes count in the influence of both.
+Groups differ in checkpoint, split, labels (the classes, or the control with permuted labels) or model.
+With three seeds or more, the interval is the t interval over seeds; with fewer, over classes, as if
+they were a sample of many. Capacity and center correlation are no means over classes; there, each
+class counts with its influence. The interval of the correlation is too wide, by up to a factor
+sqrt(2): a pair of classes is in the influence of both.
 """
 
 from __future__ import annotations
@@ -28,16 +21,12 @@ from numpy.typing import ArrayLike, NDArray
 from manifold_capacity.summary.columns import TABLES
 from manifold_capacity.summary.rows import ORIGINAL, SHUFFLED, STATUS_OK, select_rows
 
-__all__ = ["COLUMNS", "compare", "over_classes", "over_seeds"]
-
 FloatArray = NDArray[np.float64]
 
 QUANTITIES = ("capacity", "radius", "dimension", "center_correlation")
 COLUMNS = tuple(column.name for column in TABLES["comparisons"])
 LEVEL = 0.95
-_FEWEST_SEEDS = (
-    3  # fewer give no useful interval: of two, it is 13 standard errors wide on either side
-)
+_FEWEST_SEEDS = 3  # of two, an interval is 13 standard errors wide on either side: of no use
 _GROUP = ("model", "checkpoint", "split", "labels")
 
 
@@ -108,8 +97,9 @@ def compare(layers: pd.DataFrame, manifolds: pd.DataFrame) -> pd.DataFrame:
         mine = select_rows(layers, **group).drop_duplicates("layer").sort_values("layer_index")
         for layer in mine.to_dict("records"):
             keys = [(*each, layer["layer"]) for each in groups]
-            numbers = _differences(*((runs.get(key), classes.get(key)) for key in keys))
-            rows += [layer | about | row for row in numbers]
+            if all(key in runs for key in keys):  # the layer has a geometry in both
+                tables = ([parts[key] for key in keys if key in parts] for parts in (runs, classes))
+                rows += [layer | about | numbers for numbers in _differences(*tables)]
     return pd.DataFrame(rows, columns=[*COLUMNS])
 
 
@@ -138,48 +128,35 @@ def _t_interval(difference: float, deviations: FloatArray) -> tuple[float, float
 
 def _pairs(layers: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
     """What is compared: (comparison, group, reference), each a model, checkpoint, split and labels."""
-    ends: dict[str, tuple[str, str]] = {}
-    splits: dict[str, list[str]] = {}
-    tables: dict[str, list[list[str]]] = {}
-    for model in layers["model"].unique():
-        rows = select_rows(layers, model=model)
+    first, last, splits, networks = {}, {}, {}, {}
+    for model, rows in layers.groupby("model", sort=False):
         ordered = rows.sort_values("epoch", na_position="last", kind="stable")
-        checkpoints = [*ordered["checkpoint"].unique()]
-        ends[model] = checkpoints[0], checkpoints[-1]
+        checkpoints = ordered["checkpoint"].unique()
+        first[model], last[model] = checkpoints[0], checkpoints[-1]
         splits[model] = sorted(rows["split"].unique(), reverse=True)  # train, then test
-        table = rows.drop_duplicates("layer").sort_values("layer_index")
-        tables[model] = table[["layer", "layer_name"]].to_numpy().tolist()
+        named = rows.drop_duplicates("layer").sort_values("layer_index")
+        networks[model] = named[["layer", "layer_name"]].to_numpy().tolist()
     control = select_rows(layers, labels=SHUFFLED)[[*_GROUP[:3]]]
     shuffled = {*control.itertuples(index=False, name=None)}
-    for model, (first, last) in ends.items():
+    for model in last:
         for split in splits[model]:
-            group = model, last, split, ORIGINAL
-            if first != last:
-                yield "checkpoint", group, (model, first, split, ORIGINAL)
+            group = model, last[model], split, ORIGINAL
+            if first[model] != last[model]:
+                yield "checkpoint", group, (model, first[model], split, ORIGINAL)
             if group[:3] in shuffled:
-                yield "labels", group, (model, last, split, SHUFFLED)
-        for earlier, later in itertools.combinations(splits[model], 2):
-            yield "split", (model, last, later, ORIGINAL), (model, last, earlier, ORIGINAL)
-    for one, two in itertools.combinations(ends, 2):
-        for split in splits[one]:
-            if tables[one] == tables[two] and split in splits[two]:
-                yield (
-                    "model",
-                    (two, ends[two][1], split, ORIGINAL),
-                    (one, ends[one][1], split, ORIGINAL),
-                )
+                yield "labels", group, (model, last[model], split, SHUFFLED)
+        for pair in itertools.combinations(splits[model], 2):
+            yield "split", *((model, last[model], split, ORIGINAL) for split in reversed(pair))
+    for pair in itertools.combinations(last, 2):
+        if networks[pair[0]] == networks[pair[1]]:
+            for split in (split for split in splits[pair[0]] if split in splits[pair[1]]):
+                yield "model", *((model, last[model], split, ORIGINAL) for model in reversed(pair))
 
 
-def _differences(*groups: tuple[pd.DataFrame | None, pd.DataFrame | None]) -> Iterator[Any]:
-    """The numbers of one layer, a mapping per quantity; none where a group has no geometry."""
-    layers = [layer for layer, _ in groups if layer is not None]
-    classes = [table for _, table in groups if table is not None]
-    if len(layers) < 2:
-        return
+def _differences(layers: list[pd.DataFrame], classes: list[pd.DataFrame]) -> Iterator[Any]:
+    """The numbers of one layer in both groups, a mapping per quantity; none without a common seed."""
     seeds = layers[0].index.intersection(layers[1].index)
-    if not len(seeds):
-        return
-    for quantity in QUANTITIES:
+    for quantity in QUANTITIES if len(seeds) else ():
         values, of_classes = (
             [table.loc[seeds, quantity].to_numpy(dtype=float) for table in tables]
             for tables in (layers, classes)
@@ -189,12 +166,6 @@ def _differences(*groups: tuple[pd.DataFrame | None, pd.DataFrame | None]) -> It
         else:
             over, n = "classes", of_classes[0].shape[1]
             interval = over_classes(of_classes[0], of_classes[1], quantity)
+        means = {"value": values[0].mean(), "reference_value": values[1].mean()}
         ends = zip(("difference", "difference_low", "difference_high"), interval, strict=True)
-        yield {
-            "quantity": quantity,
-            "value": values[0].mean(),
-            "reference_value": values[1].mean(),
-            "interval_over": over,
-            "n": n,
-            **dict(ends),
-        }
+        yield {"quantity": quantity, **means, **dict(ends), "interval_over": over, "n": n}

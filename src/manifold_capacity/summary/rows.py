@@ -1,7 +1,6 @@
 """What identifies a row of the tables, and the rows that the geometry jobs write.
 
-Apart from `manifold_capacity.summary.columns`, so that no layer is measured again when a title or a
-meaning changes.
+Apart from `columns`, so that no layer is measured again when a title or a meaning changes.
 """
 
 from __future__ import annotations
@@ -15,8 +14,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from manifold_capacity.models.layers import Layer
-
-__all__ = ["EXTERNAL", "SPLIT"]
 
 # External activations: `weights` and `checkpoint`, and `split`.
 EXTERNAL, SPLIT = "external", "all"
@@ -43,14 +40,8 @@ def manifold_table(
 ) -> pd.DataFrame:
     """The table of a layer's manifolds: what identifies each, then its numbers.
 
-    Parameters
-    ----------
-    row : mapping
-        The layer's row: what identifies it, then ``status`` and anything else.
-    classes : mapping of int to str
-        Index and name of each manifold's class, in the order of the rows of `numbers`.
-    numbers : DataFrame or None
-        A row per manifold; None for a layer without geometry.
+    `row` is the layer's: what identifies it, then ``status`` and anything else. `classes` are indices
+    and names in the order of the rows of `numbers`, which is None for a layer without geometry.
     """
     numbers = pd.DataFrame() if numbers is None else numbers
     classes_of_rows = {"class_index": [*classes], "class_name": [*classes.values()]}
@@ -60,12 +51,7 @@ def manifold_table(
 def centers_table(row: Mapping[str, Any], spectra: Sequence[NDArray[np.float64]]) -> pd.DataFrame:
     """The table of a layer's centers: a row per principal component, its eigenvalue the mean over draws.
 
-    Parameters
-    ----------
-    row : mapping
-        As of `manifold_table`.
-    spectra : sequence of (P - 1,) array
-        `Geometry.centers_spectrum` of each draw of points; none for a layer without geometry.
+    `spectra` are the draws' `Geometry.centers_spectrum`; none for a layer without geometry.
     """
     shares = np.mean(spectra, axis=0) if len(spectra) else np.empty(0)
     numbers = {"component": np.arange(1, len(shares) + 1), "variance_share": shares}

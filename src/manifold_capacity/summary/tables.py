@@ -42,9 +42,10 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         if getattr(error, "errno", None) is not None:  # of the system; pyarrow's OSError has none
             raise
-        raise UserError(
+        message = (
             f"{os.fspath(path)} is not a table ({error}); delete it and run again to have it remade"
-        ) from error
+        )
+        raise UserError(message) from error
     return with_whole_numbers(frame)
 
 
@@ -72,10 +73,7 @@ def write_table(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
         elif ending == ".parquet":
             frame.to_parquet(temporary, engine="pyarrow", index=False)
         else:
-            rows = [
-                {key: _as_json(value) for key, value in row.items()}
-                for row in frame.to_dict("records")
-            ]
+            rows = [{k: _as_json(v) for k, v in row.items()} for row in frame.to_dict("records")]
             text = json.dumps(rows, indent=1, allow_nan=False)
             temporary.write_text(f"{text}\n", encoding="utf-8")
 

@@ -49,6 +49,7 @@ def format_table(layers: pd.DataFrame) -> str:
         padded = map(str.ljust, [shorten(name, name_width), *cells], [name_width, *widths])
         return _GAP.join(padded).rstrip()
 
+    indent = " " * name_width + _GAP
     rule = "-" * (name_width + sum(widths) + len(_GAP) * len(widths))
     lines: list[str] = []
     for title, rows in _blocks(layers).items():
@@ -58,15 +59,11 @@ def format_table(layers: pd.DataFrame) -> str:
             if status == STATUS_OK:
                 lines.append(line(names[row], (column[row] for column in columns.values())))
             else:
-                lines += textwrap.wrap(
-                    f"no geometry: {status}",
-                    TABLE_WIDTH,
-                    initial_indent=line(names[row], []).ljust(name_width) + _GAP,
-                    subsequent_indent=" " * name_width + _GAP,
-                )
+                first = line(names[row], []).ljust(name_width) + _GAP
+                reason = textwrap.wrap(f"no geometry: {status}", TABLE_WIDTH - len(first))
+                lines += [first + reason[0], *(indent + rest for rest in reason[1:])]
             if not pd.isna(n_unconverged) and n_unconverged:
-                warning = f"! {n_unconverged} quadratic programs did not converge"
-                lines.append(" " * name_width + _GAP + warning)
+                lines.append(f"{indent}! {n_unconverged} quadratic programs did not converge")
     return "\n".join([*lines[1:], "", *textwrap.wrap(_note(layers), TABLE_WIDTH)])
 
 
@@ -89,15 +86,7 @@ def with_errors(
 ) -> tuple[list[str], list[str], int]:
     """Write a column of values and its errors with as many decimals as the median error deserves.
 
-    Parameters
-    ----------
-    values, errors : iterable of float
-        NaN for what is not known.
-
-    Returns
-    -------
-    tuple of (list of str, list of str, int)
-        The values and the errors, both empty where there is no value, and the number of decimals.
+    Returns both as texts, empty where a value is NaN, and the number of decimals.
     """
     numbers, spreads = np.array([*values], dtype=float), np.array([*errors], dtype=float)
     positive = spreads[np.isfinite(spreads) & (spreads > 0)]
@@ -138,9 +127,8 @@ def _columns(layers: pd.DataFrame) -> dict[str, list[str]]:
     for quantity in _QUANTITIES:
         texts = with_errors(floats(quantity), floats(f"{quantity}_stderr"))[:2]
         pairs = zip(*map(_aligned, texts), strict=True)
-        columns[quantity.capitalize()] = [
-            f"{value} ± {stderr}" if value.strip() else "" for value, stderr in pairs
-        ]
+        cells = [f"{value} ± {stderr}" if value.strip() else "" for value, stderr in pairs]
+        columns[quantity.capitalize()] = cells
     correlations = floats("center_correlation")
     columns["Correlation"], _, _ = with_errors(correlations, np.full(len(layers), math.nan))
     return columns
