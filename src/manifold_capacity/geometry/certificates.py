@@ -1,4 +1,5 @@
 """From solved quadratic programs to capacity, radius and dimension, with their duality gaps."""
+# mypy: disable-error-code=no-untyped-def
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from manifold_capacity.geometry.arguments import FloatArray
-from manifold_capacity.geometry.kernels import add_rows, compiled
+from manifold_capacity.geometry.kernels import DIGEST, add_rows, stored
 
 GAP_TOLERANCE = 1e-9
 """A problem with a larger relative duality gap counts as unconverged."""
@@ -139,8 +140,8 @@ def samples_of_weights(
 # The functions below write their results into arrays of zeros, and sum in a fixed order.
 
 
-@compiled
-def _find_anchors(weights, rows, anchors, totals, shares, support):  # type: ignore[no-untyped-def]
+@stored
+def _find_anchors(weights, rows, anchors, totals, shares, support, _=DIGEST):
     """Anchors (n, D), the means of `rows` (m, D) by weight; sums of the weights (n,)."""
     n, m = weights.shape
     for i in range(n):
@@ -155,8 +156,8 @@ def _find_anchors(weights, rows, anchors, totals, shares, support):  # type: ign
         add_rows(rows, support, shares, k, rows.shape[1], anchors[i])
 
 
-@compiled
-def _deviate(anchors, rho, mean, squared_deviation):  # type: ignore[no-untyped-def]
+@stored
+def _deviate(anchors, rho, mean, squared_deviation, _=DIGEST):
     """Squared distances (n,) of the anchors from their mean."""
     n, dimension = anchors.shape
     for i in range(n):
@@ -168,8 +169,8 @@ def _deviate(anchors, rho, mean, squared_deviation):  # type: ignore[no-untyped-
             squared_deviation[i] += difference * difference
 
 
-@compiled
-def _project(anchors, totals, gaussians, margin, rho, inverse_capacity, cosine):  # type: ignore[no-untyped-def]
+@stored
+def _project(anchors, totals, gaussians, margin, rho, inverse_capacity, cosine, _=DIGEST):
     """Inverse capacity (n,), and cosine (n,) between anchors and Gaussians."""
     n, dimension = anchors.shape
     for i in range(n):
@@ -188,8 +189,10 @@ def _project(anchors, totals, gaussians, margin, rho, inverse_capacity, cosine):
             inverse_capacity[i] = overlap * overlap / (1.0 + rho * rho * square)
 
 
-@compiled
-def _bound(weights, points, anchors, totals, gaussians, margin, rho, gap, rest, slack, order):  # type: ignore[no-untyped-def]
+@stored
+def _bound(
+    weights, points, anchors, totals, gaussians, margin, rho, gap, rest, slack, order, _=DIGEST
+):
     """Absolute duality gaps (n,); infinite where the solver gave up and left no weights.
 
     With ``w_j = (s_j, 1) . v + kappa`` at ``v = t - sum lam_j (s_j, 1)`` and ``d = max(w, 0)``,
