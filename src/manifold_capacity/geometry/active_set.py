@@ -1,7 +1,8 @@
 """Exact solver of the anchors' quadratic programs: an active-set method on the Gram matrix.
 
-A primal active-set method in the manner of Lawson and Hanson [3]_ that updates the inverse over the
-active points in place. Two things make it exact where the textbook version is not:
+A primal active-set method in the manner of Lawson & Hanson ("Solving Least Squares Problems", 1974,
+chapter 23) that updates the inverse over the active points in place. Two things make it exact where
+the textbook version is not:
 
 * The center coordinate is kept out of the Gram matrix. Adding its ``1`` to every entry would erase
   the differences between points once the spread falls below 1e-5 of the center's norm. Instead the
@@ -13,10 +14,6 @@ active points in place. Two things make it exact where the textbook version is n
 
 * The residual of every point is recomputed from the current solution at every step, and the
   solution is refined against it, so that rounding errors of the inverse do not accumulate.
-
-References
-----------
-.. [3] C. L. Lawson, R. J. Hanson, "Solving Least Squares Problems" (1974), chapter 23.
 """
 # mypy: disable-error-code=no-untyped-def
 
@@ -98,12 +95,8 @@ def _solve_one(gram, height, rho, weights, factor, small, large, index, state):
     active points. `factor` holds the inverse over them, as `apply_inverse` describes it.
     """
     m = gram.shape[0]
-    solution = small[0]
-    candidate = small[1]
-    column = small[2]
-    image = small[3]
-    projection = large[0]
-    residual = large[1]
+    solution, candidate, column, image = small[0], small[1], small[2], small[3]
+    projection, residual = large[0], large[1]
     first = np.int64(0)
     largest = 0.0
     for j in range(m):

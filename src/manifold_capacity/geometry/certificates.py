@@ -75,31 +75,27 @@ class AnchorSamples:
 
     def geometry(self) -> AnchorGeometry:
         """Average over the Gaussian samples, with standard errors."""
-        inverse = float(self.inverse_capacity.mean())
-        # It is 0 if no sample has an active constraint, which happens by chance with few samples.
-        capacity = 1.0 / inverse if inverse > 0 else np.inf
-        variance = float(self.squared_deviation.mean())
-        cosine = float(self.cosine.mean())
+        values = (self.inverse_capacity, self.squared_deviation, self.cosine)
+        inverse, variance, cosine = (float(value.mean()) for value in values)
+        inverse_std, variance_std, cosine_std = (value.std(ddof=1) for value in values)
         root_n = np.sqrt(len(self.gap))
+        # Without an active constraint, as happens by chance with few samples.
+        capacity = capacity_stderr = np.inf
+        radius_stderr = 0.0
+        # Delta method on 1 / mean(f), sqrt(mean |s - mean s|^2) and D mean(cos)^2. The mean anchor
+        # comes from the same samples, but does not move the radius to first order.
+        if inverse > 0:
+            capacity = 1.0 / inverse
+            capacity_stderr = float(capacity**2 * inverse_std / root_n)
+        if variance > 0:
+            radius_stderr = float(variance_std / (2 * np.sqrt(variance) * root_n))
         return AnchorGeometry(
             capacity=capacity,
             radius=float(np.sqrt(variance)),
             dimension=self.dimension * cosine**2,
-            # Delta method on 1 / mean(f), sqrt(mean |s - mean s|^2) and D mean(cos)^2. The mean
-            # anchor comes from the same samples, but does not move the radius to first order.
-            capacity_stderr=(
-                float(capacity**2 * self.inverse_capacity.std(ddof=1) / root_n)
-                if inverse > 0
-                else np.inf
-            ),
-            radius_stderr=(
-                float(self.squared_deviation.std(ddof=1) / (2 * np.sqrt(variance) * root_n))
-                if variance > 0
-                else 0.0
-            ),
-            dimension_stderr=float(
-                2 * self.dimension * abs(cosine) * self.cosine.std(ddof=1) / root_n
-            ),
+            capacity_stderr=capacity_stderr,
+            radius_stderr=radius_stderr,
+            dimension_stderr=float(2 * self.dimension * abs(cosine) * cosine_std / root_n),
             worst_gap=float(self.gap.max()),
             n_unconverged=int((~(self.gap <= GAP_TOLERANCE)).sum()),
         )
@@ -116,12 +112,8 @@ def point_samples(gaussians: FloatArray, margin: float, dimension: int) -> Ancho
 def samples_of_weights(
     weights: FloatArray, points: FloatArray, gaussians: FloatArray, margin: float, rho: float
 ) -> AnchorSamples:
-    """Contributions and duality gaps of all samples, from the weights that `solve_gram` returned.
-
-    The other arguments are those of `solve_gram`, without its Gram matrix.
-    """
-    n, n_points = weights.shape
-    dimension = len(points)
+    """Contributions and duality gaps of all samples, from what `solve_gram` returned for them."""
+    (n, n_points), dimension = weights.shape, len(points)
     anchors = np.zeros((n, dimension))
     inverse_capacity, squared_deviation, cosine, gap, totals = np.zeros((5, n))
     rest, mean = np.zeros((2, dimension))
@@ -174,12 +166,9 @@ def _project(anchors, totals, gaussians, margin, rho, inverse_capacity, cosine, 
     """Inverse capacity (n,), and cosine (n,) between anchors and Gaussians."""
     n, dimension = anchors.shape
     for i in range(n):
-        dot = 0.0
-        square = 0.0
-        norm = 0.0
+        dot = square = norm = 0.0
         for d in range(dimension):
-            s = anchors[i, d]
-            t = gaussians[i, d]
+            s, t = anchors[i, d], gaussians[i, d]
             dot += t * s
             square += s * s
             norm += t * t
@@ -214,8 +203,7 @@ def _bound(
         for d in range(dimension):
             rest[d] = gaussians[i, d] - total * anchors[i, d]
         add_rows(points, order, rest, dimension, m, slack)
-        worst = 0.0
-        along = 0.0
+        worst = along = 0.0
         for j in range(m):
             worst = max(worst, slack[j])
             along += weights[i, j] * slack[j]

@@ -129,10 +129,7 @@ def combine_draws(draws: Sequence[Geometry]) -> tuple[dict[str, Any], pd.DataFra
     if len(draws) == 1:
         return summaries[0] | {"n_repeats": 1}, frames[0]
     row = _combine(summaries, with_error=(*QUANTITIES, "center_correlation"))
-    row = {
-        name: value.item() if isinstance(value, np.generic) else value
-        for name, value in row.items()
-    }
+    row = {name: v.item() if isinstance(v, np.generic) else v for name, v in row.items()}
     frame = pd.DataFrame(_combine(frames, with_error=QUANTITIES), index=frames[0].index)
     return row | {"n_repeats": len(draws)}, frame
 

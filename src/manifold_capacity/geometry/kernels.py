@@ -97,8 +97,7 @@ def add_rows(matrix, rows, weights, n, width, out):
             )
         a += 4
     while a < n:
-        w0 = weights[a]
-        i0 = rows[a]
+        w0, i0 = weights[a], rows[a]
         for j in range(width):
             out[j] += w0 * matrix[i0, j]
         a += 1
@@ -110,11 +109,9 @@ def start_active_set(gram, rho, point, index, factor):
     g = gram[point, point]
     determinant = 1.0 + rho * rho * g
     factor[0, 0] = -g / determinant
-    factor[0, 1] = 1.0 / determinant
-    factor[1, 0] = 1.0 / determinant
+    factor[0, 1] = factor[1, 0] = 1.0 / determinant
     factor[1, 1] = rho * rho / determinant
-    index[0] = point  # a valid index; position 0 holds no point
-    index[1] = point
+    index[0] = index[1] = point  # position 0 holds no point, but a valid index
 
 
 @compiled
@@ -198,14 +195,11 @@ def remove_point(leaving, k, index, factor, solution, candidate):
     """Remove active point number `leaving`, not the first, also from `candidate`."""
     # Rotate its entries in the rows below into its own row.
     for a in range(leaving + 1, k + 1):
-        x = factor[leaving, leaving]
-        y = factor[a, leaving]
+        x, y = factor[leaving, leaving], factor[a, leaving]
         length = math.sqrt(x * x + y * y)
-        c = x / length
-        s = y / length
+        c, s = x / length, y / length
         for b in range(a + 1):
-            x = factor[leaving, b]
-            y = factor[a, b]
+            x, y = factor[leaving, b], factor[a, b]
             factor[leaving, b] = c * x + s * y
             factor[a, b] = c * y - s * x
     # That row is now the inverse's column, divided by the square root of its diagonal entry.
