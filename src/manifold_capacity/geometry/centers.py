@@ -143,10 +143,6 @@ def fit_centers(center_gram: ArrayLike, *, seed: int = 0) -> CenterStructure:
         Only matters if a center lies exactly within the directions that a fit starts from (centers
         on coordinate axes, for example). The start is then moved at random.
 
-    Returns
-    -------
-    CenterStructure
-
     Raises
     ------
     CoincidingCentersError

@@ -20,18 +20,9 @@ GAP_TOLERANCE = 1e-9
 class AnchorGeometry:
     """Capacity, radius and dimension of one manifold, as functions of its Gaussian samples.
 
-    Unpacks as ``capacity, radius, dimension``.
-
-    Attributes
-    ----------
-    capacity, radius, dimension : float
-        Eqs. 16, 28 and 29 of Chung, Lee & Sompolinsky, Phys. Rev. X 8, 031003 (2018).
-    capacity_stderr, radius_stderr, dimension_stderr : float
-        Standard errors of the mean over Gaussian samples (delta method).
-    worst_gap : float
-        Largest relative duality gap among the quadratic programs.
-    n_unconverged : int
-        Number of quadratic programs whose relative gap exceeds ``GAP_TOLERANCE``.
+    Unpacks as ``capacity, radius, dimension``. Standard errors are those of the mean over Gaussian
+    samples (delta method). `worst_gap` is the largest relative duality gap of a quadratic program,
+    `n_unconverged` the number of those whose gap exceeds ``GAP_TOLERANCE``.
     """
 
     capacity: float
@@ -49,28 +40,16 @@ class AnchorGeometry:
 
 @dataclass(frozen=True)
 class AnchorSamples:
-    """What each Gaussian sample contributes to one manifold's geometry.
+    """What each Gaussian sample, with the anchor ``s`` in ``D + 1`` dimensions, contributes.
 
-    Attributes
-    ----------
-    inverse_capacity : (n_gaussians,) array
-        ``(t . s + kappa)_+^2 / |s|^2`` with the anchor ``s`` in ``D + 1`` dimensions.
-    squared_deviation : (n_gaussians,) array
-        ``|s_D - mean s_D|^2``, first ``D`` coordinates.
-    cosine : (n_gaussians,) array
-        Cosine between ``t_D`` and ``s_D``; 0 where ``s_D`` is 0.
-    dimension : int
-        ``D``, the number of coordinates beside the center's.
-    gap : (n_gaussians,) array
-        Duality gap of each problem: a bound on the error of its `inverse_capacity`, relative to
-        the larger of that value and the manifold's mean (a value that happens to be near 0 hardly
-        contributes).
+    Arrays are (n_gaussians,). Each problem's duality gap bounds the error of its `inverse_capacity`,
+    relative to the larger of that and the manifold's mean (a value near 0 hardly contributes).
     """
 
-    inverse_capacity: FloatArray
-    squared_deviation: FloatArray
-    cosine: FloatArray
-    dimension: int
+    inverse_capacity: FloatArray  # (t . s + kappa)_+^2 / |s|^2
+    squared_deviation: FloatArray  # |s_D - mean s_D|^2
+    cosine: FloatArray  # between t_D and s_D; 0 where s_D is 0
+    dimension: int  # D, coordinates beside the center's
     gap: FloatArray
 
     def geometry(self) -> AnchorGeometry:

@@ -69,10 +69,6 @@ def measure(
         Threads that solve manifolds in parallel; by default one per CPU that this process may use.
         The result does not depend on it, to the last bit.
 
-    Returns
-    -------
-    Geometry
-
     Raises
     ------
     DegenerateManifoldsError

@@ -215,10 +215,6 @@ def moments_from_arrays(
         Seed. All points are then permuted over the manifolds, whose sizes stay: a control without
         class structure.
 
-    Returns
-    -------
-    Moments
-
     Raises
     ------
     ValueError

@@ -59,12 +59,8 @@ class Geometry:
         Fewest principal components that explain 90 % of the centers' variance.
     centers : CenterStructure
         Report of the centers' fit.
-    n_features : int
-    margin : float
-    n_gaussians : int
-        Gaussian samples per manifold.
-    seed : int
-    solver : str
+    n_features, margin, n_gaussians, seed, solver
+        As in `measure`; `n_gaussians` is the number that was drawn.
     """
 
     capacity: FloatArray
