@@ -1,7 +1,8 @@
 """Exact solver of the anchors' quadratic programs: an active-set method on the Gram matrix.
 
-A primal active-set method in the manner of Lawson and Hanson [3]_ that updates the inverse over the
-active points in place. Two things make it exact where the textbook version is not:
+A primal active-set method in the manner of Lawson & Hanson ("Solving Least Squares Problems", 1974,
+chapter 23) that updates the inverse over the active points in place. Two things make it exact where
+the textbook version is not:
 
 * The center coordinate is kept out of the Gram matrix. Adding its ``1`` to every entry would erase
   the differences between points once the spread falls below 1e-5 of the center's norm. Instead the
@@ -13,28 +14,16 @@ active points in place. Two things make it exact where the textbook version is n
 
 * The residual of every point is recomputed from the current solution at every step, and the
   solution is refined against it, so that rounding errors of the inverse do not accumulate.
-
-References
-----------
-.. [3] C. L. Lawson, R. J. Hanson, "Solving Least Squares Problems" (1974), chapter 23.
 """
+# mypy: disable-error-code=no-untyped-def
 
 from __future__ import annotations
 
 import numpy as np
 
+from manifold_capacity.geometry import kernels
 from manifold_capacity.geometry.arguments import FloatArray
-from manifold_capacity.geometry.kernels import (
-    add_rows,
-    append_point,
-    apply_inverse,
-    compiled,
-    dot_product,
-    gather_column,
-    inlined,
-    remove_point,
-    start_active_set,
-)
+from manifold_capacity.geometry.kernels import DIGEST, compiled, inlined, stored
 
 _EPS = float(np.finfo(np.float64).eps)
 
@@ -64,72 +53,50 @@ _ENTER, _REFINE, _REBUILD = 0, 1, 2
 def solve_gram(
     gram: FloatArray, points: FloatArray, gaussians: FloatArray, margin: float, rho: float
 ) -> FloatArray:
-    """Solve all samples of one manifold by the active-set method.
+    """Dual solutions ``x = rho lam`` (n, m) of all samples of one manifold.
 
-    Parameters
-    ----------
-    gram : (m, m) array, scaled so that its largest diagonal entry is 1
-    points : (D, m) array, the points over `rho`
-    gaussians : (n, D + 1) array
-    margin, rho : float
-
-    Returns
-    -------
-    (n, m) array
-        The dual solution ``x = rho lam`` of each sample. Where no constraint is active, ``-1`` at
-        the point that projects furthest on ``t_D``: its weight is 0, but it is the anchor.
+    `gram` (m, m) is scaled so that its largest diagonal entry is 1, `points` (D, m) are in units of
+    `rho`, `gaussians` are (n, D + 1). Where no constraint is active, the solution is ``-1`` at the
+    point that projects furthest on ``t_D``: its weight is 0, but it is the anchor.
     """
-    dimension, n_points = points.shape
-    weights = np.zeros((len(gaussians), n_points))
+    dimension, m = points.shape
+    weights = np.zeros((len(gaussians), m))
     # No more points than the rank of the augmented Gram matrix are ever active, plus the one that
     # enters, plus the center's multiplier.
-    size = min(n_points, dimension + 2) + 1
+    size = min(m, dimension + 2) + 1
+    factor, small, large = np.zeros((size, size)), np.empty((4, size)), np.empty((2, m))
+    index, state, order = np.empty(size, np.int64), np.empty(m, np.int64), np.arange(dimension)
     _solve_all(
-        gram,
-        points,
-        gaussians,
-        margin,
-        rho,
-        weights,
-        np.zeros((size, size)),
-        np.empty((4, size)),
-        np.empty((2, n_points)),
-        np.empty(size, dtype=np.int64),
-        np.empty(n_points, dtype=np.int64),
-        np.arange(dimension),
+        gram, points, gaussians, margin, rho, weights, factor, small, large, index, state, order
     )
     return weights
 
 
-@compiled
-def _solve_all(  # type: ignore[no-untyped-def]
-    gram, points, gaussians, margin, rho, weights, factor, small, large, index, state, order
+@stored
+def _solve_all(
+    gram, points, gaussians, margin, rho, out, factor, small, large, index, state, order, _=DIGEST
 ):
-    """Write `weights`, as `solve_gram` returns them. `order` counts up."""
+    """Write what `solve_gram` returns into `out`, zeros before. `order` counts up."""
     dimension, m = points.shape
     projection = large[0]
     for i in range(gaussians.shape[0]):
         for j in range(m):
             projection[j] = 0.0
-        add_rows(points, order, gaussians[i], dimension, m, projection)
+        kernels.add_rows(points, order, gaussians[i], dimension, m, projection)
         height = gaussians[i, dimension] + margin
-        _solve_one(gram, height, rho, weights[i], factor, small, large, index, state)
+        _solve_one(gram, height, rho, out[i], factor, small, large, index, state)
 
 
 @compiled
-def _solve_one(gram, height, rho, weights, factor, small, large, index, state):  # type: ignore[no-untyped-def]
+def _solve_one(gram, height, rho, weights, factor, small, large, index, state):
     """One nonnegative least-squares problem; see the module's docstring for the system.
 
     Position 0 of `index` and of the rows of `small` is the multiplier ``u``, positions 1..k are the
     active points. `factor` holds the inverse over them, as `apply_inverse` describes it.
     """
     m = gram.shape[0]
-    solution = small[0]
-    candidate = small[1]
-    column = small[2]
-    image = small[3]
-    projection = large[0]
-    residual = large[1]
+    solution, candidate, column, image = small[0], small[1], small[2], small[3]
+    projection, residual = large[0], large[1]
     first = np.int64(0)
     largest = 0.0
     for j in range(m):
@@ -143,7 +110,7 @@ def _solve_one(gram, height, rho, weights, factor, small, large, index, state): 
     state[first] = _ACTIVE
     # For a plain 1, numba would compile every function again, for another type.
     k = np.int64(1)
-    start_active_set(gram, rho, first, index, factor)
+    kernels.start_active_set(gram, rho, first, index, factor)
     determinant = 1.0 + rho * rho * gram[first, first]
     solution[0] = (projection[first] - gram[first, first] * rho * height) / determinant
     solution[1] = rho * (height + rho * projection[first]) / determinant
@@ -162,8 +129,8 @@ def _solve_one(gram, height, rho, weights, factor, small, large, index, state): 
         best = 0.0
         while cursor < m and entering < 0:
             if state[cursor] == _INACTIVE and residual[cursor] > threshold:
-                gather_column(gram, cursor, k, index, column)
-                best = projection[cursor] - dot_product(solution, column, k)
+                kernels.gather_column(gram, cursor, k, index, column)
+                best = projection[cursor] - kernels.dot_product(solution, column, k)
                 if best > threshold:
                     entering = cursor
             cursor += 1
@@ -179,13 +146,13 @@ def _solve_one(gram, height, rho, weights, factor, small, large, index, state): 
                     break
                 threshold = max(_ENTERING_FRACTION * best, tolerance)
                 cursor = np.int64(0)
-                gather_column(gram, entering, k, index, column)
+                kernels.gather_column(gram, entering, k, index, column)
                 if off > tolerance and not fresh:
                     action = _REBUILD
         distance = 0.0
         if entering >= 0:
             # Squared distance of the point from the span of the active ones.
-            distance = gram[entering, entering] - apply_inverse(factor, column, k, image)
+            distance = gram[entering, entering] - kernels.apply_inverse(factor, column, k, image)
             if distance <= _DEPENDENCE_TOLERANCE or k + 2 > factor.shape[0]:
                 if fresh:
                     # In the span of the active points to rounding: it cannot help.
@@ -205,14 +172,14 @@ def _solve_one(gram, height, rho, weights, factor, small, large, index, state): 
             column[0] = rho * height + rho * rho * solution[0] - total
             for a in range(1, k + 1):
                 column[a] = residual[index[a]]
-            apply_inverse(factor, column, k, image)
+            kernels.apply_inverse(factor, column, k, image)
             for a in range(k + 1):
                 candidate[a] = solution[a] + image[a]
         else:
             step = best / distance
             for a in range(k + 1):
                 candidate[a] = solution[a] - step * image[a]
-            append_point(entering, distance, k, index, factor, image)
+            kernels.append_point(entering, distance, k, index, factor, image)
             k += 1
             candidate[k] = step
             solution[k] = 0.0
@@ -235,7 +202,7 @@ def _solve_one(gram, height, rho, weights, factor, small, large, index, state): 
             state[index[leaving]] = _INACTIVE
             fresh = leaving == 1
             if leaving > 1:
-                remove_point(leaving, k, index, factor, solution, candidate)
+                kernels.remove_point(leaving, k, index, factor, solution, candidate)
                 k -= 1
             else:
                 # The first point leaves: begin with another.
@@ -246,7 +213,7 @@ def _solve_one(gram, height, rho, weights, factor, small, large, index, state): 
                 column[0] = rho * height
                 for a in range(1, k + 1):
                     column[a] = projection[index[a]]
-                apply_inverse(factor, column, k, candidate)
+                kernels.apply_inverse(factor, column, k, candidate)
         if action == _ENTER and not moved:
             # Rounding removed the entering point before it moved anything.
             state[entering] = _SET_ASIDE
@@ -262,7 +229,7 @@ def _solve_one(gram, height, rho, weights, factor, small, large, index, state): 
 
 
 @inlined
-def _compute_residuals(gram, k, index, projection, residual, solution, column):  # type: ignore[no-untyped-def]
+def _compute_residuals(gram, k, index, projection, residual, solution, column):
     """Residual of every point, afresh. Returns the sum of weights, and the largest active residual."""
     m = gram.shape[0]
     total = 0.0
@@ -272,7 +239,7 @@ def _compute_residuals(gram, k, index, projection, residual, solution, column): 
         total += solution[a]
         column[a] = -solution[a]
     column[0] = 0.0  # the multiplier's position has no point
-    add_rows(gram, index, column, k + 1, m, residual)
+    kernels.add_rows(gram, index, column, k + 1, m, residual)
     off = 0.0
     for a in range(1, k + 1):
         off = max(off, abs(residual[index[a]]))
@@ -280,7 +247,7 @@ def _compute_residuals(gram, k, index, projection, residual, solution, column): 
 
 
 @inlined
-def _largest_residual(least, state, residual):  # type: ignore[no-untyped-def]
+def _largest_residual(least, state, residual):
     """The inactive point of the largest residual above `least`, or -1, and that residual."""
     entering = np.int64(-1)
     for j in range(residual.shape[0]):
@@ -291,26 +258,26 @@ def _largest_residual(least, state, residual):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _rebuild(gram, rho, k, factor, index, state, solution, column, image):  # type: ignore[no-untyped-def]
+def _rebuild(gram, rho, k, factor, index, state, solution, column, image):
     """Factor afresh over the k active points. Returns how many stay: dependent ones leave."""
-    start_active_set(gram, rho, index[1], index, factor)
+    kernels.start_active_set(gram, rho, index[1], index, factor)
     stay = np.int64(1)
     for a in range(2, k + 1):
         point = index[a]
         x = solution[a]
-        gather_column(gram, point, stay, index, column)
-        distance = gram[point, point] - apply_inverse(factor, column, stay, image)
+        kernels.gather_column(gram, point, stay, index, column)
+        distance = gram[point, point] - kernels.apply_inverse(factor, column, stay, image)
         if distance <= _DEPENDENCE_TOLERANCE:
             state[point] = _INACTIVE
         else:
-            append_point(point, distance, stay, index, factor, image)
+            kernels.append_point(point, distance, stay, index, factor, image)
             stay += 1
             solution[stay] = x
     return stay
 
 
 @inlined
-def _first_to_leave(k, solution, candidate):  # type: ignore[no-untyped-def]
+def _first_to_leave(k, solution, candidate):
     """The point whose weight first reaches zero on the way to the candidate, or 0, and how far."""
     leaving = np.int64(0)
     fraction = 1.0

@@ -11,13 +11,6 @@ and the *anchor point* of ``t`` is their weighted mean, ``sum_j lam_j s_j / sum_
 
 Each problem's duality gap is computed from the points, not from the Gram matrix that the solver
 used. It bounds the error of the optimal value, whichever solver found it.
-
-References
-----------
-.. [1] S. Chung, D. D. Lee, H. Sompolinsky, "Classification and geometry of general perceptual
-   manifolds", Phys. Rev. X 8, 031003 (2018).
-.. [2] U. Cohen, S. Chung, D. D. Lee, H. Sompolinsky, "Separability and geometry of object
-   manifolds in deep neural networks", Nat. Commun. 11, 746 (2020).
 """
 
 from __future__ import annotations
@@ -26,25 +19,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from manifold_capacity.errors import UserError
+from manifold_capacity.geometry import certificates
 from manifold_capacity.geometry.active_set import solve_gram
 from manifold_capacity.geometry.arguments import FloatArray, check_margin, check_solver
-from manifold_capacity.geometry.certificates import (
-    GAP_TOLERANCE,
-    AnchorGeometry,
-    AnchorSamples,
-    point_samples,
-    samples_of_weights,
-)
+from manifold_capacity.geometry.certificates import AnchorGeometry, AnchorSamples
 from manifold_capacity.geometry.kernels import pivoted_cholesky
 from manifold_capacity.geometry.other_solvers import solve_cvxopt, solve_orthogonal
 
 
 def anchor_geometry(
-    points: ArrayLike,
-    gaussians: ArrayLike,
-    margin: float = 0.0,
-    *,
-    solver: str = "active_set",
+    points: ArrayLike, gaussians: ArrayLike, margin: float = 0.0, *, solver: str = "active_set"
 ) -> AnchorGeometry:
     r"""Capacity, radius and dimension of one manifold from given Gaussian samples.
 
@@ -54,8 +38,8 @@ def anchor_geometry(
         R^2 = \langle |s_D - \langle s_D \rangle|^2 \rangle_t, \quad
         D_M = D \, \langle \cos(t_D, s_D) \rangle_t^2
 
-    with the anchor :math:`s(t)` of each sample (Eqs. 16, 17, 28, 29 of [1]_; index ``D`` marks the
-    first ``D`` coordinates).
+    with the anchor :math:`s(t)` of each sample (Eqs. 16, 17, 28, 29 of Chung, Lee & Sompolinsky, Phys.
+    Rev. X 8, 031003 (2018); index ``D`` marks the first ``D`` coordinates).
 
     Parameters
     ----------
@@ -136,7 +120,7 @@ def sample_anchors(
                 f"{name} holds NaN or infinity in row {bad[0]}; every value must be finite"
             )
     if not points.any():
-        return point_samples(gaussians, margin, dimension)
+        return certificates.point_samples(gaussians, margin, dimension)
     if gram is None:
         gram = points @ points.T
     largest = float(np.diagonal(gram).max())
@@ -146,35 +130,21 @@ def sample_anchors(
         weights = solve_cvxopt(points, gaussians, margin) * rho
     else:
         weights = solve_gram(gram / largest, scaled, gaussians, margin, rho)
-    samples = samples_of_weights(weights, scaled, gaussians, margin, rho)
-    hard = np.flatnonzero(~(samples.gap <= GAP_TOLERANCE))
+    samples = certificates.samples_of_weights(weights, scaled, gaussians, margin, rho)
+    hard = np.flatnonzero(~(samples.gap <= certificates.GAP_TOLERANCE))
     if solver == "active_set" and len(hard):
         # The Gram matrix squares the condition number, which is too much where points differ by
         # 1e-8 of the spread, or the spread is 1e3. An orthogonal method on the points is not.
         weights[hard] = solve_orthogonal(scaled, gaussians[hard], margin, rho)
-        samples = samples_of_weights(weights, scaled, gaussians, margin, rho)
+        samples = certificates.samples_of_weights(weights, scaled, gaussians, margin, rho)
     return samples
 
 
 def points_from_gram(gram: FloatArray, dimension: int, tolerance: float) -> FloatArray:
-    """Points with a given Gram matrix: its Cholesky factor, pivoting on the largest point left.
+    """Points (m, D) with a given Gram matrix, by its Cholesky factor, pivoting on the largest left.
 
-    Up to ties, the order of the points does not matter: permuted points get permuted rows, so that
-    the result for the same Gaussian vectors is the same.
-
-    Parameters
-    ----------
-    gram : (m, m) array
-        Positive semidefinite up to rounding.
-    dimension : int
-        Number of coordinates D, at least the rank of `gram`; those beyond the rank are 0.
-    tolerance : float
-        Squared distances below this are rounding.
-
-    Returns
-    -------
-    (m, D) array
-        With ``points @ points.T`` equal to `gram` up to `tolerance`.
+    Coordinates beyond the rank are 0; squared distances below `tolerance` are rounding. Up to ties,
+    permuted points get permuted rows, so that the result for the same Gaussian vectors is the same.
     """
     n_points = len(gram)
     factor = np.zeros((dimension, n_points))

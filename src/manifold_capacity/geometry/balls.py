@@ -35,10 +35,6 @@ def ball_capacity(radius: ArrayLike, dimension: ArrayLike, margin: float = 0.0) 
     margin : float
         kappa.
 
-    Returns
-    -------
-    array
-
     Examples
     --------
     At radius 1, the capacity is 2 / (D + 1).

@@ -105,9 +105,10 @@ class Problem:
         # that dominate all others cannot be reached through lower K.
         warm = np.linalg.qr(np.column_stack([previous.directions, leading]))[0]
         principal = np.eye(self.rank, n_directions)
-        warm_value, _ = self._evaluate(self._centers @ warm)
-        principal_value, _ = self._evaluate(self._centers @ principal)
-        start = principal if principal_value < 0.999 * warm_value else warm
+        warm_value, value = (
+            self._evaluate(self._centers @ start)[0] for start in (warm, principal)
+        )
+        start = principal if value < 0.999 * warm_value else warm
         # Where a center lies almost within the span, F is too steep for a fit to leave.
         return self.fit(self._move_off(start, 1e-3), _SEARCH_TOLERANCE)
 

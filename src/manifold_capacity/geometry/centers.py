@@ -1,9 +1,8 @@
 """The low-rank structure of the centers, and the manifolds with it projected out.
 
-Mean-field theory assumes that the manifolds' centers are uncorrelated. Real centers share a few
-directions. Following Cohen, Chung, Lee & Sompolinsky, *Nat. Commun.* 11, 746 (2020), these are
-projected out of every point. With the center deviations C_i (rows), K orthonormal directions V
-minimize ::
+Mean-field theory assumes uncorrelated centers, but real ones share a few directions. Following
+Cohen, Chung, Lee & Sompolinsky, *Nat. Commun.* 11, 746 (2020), these are projected out of every
+point. With the center deviations C_i (rows), K orthonormal directions V minimize ::
 
     F(V) = 1/2 sum_ik cos(r_i, r_k)^2,    r_i = C_i - V V^T C_i,
 
@@ -11,14 +10,13 @@ for K = 1, 2, ...; the K with the least mean ``|cos(r_i, r_k)|`` over i != k is 
 
 **F alone has no minimum.** If V comes close to containing one center, r_i goes to zero and its
 direction can be chosen to suit the others. F then falls toward a value it never reaches, and that
-manifold, measured in units of ``|r_i|``, grows without bound. (In factor analysis this is a Heywood
-case: a variable whose uniqueness goes to zero.) So a balance term is added ::
+manifold, measured in units of ``|r_i|``, grows without bound (in factor analysis, a Heywood case).
+So a balance term is added ::
 
     F(V) + mu P log( mean_i q_i * mean_i 1/q_i ),    q_i = |r_i|^2 / |C_i|^2,
 
 the logarithm of the ratio of the arithmetic to the harmonic mean of the shares q_i that are left of
-the centers. It is zero if all centers keep the same share, however small, and infinite if one
-vanishes. `center_fit` says how mu was chosen.
+the centers: zero if all keep the same share, infinite if one vanishes.
 
 **Rounding must not matter.** F has many local minima of nearly equal value. A perturbation of 1e-15
 (another order of manifolds, another BLAS) would grow until the fit finds another one, whose
@@ -51,15 +49,12 @@ _RANK_TOLERANCE = 1e-11
 # float64: the square is below the rounding errors of the Gram matrix.
 _CENTER_TOLERANCE = 1e-7
 
-# The reference implementation tries K up to the number of components short of this share of the
-# centers' variance, ...
+# The reference implementation tries K up to the number of components short of a share of the
+# centers' variance, plus 10. It stops earlier, but not before K = 5, when the mean |correlation| has
+# risen three times in a row.
 _EXPLAINED_VARIANCE = 0.95
-
-# ... plus this many; it stops earlier, but not before K = 5, ...
 _EXTRA_RANKS = 10
 _FIRST_STOP = 5
-
-# ... when the mean |correlation| has risen this many times in a row.
 _RISES = 3
 
 # The fits whose mean |correlation| is within this factor of the least are refined before K is
@@ -68,13 +63,7 @@ _NEAR_BEST = 1.01
 
 
 class CoincidingCentersError(DegenerateManifoldsError):
-    """A center has no direction: all are the same, or it lies at the mean of all.
-
-    Attributes
-    ----------
-    manifolds : tuple of int
-        Indices of the manifolds concerned.
-    """
+    """A center has no direction: all are the same, or it lies at the mean of all."""
 
 
 @dataclass(frozen=True)
@@ -154,10 +143,6 @@ def fit_centers(center_gram: ArrayLike, *, seed: int = 0) -> CenterStructure:
         Only matters if a center lies exactly within the directions that a fit starts from (centers
         on coordinate axes, for example). The start is then moved at random.
 
-    Returns
-    -------
-    CenterStructure
-
     Raises
     ------
     CoincidingCentersError
@@ -181,23 +166,17 @@ def fit_centers(center_gram: ArrayLike, *, seed: int = 0) -> CenterStructure:
     0.58 -> 0.12
     """
     gram = np.asarray(center_gram, dtype=np.float64)
-    if gram.ndim != 2 or gram.shape[0] != gram.shape[1] or not np.isfinite(gram).all():
+    finite = np.isfinite(gram).all()
+    if gram.ndim != 2 or gram.shape[0] != gram.shape[1] or not finite:
         raise UserError(
             f"center_gram must be a finite (P, P) matrix of inner products; it has shape {gram.shape}"
-            + ("" if np.isfinite(gram).all() else " and values that are not finite")
+            + ("" if finite else " and values that are not finite")
         )
-    norms = _check_centers(gram)
-    with threadpool_limits(limits=1, user_api="blas"):
-        return _search(gram, norms, np.random.default_rng(seed))
-
-
-def _check_centers(gram: FloatArray) -> FloatArray:
-    """Norms of the center deviations, if each has a direction."""
     if len(gram) == 1:
-        raise CoincidingCentersError(
-            "there is one manifold only, and no other center to compare with; give at least two",
-            (0,),
+        message = (
+            "there is one manifold only, and no other center to compare with; give at least two"
         )
+        raise CoincidingCentersError(message, (0,))
     norms = np.sqrt(np.maximum(gram.diagonal(), 0))
     if not norms.any():
         raise CoincidingCentersError(
@@ -206,7 +185,8 @@ def _check_centers(gram: FloatArray) -> FloatArray:
             tuple(range(len(gram))),
         )
     _check_off_mean(norms, "centers")
-    return norms
+    with threadpool_limits(limits=1, user_api="blas"):
+        return _search(gram, norms, np.random.default_rng(seed))
 
 
 def _check_off_mean(norms: FloatArray, of: str) -> None:
@@ -265,20 +245,8 @@ def project(moments: Moments, structure: CenterStructure) -> ProjectedMoments:
     With d_i = c_i - o, o the mean of all points, and the loadings of a vector on the directions,
     ``W_i' = W_i - (loadings of E_i)^T (loadings of E_i)``, and ``|d_i'|^2`` likewise.
 
-    Parameters
-    ----------
-    moments : Moments
-    structure : CenterStructure
-        What `fit_centers` found in ``moments.center_gram``.
-
-    Returns
-    -------
-    ProjectedMoments
-
-    Raises
-    ------
-    CoincidingCentersError
-        If a center lies at the mean of all points.
+    `structure` is what `fit_centers` found in ``moments.center_gram``. A center at the mean of all
+    points raises `CoincidingCentersError`.
     """
     coefficients = structure.coefficients
     with threadpool_limits(limits=1, user_api="blas"):
@@ -289,13 +257,11 @@ def project(moments: Moments, structure: CenterStructure) -> ProjectedMoments:
         center_loadings -= moments.mean_weights @ center_loadings
         projected = squares - np.einsum("ij,ij->i", center_loadings, center_loadings)
         _check_off_mean(np.sqrt(np.maximum(projected, 0)), "points without the shared directions")
-        offsets = moments.offsets
-        grams = []
-        for i, gram in enumerate(moments.deviation_gram):
-            part = loadings[:, offsets[i] : offsets[i + 1]]
-            grams.append((gram - part.T @ part) / projected[i])
+        parts = np.split(loadings, moments.offsets[1:-1], axis=1)
+        triples = zip(moments.deviation_gram, parts, projected, strict=True)
+        grams = tuple((gram - part.T @ part) / unit for gram, part, unit in triples)
     return ProjectedMoments(
-        deviation_gram=tuple(grams),
+        deviation_gram=grams,
         center_norm=np.sqrt(squares) * moments.scale,
         projected_center_norm=np.sqrt(projected) * moments.scale,
     )

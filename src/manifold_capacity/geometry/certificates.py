@@ -1,4 +1,5 @@
 """From solved quadratic programs to capacity, radius and dimension, with their duality gaps."""
+# mypy: disable-error-code=no-untyped-def
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from manifold_capacity.geometry.arguments import FloatArray
-from manifold_capacity.geometry.kernels import add_rows, compiled
+from manifold_capacity.geometry.kernels import DIGEST, add_rows, stored
 
 GAP_TOLERANCE = 1e-9
 """A problem with a larger relative duality gap counts as unconverged."""
@@ -19,18 +20,9 @@ GAP_TOLERANCE = 1e-9
 class AnchorGeometry:
     """Capacity, radius and dimension of one manifold, as functions of its Gaussian samples.
 
-    Unpacks as ``capacity, radius, dimension``.
-
-    Attributes
-    ----------
-    capacity, radius, dimension : float
-        Eqs. 16, 28 and 29 of Chung, Lee & Sompolinsky, Phys. Rev. X 8, 031003 (2018).
-    capacity_stderr, radius_stderr, dimension_stderr : float
-        Standard errors of the mean over Gaussian samples (delta method).
-    worst_gap : float
-        Largest relative duality gap among the quadratic programs.
-    n_unconverged : int
-        Number of quadratic programs whose relative gap exceeds ``GAP_TOLERANCE``.
+    Unpacks as ``capacity, radius, dimension``. Standard errors are those of the mean over Gaussian
+    samples (delta method). `worst_gap` is the largest relative duality gap of a quadratic program,
+    `n_unconverged` the number of those whose gap exceeds ``GAP_TOLERANCE``.
     """
 
     capacity: float
@@ -48,57 +40,41 @@ class AnchorGeometry:
 
 @dataclass(frozen=True)
 class AnchorSamples:
-    """What each Gaussian sample contributes to one manifold's geometry.
+    """What each Gaussian sample, with the anchor ``s`` in ``D + 1`` dimensions, contributes.
 
-    Attributes
-    ----------
-    inverse_capacity : (n_gaussians,) array
-        ``(t . s + kappa)_+^2 / |s|^2`` with the anchor ``s`` in ``D + 1`` dimensions.
-    squared_deviation : (n_gaussians,) array
-        ``|s_D - mean s_D|^2``, first ``D`` coordinates.
-    cosine : (n_gaussians,) array
-        Cosine between ``t_D`` and ``s_D``; 0 where ``s_D`` is 0.
-    dimension : int
-        ``D``, the number of coordinates beside the center's.
-    gap : (n_gaussians,) array
-        Duality gap of each problem: a bound on the error of its `inverse_capacity`, relative to
-        the larger of that value and the manifold's mean (a value that happens to be near 0 hardly
-        contributes).
+    Arrays are (n_gaussians,). Each problem's duality gap bounds the error of its `inverse_capacity`,
+    relative to the larger of that and the manifold's mean (a value near 0 hardly contributes).
     """
 
-    inverse_capacity: FloatArray
-    squared_deviation: FloatArray
-    cosine: FloatArray
-    dimension: int
+    inverse_capacity: FloatArray  # (t . s + kappa)_+^2 / |s|^2
+    squared_deviation: FloatArray  # |s_D - mean s_D|^2
+    cosine: FloatArray  # between t_D and s_D; 0 where s_D is 0
+    dimension: int  # D, coordinates beside the center's
     gap: FloatArray
 
     def geometry(self) -> AnchorGeometry:
         """Average over the Gaussian samples, with standard errors."""
-        inverse = float(self.inverse_capacity.mean())
-        # It is 0 if no sample has an active constraint, which happens by chance with few samples.
-        capacity = 1.0 / inverse if inverse > 0 else np.inf
-        variance = float(self.squared_deviation.mean())
-        cosine = float(self.cosine.mean())
+        values = (self.inverse_capacity, self.squared_deviation, self.cosine)
+        inverse, variance, cosine = (float(value.mean()) for value in values)
+        inverse_std, variance_std, cosine_std = (value.std(ddof=1) for value in values)
         root_n = np.sqrt(len(self.gap))
+        # Without an active constraint, as happens by chance with few samples.
+        capacity = capacity_stderr = np.inf
+        radius_stderr = 0.0
+        # Delta method on 1 / mean(f), sqrt(mean |s - mean s|^2) and D mean(cos)^2. The mean anchor
+        # comes from the same samples, but does not move the radius to first order.
+        if inverse > 0:
+            capacity = 1.0 / inverse
+            capacity_stderr = float(capacity**2 * inverse_std / root_n)
+        if variance > 0:
+            radius_stderr = float(variance_std / (2 * np.sqrt(variance) * root_n))
         return AnchorGeometry(
             capacity=capacity,
             radius=float(np.sqrt(variance)),
             dimension=self.dimension * cosine**2,
-            # Delta method on 1 / mean(f), sqrt(mean |s - mean s|^2) and D mean(cos)^2. The mean
-            # anchor comes from the same samples, but does not move the radius to first order.
-            capacity_stderr=(
-                float(capacity**2 * self.inverse_capacity.std(ddof=1) / root_n)
-                if inverse > 0
-                else np.inf
-            ),
-            radius_stderr=(
-                float(self.squared_deviation.std(ddof=1) / (2 * np.sqrt(variance) * root_n))
-                if variance > 0
-                else 0.0
-            ),
-            dimension_stderr=float(
-                2 * self.dimension * abs(cosine) * self.cosine.std(ddof=1) / root_n
-            ),
+            capacity_stderr=capacity_stderr,
+            radius_stderr=radius_stderr,
+            dimension_stderr=float(2 * self.dimension * abs(cosine) * cosine_std / root_n),
             worst_gap=float(self.gap.max()),
             n_unconverged=int((~(self.gap <= GAP_TOLERANCE)).sum()),
         )
@@ -115,12 +91,8 @@ def point_samples(gaussians: FloatArray, margin: float, dimension: int) -> Ancho
 def samples_of_weights(
     weights: FloatArray, points: FloatArray, gaussians: FloatArray, margin: float, rho: float
 ) -> AnchorSamples:
-    """Contributions and duality gaps of all samples, from the weights that `solve_gram` returned.
-
-    The other arguments are those of `solve_gram`, without its Gram matrix.
-    """
-    n, n_points = weights.shape
-    dimension = len(points)
+    """Contributions and duality gaps of all samples, from what `solve_gram` returned for them."""
+    (n, n_points), dimension = weights.shape, len(points)
     anchors = np.zeros((n, dimension))
     inverse_capacity, squared_deviation, cosine, gap, totals = np.zeros((5, n))
     rest, mean = np.zeros((2, dimension))
@@ -139,8 +111,8 @@ def samples_of_weights(
 # The functions below write their results into arrays of zeros, and sum in a fixed order.
 
 
-@compiled
-def _find_anchors(weights, rows, anchors, totals, shares, support):  # type: ignore[no-untyped-def]
+@stored
+def _find_anchors(weights, rows, anchors, totals, shares, support, _=DIGEST):
     """Anchors (n, D), the means of `rows` (m, D) by weight; sums of the weights (n,)."""
     n, m = weights.shape
     for i in range(n):
@@ -155,8 +127,8 @@ def _find_anchors(weights, rows, anchors, totals, shares, support):  # type: ign
         add_rows(rows, support, shares, k, rows.shape[1], anchors[i])
 
 
-@compiled
-def _deviate(anchors, rho, mean, squared_deviation):  # type: ignore[no-untyped-def]
+@stored
+def _deviate(anchors, rho, mean, squared_deviation, _=DIGEST):
     """Squared distances (n,) of the anchors from their mean."""
     n, dimension = anchors.shape
     for i in range(n):
@@ -168,17 +140,14 @@ def _deviate(anchors, rho, mean, squared_deviation):  # type: ignore[no-untyped-
             squared_deviation[i] += difference * difference
 
 
-@compiled
-def _project(anchors, totals, gaussians, margin, rho, inverse_capacity, cosine):  # type: ignore[no-untyped-def]
+@stored
+def _project(anchors, totals, gaussians, margin, rho, inverse_capacity, cosine, _=DIGEST):
     """Inverse capacity (n,), and cosine (n,) between anchors and Gaussians."""
     n, dimension = anchors.shape
     for i in range(n):
-        dot = 0.0
-        square = 0.0
-        norm = 0.0
+        dot = square = norm = 0.0
         for d in range(dimension):
-            s = anchors[i, d]
-            t = gaussians[i, d]
+            s, t = anchors[i, d], gaussians[i, d]
             dot += t * s
             square += s * s
             norm += t * t
@@ -188,8 +157,10 @@ def _project(anchors, totals, gaussians, margin, rho, inverse_capacity, cosine):
             inverse_capacity[i] = overlap * overlap / (1.0 + rho * rho * square)
 
 
-@compiled
-def _bound(weights, points, anchors, totals, gaussians, margin, rho, gap, rest, slack, order):  # type: ignore[no-untyped-def]
+@stored
+def _bound(
+    weights, points, anchors, totals, gaussians, margin, rho, gap, rest, slack, order, _=DIGEST
+):
     """Absolute duality gaps (n,); infinite where the solver gave up and left no weights.
 
     With ``w_j = (s_j, 1) . v + kappa`` at ``v = t - sum lam_j (s_j, 1)`` and ``d = max(w, 0)``,
@@ -211,8 +182,7 @@ def _bound(weights, points, anchors, totals, gaussians, margin, rho, gap, rest, 
         for d in range(dimension):
             rest[d] = gaussians[i, d] - total * anchors[i, d]
         add_rows(points, order, rest, dimension, m, slack)
-        worst = 0.0
-        along = 0.0
+        worst = along = 0.0
         for j in range(m):
             worst = max(worst, slack[j])
             along += weights[i, j] * slack[j]

@@ -1,7 +1,7 @@
 """Repeated draws of points: measured one by one, then their mean and standard error.
 
-The draws of one class share no point, and each has its own Gaussian samples. So the standard error
-between draws covers both the choice of points and the Gaussian samples.
+The draws of a class share no point, and each has its own Gaussian samples: standard errors between
+draws cover both.
 """
 
 from __future__ import annotations
@@ -68,11 +68,6 @@ def measure_draws(
         One per draw, for `combine_draws`. The workflow's ``manifolds.points_per_class`` and
         ``geometry.repeats`` draw the same points.
 
-    Raises
-    ------
-    ValueError
-        If a manifold has too few points.
-
     Examples
     --------
     >>> manifolds = [np.random.default_rng(i).normal(i, 1, (20 + i, 30)) for i in range(4)]
@@ -100,27 +95,14 @@ def measure_draws(
 
 
 def combine_draws(draws: Sequence[Geometry]) -> tuple[dict[str, Any], pd.DataFrame]:
-    """One layer's row and table of manifolds, from one geometry per draw.
+    """One layer's row and table of manifolds, from the geometry of each draw.
 
-    Parameters
-    ----------
-    draws : sequence of Geometry
-        Of the same P manifolds, from different points and Gaussian samples.
-
-    Returns
-    -------
-    dict
-        As `Geometry.summary`, and ``n_repeats``.
-    DataFrame
-        As `Geometry.to_frame`.
-
-    Notes
-    -----
-    For one draw, both are those of its geometry. For several, numbers are means over draws (the
-    harmonic mean for capacity, as over manifolds), and standard errors are the standard deviation
-    between draws divided by the square root of their number, also for the center correlation. With
-    R draws, the 95 % interval is that of the t distribution with R - 1 degrees of freedom: ± 4.3
-    standard errors for 3 draws, ± 2.8 for 5, ± 2.3 for 10.
+    The row is `Geometry.summary` and ``n_repeats``, the table `Geometry.to_frame`. For several
+    draws, numbers are means over draws (the harmonic mean for capacity, as over manifolds), and
+    standard errors are the standard deviation between draws divided by the square root of their
+    number, also for the center correlation. With R draws, the 95 % interval is that of the t
+    distribution with R - 1 degrees of freedom: ± 4.3 standard errors for 3 draws, ± 2.8 for 5, ± 2.3
+    for 10.
     """
     import pandas as pd
 
@@ -129,10 +111,7 @@ def combine_draws(draws: Sequence[Geometry]) -> tuple[dict[str, Any], pd.DataFra
     if len(draws) == 1:
         return summaries[0] | {"n_repeats": 1}, frames[0]
     row = _combine(summaries, with_error=(*QUANTITIES, "center_correlation"))
-    row = {
-        name: value.item() if isinstance(value, np.generic) else value
-        for name, value in row.items()
-    }
+    row = {name: v.item() if isinstance(v, np.generic) else v for name, v in row.items()}
     frame = pd.DataFrame(_combine(frames, with_error=QUANTITIES), index=frames[0].index)
     return row | {"n_repeats": len(draws)}, frame
 

@@ -1,7 +1,9 @@
 """Compiled operations on the small matrices of one quadratic program."""
+# mypy: disable-error-code=no-untyped-def
 
 from __future__ import annotations
 
+import hashlib
 import math
 import warnings
 from collections.abc import Callable
@@ -13,16 +15,26 @@ from numba import njit
 # Squared distances that agree to this are a tie, which rounding must not decide.
 _TIE = 1e-6
 
+# Compiled code releases the GIL, so that other threads run, and divides as IEEE does. Callers
+# allocate the arrays, and loops are spelled out: array expressions would double the compile time.
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile once per machine: numba stores the code beside the source or in the user's cache.
+# For functions that compiled code alone calls: they are compiled and stored with their callers.
+compiled = njit(**_OPTIONS)
 
-    The code releases the GIL, so that other threads run, and divides as IEEE does. Callers allocate
-    the arrays, and loops are spelled out: array expressions would double the compile time.
-    """
-    options: Any = {"nogil": True, "error_model": "numpy"}
+# Written into the callers: in the innermost loop, calls cost 10 %.
+inlined = njit(inline="always", **_OPTIONS)
+
+# numba compiles a stored function again when its own file changes, but not when this one does, from
+# which it calls functions. So stored functions of other files take this digest as the default of an
+# argument: defaults are part of the signature by which numba finds stored code.
+DIGEST = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+
+
+def stored(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile once per machine: numba stores the code beside the source or in the user's cache."""
     try:
-        return njit(cache=True, **options)(function)
+        return njit(cache=True, **_OPTIONS)(function)
     except RuntimeError:  # numba found no folder that it may write to
         if function.__name__ == "pivoted_cholesky":  # warn once, at the first function
             warnings.warn(
@@ -32,16 +44,11 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
                 RuntimeWarning,
                 stacklevel=2,
             )
-        return njit(**options)(function)
+        return compiled(function)
 
 
-def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Write the function into its compiled callers: in the innermost loop, calls cost 10 %."""
-    return njit(inline="always", nogil=True, error_model="numpy")(function)
-
-
-@compiled
-def pivoted_cholesky(gram, tolerance, left, factor):  # type: ignore[no-untyped-def]
+@stored
+def pivoted_cholesky(gram, tolerance, left, factor):
     """Write the transposed factor (D, m) of `points_from_gram`; `left` (m,) is scratch."""
     m = gram.shape[0]
     for j in range(m):
@@ -75,7 +82,7 @@ def pivoted_cholesky(gram, tolerance, left, factor):  # type: ignore[no-untyped-
 
 
 @compiled
-def add_rows(matrix, rows, weights, n, width, out):  # type: ignore[no-untyped-def]
+def add_rows(matrix, rows, weights, n, width, out):
     """``out += sum_a weights[a] matrix[rows[a]]`` over n rows and their first `width` entries.
 
     Four rows at a time: the rows are short, and passing over `out` is half of the work.
@@ -90,28 +97,25 @@ def add_rows(matrix, rows, weights, n, width, out):  # type: ignore[no-untyped-d
             )
         a += 4
     while a < n:
-        w0 = weights[a]
-        i0 = rows[a]
+        w0, i0 = weights[a], rows[a]
         for j in range(width):
             out[j] += w0 * matrix[i0, j]
         a += 1
 
 
 @compiled
-def start_active_set(gram, rho, point, index, factor):  # type: ignore[no-untyped-def]
+def start_active_set(gram, rho, point, index, factor):
     """Begin with one active point: the inverse over it and the multiplier."""
     g = gram[point, point]
     determinant = 1.0 + rho * rho * g
     factor[0, 0] = -g / determinant
-    factor[0, 1] = 1.0 / determinant
-    factor[1, 0] = 1.0 / determinant
+    factor[0, 1] = factor[1, 0] = 1.0 / determinant
     factor[1, 1] = rho * rho / determinant
-    index[0] = point  # a valid index; position 0 holds no point
-    index[1] = point
+    index[0] = index[1] = point  # position 0 holds no point, but a valid index
 
 
 @compiled
-def apply_inverse(factor, column, k, image):  # type: ignore[no-untyped-def]
+def apply_inverse(factor, column, k, image):
     """``image = inverse @ column`` over k active points; returns ``column @ inverse @ column``.
 
     The inverse is that over the first point and the multiplier, plus ``row^T row`` of every further
@@ -152,7 +156,7 @@ def apply_inverse(factor, column, k, image):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def gather_column(gram, point, k, index, column):  # type: ignore[no-untyped-def]
+def gather_column(gram, point, k, index, column):
     """Column of `point` in the bordered matrix, over k active points."""
     column[0] = 1.0
     for a in range(1, k + 1):
@@ -160,7 +164,7 @@ def gather_column(gram, point, k, index, column):  # type: ignore[no-untyped-def
 
 
 @compiled
-def dot_product(x, y, k):  # type: ignore[no-untyped-def]
+def dot_product(x, y, k):
     """Inner product of the first k + 1 entries; four sums avoid a dependency chain."""
     s0 = s1 = s2 = s3 = 0.0
     a = 0
@@ -177,7 +181,7 @@ def dot_product(x, y, k):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def append_point(point, distance, k, index, factor, image):  # type: ignore[no-untyped-def]
+def append_point(point, distance, k, index, factor, image):
     """Make `point` active, as number k + 1."""
     scale = 1.0 / math.sqrt(distance)
     for b in range(k + 1):
@@ -187,18 +191,15 @@ def append_point(point, distance, k, index, factor, image):  # type: ignore[no-u
 
 
 @compiled
-def remove_point(leaving, k, index, factor, solution, candidate):  # type: ignore[no-untyped-def]
+def remove_point(leaving, k, index, factor, solution, candidate):
     """Remove active point number `leaving`, not the first, also from `candidate`."""
     # Rotate its entries in the rows below into its own row.
     for a in range(leaving + 1, k + 1):
-        x = factor[leaving, leaving]
-        y = factor[a, leaving]
+        x, y = factor[leaving, leaving], factor[a, leaving]
         length = math.sqrt(x * x + y * y)
-        c = x / length
-        s = y / length
+        c, s = x / length, y / length
         for b in range(a + 1):
-            x = factor[leaving, b]
-            y = factor[a, b]
+            x, y = factor[leaving, b], factor[a, b]
             factor[leaving, b] = c * x + s * y
             factor[a, b] = c * y - s * x
     # That row is now the inverse's column, divided by the square root of its diagonal entry.

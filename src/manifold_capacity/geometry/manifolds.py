@@ -70,11 +70,10 @@ class Source:
         if 0 in self.sizes:
             empty = self.sizes.index(0)
             raise UserError(f"manifold {empty} has no points; leave it out or sample points for it")
-        different = [
-            i for i, array in enumerate(self._arrays) if int(array.shape[-1]) != self.n_features
-        ]
+        widths = [int(array.shape[-1]) for array in self._arrays]
+        different = [i for i, width in enumerate(widths) if width != self.n_features]
         if different:
-            shown = ", ".join(f"{i} ({int(self._arrays[i].shape[1])})" for i in different[:5])
+            shown = ", ".join(f"{i} ({widths[i]})" for i in different[:5])
             more = f" and {len(different) - 5} more" if len(different) > 5 else ""
             raise UserError(
                 f"manifolds must have the same features: manifold 0 has {self.n_features}, but "
@@ -108,20 +107,16 @@ class Source:
         """Yield blocks of the first `sizes` points of each manifold, relative to their mean."""
         for first_feature, block in self.blocks(min(_BLOCK_FEATURES, self.n_features)):
             check_finite(block, first_feature)
-            points = np.concatenate(
-                [as_float64(values[:n]) for values, n in zip(block, sizes, strict=True)]
-            )
+            kept = [as_float64(values[:n]) for values, n in zip(block, sizes, strict=True)]
+            points = np.concatenate(kept)
             points -= points[0]  # a large offset would cost the mean its digits
             points -= points.mean(axis=0)
             yield points
 
     def _read_features(self, block_features: int) -> int:
         """Features to read at a time: whole chunks of an array that has them, if memory allows."""
-        chunk = 1
-        for array in self._arrays:
-            chunks = getattr(array, "chunks", None)
-            if chunks and isinstance(chunks[-1], int):
-                chunk = max(chunk, min(chunks[-1], self.n_features))
+        lengths = [chunks[-1] for a in self._arrays if (chunks := getattr(a, "chunks", None))]
+        chunk = max((min(n, self.n_features) for n in lengths if isinstance(n, int)), default=1)
         itemsize = max(_numpy_dtype(array).itemsize for array in self._arrays)
         if chunk == 1 or chunk * self.n_total * itemsize > _MAX_READ_BYTES:
             return block_features

@@ -1,10 +1,7 @@
-"""`measure`: capacity, radius, dimension and center correlation of a layer's manifolds.
+"""`measure`: the moments, the centers' low-rank structure, and every manifold's anchor points.
 
-The steps are the moments, the centers' low-rank structure, and the anchor points of every manifold.
-Quantities and equations are those of
-
-.. [1] S. Chung, D. D. Lee, H. Sompolinsky, Phys. Rev. X 8, 031003 (2018).
-.. [2] U. Cohen, S. Chung, D. D. Lee, H. Sompolinsky, Nat. Commun. 11, 746 (2020).
+Quantities and equations are those of Chung, Lee & Sompolinsky, *Phys. Rev. X* 8, 031003 (2018) and
+Cohen, Chung, Lee & Sompolinsky, *Nat. Commun.* 11, 746 (2020).
 """
 
 from __future__ import annotations
@@ -17,26 +14,16 @@ from typing import Any, Literal
 import numpy as np
 
 from manifold_capacity.errors import UserError
+from manifold_capacity.geometry import arguments, centers
 from manifold_capacity.geometry.anchors import points_from_gram, sample_anchors
-from manifold_capacity.geometry.arguments import (
-    FloatArray,
-    check_integer,
-    check_margin,
-    check_solver,
-    check_threads,
-)
-from manifold_capacity.geometry.centers import (
-    CenterStructure,
-    ProjectedMoments,
-    fit_centers,
-    project,
-)
+from manifold_capacity.geometry.arguments import FloatArray
+from manifold_capacity.geometry.centers import CenterStructure, ProjectedMoments
 from manifold_capacity.geometry.certificates import AnchorGeometry
 from manifold_capacity.geometry.manifolds import DegenerateManifoldsError
 from manifold_capacity.geometry.moments import Moments, moments_from_arrays
 from manifold_capacity.geometry.result import Geometry, gather_geometry
 
-Draw = Callable[[int, int], FloatArray]
+Draw = Callable[[int, int], FloatArray]  # from a manifold's index and its D: (n_gaussians, D + 1)
 
 # Gaussian samples that n_gaussians="auto" begins with.
 _FIRST_GAUSSIANS = 100
@@ -81,10 +68,6 @@ def measure(
     threads : int, optional
         Threads that solve manifolds in parallel; by default one per CPU that this process may use.
         The result does not depend on it, to the last bit.
-
-    Returns
-    -------
-    Geometry
 
     Raises
     ------
@@ -157,30 +140,23 @@ def geometry_from_moments(
     >>> at_margin_1["capacity"] < at_margin_0["capacity"]
     True
     """
-    check_margin(margin)
-    check_solver(solver)
-    seed = check_integer("seed", seed, least=0)
-    threads = check_threads(threads)
-    centers, projected = find_centers(moments, seed)
+    arguments.check_margin(margin)
+    arguments.check_solver(solver)
+    seed = arguments.check_integer("seed", seed, least=0)
+    threads = arguments.check_threads(threads)
+    structure, projected = find_centers(moments, seed)
+    settings = {"centers": structure, "margin": float(margin), "seed": seed, "solver": solver}
 
     def geometry(n: int) -> Geometry:
         draw = gaussian_samples(seed, n)
         results = solve_manifolds(moments, projected, draw, margin, solver, threads)
-        return gather_geometry(
-            moments,
-            projected,
-            results,
-            centers=centers,
-            margin=float(margin),
-            n_gaussians=n,
-            seed=seed,
-            solver=solver,
-        )
+        return gather_geometry(moments, projected, results, n_gaussians=n, **settings)
 
     if n_gaussians != "auto":
-        result = geometry(check_integer("n_gaussians", n_gaussians, least=2, other="'auto'"))
+        n = arguments.check_integer("n_gaussians", n_gaussians, least=2, other="'auto'")
+        result = geometry(n)
     else:
-        max_gaussians = check_integer("max_gaussians", max_gaussians, least=2)
+        max_gaussians = arguments.check_integer("max_gaussians", max_gaussians, least=2)
         if not relative_error > 0:
             raise UserError(f"relative_error is {relative_error!r}; it must be above 0")
         result = _until(geometry, relative_error, max_gaussians)
@@ -196,11 +172,9 @@ def geometry_from_moments(
     return result
 
 
-def _until(
-    geometry: Callable[[int], Geometry], relative_error: float, max_gaussians: int
-) -> Geometry:
+def _until(geometry: Callable[[int], Geometry], relative_error: float, most: int) -> Geometry:
     """Geometry with as many Gaussian samples as the relative error of the capacity needs."""
-    n = min(_FIRST_GAUSSIANS, max_gaussians)
+    n = min(_FIRST_GAUSSIANS, most)
     while True:
         result = geometry(n)
         summary = result.summary()
@@ -209,9 +183,9 @@ def _until(
         reached = float(summary["capacity_stderr"]) / capacity if capacity < np.inf else np.inf
         if reached <= relative_error:
             return result
-        if n == max_gaussians:
+        if n == most:
             warnings.warn(
-                f"n_gaussians='auto' stopped at max_gaussians = {max_gaussians} with a relative "
+                f"n_gaussians='auto' stopped at max_gaussians = {most} with a relative "
                 f"error of {reached:.2g} in the layer's capacity; relative_error asks for "
                 f"{relative_error:g}",
                 RuntimeWarning,
@@ -221,24 +195,24 @@ def _until(
         # The error falls as 1 / sqrt(n), and is itself uncertain. Starting over costs little, and
         # gives the same result as n_gaussians=n.
         needed = 1.05 * n * (reached / relative_error) ** 2
-        n = int(min(max(needed, 1.1 * n + 1), max_gaussians))
+        n = int(min(max(needed, 1.1 * n + 1), most))
 
 
 def find_centers(moments: Moments, seed: int) -> tuple[CenterStructure, ProjectedMoments]:
     """The centers' low-rank structure, and the manifolds with it projected out."""
-    centers = fit_centers(moments.center_gram, seed=seed)
+    structure = centers.fit_centers(moments.center_gram, seed=seed)
     with np.errstate(invalid="ignore"):  # NaN is caught below
-        projected = project(moments, centers)
+        projected = centers.project(moments, structure)
     ratio = projected.projected_center_norm / projected.center_norm
     lost = np.flatnonzero(~(ratio > _CENTER_TOLERANCE)).tolist()
     if lost:
         raise DegenerateManifoldsError(
-            f"the center of manifold {', '.join(map(str, lost))} lies in the {centers.rank} "
+            f"the center of manifold {', '.join(map(str, lost))} lies in the {structure.rank} "
             "directions that the centers share: nothing of it is left after projection, so the "
             "manifold has no size relative to it; leave the manifold out or sample other points",
             tuple(lost),
         )
-    return centers, projected
+    return structure, projected
 
 
 def gaussian_samples(seed: int, n_gaussians: int) -> Draw:
@@ -259,13 +233,7 @@ def solve_manifolds(
     solver: str,
     threads: int,
 ) -> list[AnchorGeometry]:
-    """Anchor geometry of every manifold.
-
-    Parameters
-    ----------
-    draw : callable
-        ``draw(manifold, D)`` gives the manifold's Gaussian samples (n_gaussians, D + 1).
-    """
+    """Anchor geometry of every manifold."""
 
     def solve(i: int) -> AnchorGeometry:
         n_points = int(moments.n_points[i])
@@ -275,10 +243,9 @@ def solve_manifolds(
         # The projected Gram matrix has the rounding errors of the original one.
         unit = (projected.projected_center_norm[i] / moments.scale) ** 2
         largest = float(moments.deviation_gram[i].diagonal().max()) / unit
+        tolerance = 4 * n_points * np.finfo(np.float64).eps * largest
         gram = projected.deviation_gram[i]
-        points = points_from_gram(
-            gram, dimension, tolerance=4 * n_points * np.finfo(np.float64).eps * largest
-        )
+        points = points_from_gram(gram, dimension, tolerance)
         gaussians = draw(i, dimension)
         return sample_anchors(points, gaussians, margin, solver=solver, gram=gram).geometry()
 

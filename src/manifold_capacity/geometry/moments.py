@@ -215,10 +215,6 @@ def moments_from_arrays(
         Seed. All points are then permuted over the manifolds, whose sizes stay: a control without
         class structure.
 
-    Returns
-    -------
-    Moments
-
     Raises
     ------
     ValueError
@@ -255,8 +251,10 @@ def moments_from_arrays(
 
 def _safe_moments(source: Source, block_features: int) -> Moments:
     moments = _accumulate(source, block_features, scale=1.0)
-    if moments is not None and _is_safe(moments):
-        return moments
+    if moments is not None:
+        square = max(moments.center_gram.diagonal().max(), moments.deviation_trace.max())
+        if 2.0 ** (-2 * _SAFE_EXPONENT) <= square <= 2.0 ** (2 * _SAFE_EXPONENT):
+            return moments
     # Rare: magnitudes beyond 1e±60, or no deviation at all.
     largest = max(
         float(np.abs(values).max())
@@ -268,15 +266,8 @@ def _safe_moments(source: Source, block_features: int) -> Moments:
         return moments
     exponent = max(-1000, min(1000, exponent))  # so that 1 / scale is a normal number
     scaled = _accumulate(source, block_features, scale=math.ldexp(1.0, exponent))
-    if scaled is None:  # pragma: no cover - the scaled values are at most 2**24
-        raise AssertionError("scaled moments overflowed")
+    assert scaled is not None  # the scaled values are at most 2**24
     return scaled
-
-
-def _is_safe(moments: Moments) -> bool:
-    """Whether the square of the largest entry can neither overflow nor underflow."""
-    largest = max(moments.center_gram.diagonal().max(), moments.deviation_trace.max())
-    return bool(2.0 ** (-2 * _SAFE_EXPONENT) <= largest <= 2.0 ** (2 * _SAFE_EXPONENT))
 
 
 def _accumulate(source: Source, block_features: int, scale: float) -> Moments | None:
@@ -301,9 +292,7 @@ def _accumulate(source: Source, block_features: int, scale: float) -> Moments | 
             centers = center_buffer[: n_manifolds * width].reshape(n_manifolds, width)
             # Deviations from each manifold's first point save two passes over the block; those
             # from the center follow when the means are removed below.
-            firsts = np.array([points[0] for points in block], dtype=np.float64)
-            if scale != 1.0:
-                firsts /= scale
+            firsts = np.array([points[0] for points in block], dtype=np.float64) / scale
             for i, points in enumerate(block):
                 deviation = deviations[starts[i] : starts[i + 1]]
                 np.copyto(deviation, points)
@@ -324,8 +313,7 @@ def _accumulate(source: Source, block_features: int, scale: float) -> Moments | 
             center_gram += centers @ centers.T
             for start in range(0, total, _Z_COLUMNS):
                 stop = min(total, start + _Z_COLUMNS)
-                product = product_buffer[: n_manifolds * (stop - start)]
-                product = product.reshape(n_manifolds, stop - start)
+                product = product_buffer[: n_manifolds * (stop - start)].reshape(n_manifolds, -1)
                 np.matmul(centers, deviations[start:stop].T, out=product)
                 center_deviation[:, start:stop] += product
 

@@ -46,8 +46,7 @@ def solve_cvxopt(points: FloatArray, gaussians: FloatArray, margin: float) -> Fl
     options = {"show_progress": False, "abstol": 1e-13, "reltol": 1e-12, "feastol": 1e-11}
     n_points, dimension = points.shape
     augmented = np.column_stack([points, np.ones(n_points)])
-    quadratic = matrix(np.eye(dimension + 1))
-    constraints = matrix(augmented)
+    quadratic, constraints = matrix(np.eye(dimension + 1)), matrix(augmented)
     bounds = matrix(np.full(n_points, -margin, dtype=np.float64))
     projection = gaussians[:, :-1] @ points.T
     weights = np.zeros((len(gaussians), n_points))

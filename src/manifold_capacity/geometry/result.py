@@ -16,7 +16,6 @@ from manifold_capacity.geometry.moments import Moments
 if TYPE_CHECKING:
     import pandas as pd
 
-
 QUANTITIES = ("capacity", "radius", "dimension")
 _WITH_STDERR = tuple(name + suffix for name in QUANTITIES for suffix in ("", "_stderr"))
 
@@ -60,12 +59,8 @@ class Geometry:
         Fewest principal components that explain 90 % of the centers' variance.
     centers : CenterStructure
         Report of the centers' fit.
-    n_features : int
-    margin : float
-    n_gaussians : int
-        Gaussian samples per manifold.
-    seed : int
-    solver : str
+    n_features, margin, n_gaussians, seed, solver
+        As in `measure`; `n_gaussians` is the number that was drawn.
     """
 
     capacity: FloatArray
@@ -94,10 +89,10 @@ class Geometry:
 
     def __repr__(self) -> str:
         numbers = self.summary()
-        measures = [
-            f"{name} {_with_stderr(float(numbers[name]), float(numbers[f'{name}_stderr']))}"
-            for name in QUANTITIES
+        values = [
+            (name, float(numbers[name]), float(numbers[f"{name}_stderr"])) for name in QUANTITIES
         ]
+        measures = [f"{name} {_with_stderr(value, stderr)}" for name, value, stderr in values]
         return (
             f"<Geometry of {numbers['n_manifolds']} manifolds in {self.n_features} features: "
             f"{', '.join(measures)}, center correlation {self.center_correlation:.4g}>"
@@ -136,9 +131,9 @@ class Geometry:
         inverse = 1.0 / self.capacity
         finite = inverse > 0
         capacity = float(1.0 / inverse.mean()) if finite.any() else np.inf
-        inverse_stderr = (
-            _root_sum(inverse[finite] ** 2 * self.capacity_stderr[finite]) / n_manifolds
-        )
+        inverse_stderr = _root_sum(inverse[finite] ** 2 * self.capacity_stderr[finite])
+        inverse_stderr /= n_manifolds
+        noise = (self.spread / self.center_norm).mean()
         return {
             "n_manifolds": n_manifolds,
             "n_points": int(self.n_points.sum()),
@@ -157,9 +152,7 @@ class Geometry:
             "residual_correlation": self.residual_correlation,
             "center_rank": self.center_rank,
             "participation_ratio": float(self.participation_ratio.mean()),
-            "signal_to_noise": float(1.0 / (self.spread / self.center_norm).mean())
-            if self.spread.any()
-            else np.inf,
+            "signal_to_noise": float(1.0 / noise) if self.spread.any() else np.inf,
             "centers_participation_ratio": self.centers_participation_ratio,
             "centers_dimension_90": self.centers_dimension_90,
             "worst_gap": float(self.worst_gap.max()),
@@ -174,40 +167,20 @@ class Geometry:
         """One row per manifold, in their order: number of points, geometry and certificates."""
         import pandas as pd
 
-        columns = (
-            "n_points",
-            *_WITH_STDERR,
-            "center_norm",
-            "projected_center_norm",
-            "spread",
-            "signal_to_noise",
-            "participation_ratio",
-            "worst_gap",
-            "n_unconverged",
-        )
-        frame = pd.DataFrame({name: getattr(self, name) for name in columns})
-        frame.insert(
-            columns.index("participation_ratio"), "center_correlation", self.mean_correlation
-        )
-        return frame
+        sizes = ("center_norm", "projected_center_norm", "spread", "signal_to_noise")
+        rest = ("mean_correlation", "participation_ratio", "worst_gap", "n_unconverged")
+        names = ("n_points", *_WITH_STDERR, *sizes, *rest)
+        frame = pd.DataFrame({name: getattr(self, name) for name in names})
+        return frame.rename(columns={"mean_correlation": "center_correlation"})
 
     def to_xarray(self) -> Any:
         """The columns of `to_frame` along the dimension ``manifold``; `summary` as attributes.
 
-        Returns
-        -------
-        xarray.Dataset
-
-        Raises
-        ------
-        ImportError
-            If xarray is not installed.
+        An `xarray.Dataset`; needs the package xarray.
         """
         # netCDF has no truth values: 0 and 1.
-        attributes = {
-            name: int(value) if isinstance(value, bool) else value
-            for name, value in self.summary().items()
-        }
+        values = self.summary().items()
+        attributes = {name: int(v) if isinstance(v, bool) else v for name, v in values}
         return self.to_frame().rename_axis("manifold").to_xarray().assign_attrs(attributes)
 
 
@@ -226,17 +199,16 @@ def gather_geometry(
     cosines = gram / np.sqrt(np.outer(gram.diagonal(), gram.diagonal()))
     spectrum = np.linalg.eigvalsh(gram)[:0:-1].clip(0)
     traces = moments.deviation_trace
+    # (sum of eigenvalues)^2 over the sum of their squares, the squared Frobenius norm.
     squares = np.array([(within**2).sum() for within in moments.deviation_gram])
+    ratios = np.divide(traces**2, squares, out=np.zeros_like(traces), where=squares > 0)
     return Geometry(
         **numbers,
         n_points=moments.n_points.copy(),
         center_norm=projected.center_norm,
         projected_center_norm=projected.projected_center_norm,
         spread=np.sqrt(traces / moments.n_points) * moments.scale,
-        # (sum of eigenvalues)^2 over the sum of their squares, the squared Frobenius norm.
-        participation_ratio=np.divide(
-            traces**2, squares, out=np.zeros_like(traces), where=squares > 0
-        ),
+        participation_ratio=ratios,
         mean_correlation=(np.abs(cosines).sum(axis=0) - 1) / (len(cosines) - 1),
         centers_spectrum=spectrum / spectrum.sum(),
         centers_participation_ratio=float(np.trace(gram) ** 2 / (gram**2).sum()),

@@ -77,10 +77,6 @@ def simulated_capacity(
     threads : int, optional
         Threads that run repetitions in parallel; by default one per CPU that this process may use.
 
-    Returns
-    -------
-    SimulatedCapacity
-
     Raises
     ------
     DegenerateManifoldsError

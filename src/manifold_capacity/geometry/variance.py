@@ -49,10 +49,6 @@ def layer_variance(manifolds: Any, *, max_points: int = 1000) -> LayerVariance:
         time grows with the square: seconds for 1,000 points in 65,536 features. Compare layers at
         the same number, since n points span n - 1 dimensions at most.
 
-    Returns
-    -------
-    LayerVariance
-
     Raises
     ------
     ValueError

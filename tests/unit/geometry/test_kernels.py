@@ -1,6 +1,8 @@
 """Compiled kernels: points from a Gram matrix, and the cache of compiled code."""
 
+import importlib
 import os
+import pkgutil
 import shutil
 import subprocess
 import sys
@@ -8,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numba.extending import is_jitted
 
-import manifold_capacity
+import manifold_capacity.geometry
+from manifold_capacity.geometry import kernels
 from manifold_capacity.geometry.anchors import points_from_gram
 
 
@@ -43,13 +47,7 @@ def test_points_from_gram_of_duplicates():
     assert (found[:, 4:] == 0).all()
 
 
-def misses_of_a_process(environment, *options):
-    """How often the compiled code was not found in the cache, by a process of its own."""
-    code = (
-        "import numpy as np, manifold_capacity.geometry.anchors as a, manifold_capacity.geometry.kernels as k;"
-        "a.points_from_gram(np.eye(3), 3, 0.0);"
-        "print(sum(k.pivoted_cholesky.stats.cache_misses.values()))"
-    )
+def in_a_process(environment, code, *options):
     return subprocess.run(
         [sys.executable, *options, "-c", code],
         env=environment,
@@ -59,14 +57,31 @@ def misses_of_a_process(environment, *options):
     )
 
 
-def install_without_writable_folder(tmp_path):
-    """A copy of the package where numba can make no folder, as root or anyone."""
+def misses_of_a_process(environment, *options):
+    """How often the compiled code was not found in the cache, by a process of its own."""
+    code = (
+        "import numpy as np, manifold_capacity.geometry.anchors as a, manifold_capacity.geometry.kernels as k;"
+        "a.points_from_gram(np.eye(3), 3, 0.0);"
+        "print(sum(k.pivoted_cholesky.stats.cache_misses.values()))"
+    )
+    return in_a_process(environment, code, *options)
+
+
+def copy_of_package(tmp_path):
+    """The geometry's folder in a copy, and the environment of a process that imports it."""
     site = tmp_path / "site"
     source = Path(manifold_capacity.__file__).parent
     shutil.copytree(source, site / source.name, ignore=shutil.ignore_patterns("__pycache__"))
-    (site / source.name / "geometry" / "__pycache__").touch()
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("NUMBA_", "XDG_"))}
-    return environment | {"PYTHONPATH": str(site), "HOME": str(tmp_path / "home")}
+    environment |= {"PYTHONPATH": str(site), "HOME": str(tmp_path / "home")}
+    return site / source.name / "geometry", environment
+
+
+def install_without_writable_folder(tmp_path):
+    """A copy of the package where numba can make no folder, as root or anyone."""
+    geometry, environment = copy_of_package(tmp_path)
+    (geometry / "__pycache__").touch()
+    return environment
 
 
 def test_compiled_code_is_cached(tmp_path):
@@ -83,3 +98,34 @@ def test_no_folder_for_compiled_code(tmp_path):
     result = misses_of_a_process(install_without_writable_folder(tmp_path))
     assert result.stdout == "1\n"
     assert result.stderr.count("set NUMBA_CACHE_DIR to a folder that is") == 1
+
+
+def test_edit_of_a_kernel(tmp_path):
+    """The next process has the new numbers, although the calling function's file is the same."""
+    geometry, environment = copy_of_package(tmp_path)
+    code = (
+        "import numpy as np, manifold_capacity.geometry.certificates as c;"
+        "samples = c.samples_of_weights(np.eye(2), np.eye(2), np.eye(2, 3), 0.0, 1.0);"
+        "print(samples.squared_deviation, sum(c._find_anchors.stats.cache_misses.values()))"
+    )
+    assert in_a_process(environment, code).stdout == "[0.5 0.5] 1\n"
+    assert in_a_process(environment, code).stdout == "[0.5 0.5] 0\n"
+    file = geometry / "kernels.py"
+    source = file.read_text()
+    line = "out[j] += w0 * matrix[i0, j]\n"  # of `add_rows`
+    assert source.count(line) == 1
+    file.write_text(source.replace(line, line.replace("w0", "2.0 * w0")))
+    assert in_a_process(environment, code).stdout == "[2. 2.] 1\n"
+
+
+def test_stored_functions_depend_on_the_kernels():
+    """Compiled functions call those of their own file and of kernels.py only, and have its digest."""
+    stored = set()
+    for info in pkgutil.iter_modules(manifold_capacity.geometry.__path__):
+        module = importlib.import_module(f"manifold_capacity.geometry.{info.name}")
+        for function in filter(is_jitted, vars(module).values()):
+            assert function.py_func.__module__ in (module.__name__, kernels.__name__)
+            if function.stats.cache_path and function.py_func.__module__ != kernels.__name__:
+                assert function.py_func.__defaults__ == (kernels.DIGEST,)
+                stored.add(function.py_func.__name__)
+    assert {"_solve_all", "_find_anchors", "_bound"} <= stored
