@@ -207,8 +207,7 @@ def test_classes_that_do_not_fit_are_those_of_early_checkpoints(tables, tmp_path
 
 
 def test_a_page_says_which_rows_it_leaves_out(tables, tmp_path, monkeypatch) -> None:
-    for module in (page_module, results):
-        monkeypatch.setattr(module, "MOST_ROWS", 2)
+    monkeypatch.setattr(page_module, "MOST_ROWS", 2)
     layers, manifolds = tables
     page = results.layers_page(layers, manifolds, tmp_path)
     assert "The first 2 of 6 rows; all are in summary/layers.csv." in page
@@ -277,9 +276,10 @@ def test_the_page_says_how_many_logs_it_leaves_out(tmp_path, monkeypatch) -> Non
 def test_the_configuration_as_it_is_shown_makes_the_same_run(path: Path) -> None:
     given = yaml.safe_load(path.read_text())
     resolved = resolve(given, load_schema(ROOT / "schemas" / "config.schema.yaml"))
-    lines = origin.configuration_text(resolved, given_keys(given))
-    assert yaml.safe_load("\n".join(line for line, _ in lines)) == resolved
-    ours = {line.strip().partition(":")[0].removeprefix("- ") for line, own in lines if own}
+    lines = [*origin.yaml_lines(resolved)]
+    assert yaml.safe_load("\n".join(line for _, line in lines)) == resolved
+    keys = given_keys(given)
+    ours = {line.strip().partition(":")[0].removeprefix("- ") for key, line in lines if key in keys}
     assert {"dataset", "name", "models", "points_per_class"} <= ours
     written = {key for section in given.values() if isinstance(section, dict) for key in section}
     assert written <= ours
@@ -288,9 +288,13 @@ def test_the_configuration_as_it_is_shown_makes_the_same_run(path: Path) -> None
 
 def test_of_several_models_each_key_is_shown_as_given_or_default() -> None:
     models = [{"name": "a", "weights": "random"}, {"name": "b", "weights": "random"}]
-    lines = origin.configuration_text({"models": models}, {"models", "models[1].weights"})
-    assert [line for line, given in lines if given] == ["models:", '    weights: "random"']
-    assert [given for _, given in lines] == [True, False, False, False, True]
+    provenance = collect_provenance([], {"models": models})
+    page = origin.origin_page(provenance, {"models", "models[1].weights"}, None)
+    (shown,) = re.findall("<pre>(.*?)</pre>", page, re.DOTALL)
+    first, *defaults, last = shown.splitlines()
+    assert (first, last) == ("models:", "    weights: &quot;random&quot;")
+    assert len(defaults) == 3
+    assert all(re.fullmatch("<span class=default>.*</span>", line) for line in defaults)
 
 
 def test_the_origin_names_every_step_and_escapes_what_it_quotes(tmp_path) -> None:
