@@ -53,12 +53,12 @@ class Display:
             return
         from rich.text import Text
 
-        self.console.print(
+        text, soft, cut = (
             Text.assemble(*parts, style=style),
-            soft_wrap=overflow is None,
-            no_wrap=None if overflow is None else overflow == "ellipsis",
-            overflow=overflow,
+            overflow is None,
+            overflow == "ellipsis",
         )
+        self.console.print(text, soft_wrap=soft, no_wrap=cut or None, overflow=overflow)
 
     def start(self) -> None:
         """Show running jobs from now on: below the lines on a terminal, as lines now and then elsewhere."""

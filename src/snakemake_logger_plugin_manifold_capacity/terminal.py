@@ -73,8 +73,7 @@ class Terminal:
         self.run.running[fields["jobid"]] = Job.of(fields, record.created)
 
     def _on_job_finished(self, record: logging.LogRecord, fields: Mapping[str, Any]) -> None:
-        job = self.run.running.pop(fields["job_id"], None)
-        if job is not None:
+        if job := self.run.running.pop(fields["job_id"], None):
             self.run.finished.append(job)
 
     def _on_progress(self, record: logging.LogRecord, fields: Mapping[str, Any]) -> None:
@@ -121,8 +120,7 @@ class Terminal:
             self.run.interrupted = True
             self.close()
             text = "Interrupted: stopping the running jobs."
-        submitted = _SUBMITTED.match(text)
-        if submitted:
+        if submitted := _SUBMITTED.match(text):
             number, slurm = submitted.groups()
             job = self.run.running.get(int(number)) if number.isdigit() else None
             text = f"{job.name if job else 'a group of jobs'}: submitted as SLURM job {slurm}"

@@ -67,8 +67,6 @@ def _measure_layer(
     activations: ExternalActivations, model: str, layer: Layer, arguments: argparse.Namespace
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """The layer's row and the table of its manifolds, as in the pipeline."""
-    import pandas as pd
-
     from manifold_capacity.geometry.draws import combine_draws
     from manifold_capacity.geometry.measure import measure
     from manifold_capacity.summary import rows
@@ -91,7 +89,7 @@ def _measure_layer(
         geometry = measure(activations.open(layer.label, **drawn), **options)
     except ValueError as error:
         row |= {"status": in_options(error), "n_manifolds": len(activations.class_names)}
-        return row, rows.manifold_table(row, {}, pd.DataFrame())
+        return row, rows.manifold_table(row, {}, None)
     numbers, manifolds = combine_draws([geometry])
     row |= {"status": rows.STATUS_OK} | numbers
     return row, rows.manifold_table(row, dict(enumerate(activations.class_names)), manifolds)
@@ -102,6 +100,7 @@ def run_layers(arguments: argparse.Namespace) -> int:
 
     from manifold_capacity.models.find_layers import list_layers
     from manifold_capacity.models.networks import check_model, input_shape
+    from manifold_capacity.summary.rows import layer_columns
     from manifold_capacity.summary.tables import write_table
 
     try:
@@ -111,13 +110,12 @@ def run_layers(arguments: argparse.Namespace) -> int:
     image = (arguments.image_size, arguments.image_size, arguments.channels)
     shape = input_shape(arguments.model, image)
     found = list_layers(arguments.model, n_classes=arguments.classes, image_shape=shape)
-    rows = [
-        (x.index, x.name, x.type, "x".join(map(str, x.output_shape)), x.n_features) for x in found
-    ]
-    print(_aligned([("Index", "Name", "Type", "Shape", "Features"), *rows]))
+    table = pd.DataFrame([layer_columns(layer) for layer in found]).drop(columns="layer")
+    table.columns = ["index", "name", "type", "output_shape", "n_features"]
+    titles = ["Index", "Name", "Type", "Shape", "Features"]
+    print(_aligned([titles, *table.itertuples(index=False)]))
     if arguments.output:
-        names = ["index", "name", "type", "output_shape", "n_features"]
-        write_table(pd.DataFrame(rows, columns=names), arguments.output)
+        write_table(table, arguments.output)
     return DONE
 
 

@@ -109,23 +109,16 @@ def build_parser() -> ArgumentParser:
     def command(
         run: Callable[[Namespace], int], name: str, help: str, text: str, epilog: str
     ) -> Callable[..., None]:
-        added = commands.add_parser(
-            name,
-            help=help,
-            description=text,
-            epilog=epilog,
-            formatter_class=raw,
-            allow_abbrev=False,
-        )
+        texts: Any = {"help": help, "description": text, "epilog": epilog, "formatter_class": raw}
+        added = commands.add_parser(name, allow_abbrev=False, **texts)
         added.set_defaults(run=run)
 
         def add(
             flags: str, help: str, parse: Any, default: Any = None, metavar: str = "N", **more: Any
         ) -> None:
             help += "" if default is None else f" (default: {default})"
-            added.add_argument(
-                *flags.split(), help=help, type=parse, default=default, metavar=metavar, **more
-            )
+            more |= {"help": help, "type": parse, "default": default, "metavar": metavar}
+            added.add_argument(*flags.split(), **more)
 
         return add
 
