@@ -5,8 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["DiskFullError", "MissingPackageError", "UserError", "nearest"]
-
 
 class UserError(ValueError):
     """Something is wrong with the input, the configuration or the machine; the message says what to do.

@@ -15,8 +15,6 @@ from pathlib import Path
 
 from manifold_capacity.errors import DiskFullError
 
-__all__ = ["atomic_path", "file_sha256", "lock", "mb", "require_space"]
-
 logger = logging.getLogger(__name__)
 
 
@@ -24,10 +22,9 @@ logger = logging.getLogger(__name__)
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A path to write a file or folder to, which replaces `path` once everything is written.
 
-    If a job is killed, Snakemake can take its half-written output for a finished one, where the job
-    follows from a checkpoint. So an output gets its name only when it is complete.
-    It is `path` with ``.part`` at its end: free, also after an attempt that was killed, and removed if
-    an exception ends the block.
+    After a job was killed, Snakemake can take its half-written output for a finished one, where the
+    job follows from a checkpoint. The path is `path` with ``.part`` at its end: free, whatever a killed
+    attempt left, and removed if an exception ends the block.
     """
     path = Path(path)
     part = path.with_name(f"{path.name}.part")
@@ -66,11 +63,9 @@ def require_space(folder: Path, n_bytes: int, what: str) -> None:
     """Raise DiskFullError, which says how much is missing, if `folder` has fewer than `n_bytes` free."""
     free = shutil.disk_usage(folder).free
     if free < n_bytes:
-        raise DiskFullError(
-            errno.ENOSPC,
-            f"{what} needs {mb(n_bytes)}, but only {mb(free)} are free in {folder}; "
-            "make room, or choose another `results` folder",
-        )
+        problem = f"{what} needs {mb(n_bytes)}, but only {mb(free)} are free in {folder}"
+        remedy = "make room, or choose another `results` folder"
+        raise DiskFullError(errno.ENOSPC, f"{problem}; {remedy}")
 
 
 def lock(file: FileIO, waiting_for: str | None = None) -> bool:
@@ -89,9 +84,6 @@ def lock(file: FileIO, waiting_for: str | None = None) -> bool:
     except OSError as error:
         if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
             raise
-        logger.warning(
-            "%s: this file system has no locks (%s); make sure that no second process writes here",
-            file.name,
-            error.strerror,
-        )
+        problem = f"{file.name}: this file system has no locks ({error.strerror})"
+        logger.warning("%s; make sure that no second process writes here", problem)
     return True

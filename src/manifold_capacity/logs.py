@@ -13,8 +13,6 @@ from typing import Any
 
 from manifold_capacity.errors import UserError
 
-__all__ = ["JOBS_ARE_SHOWN", "LINE_EVERY_S", "Progress", "duration", "log_to"]
-
 # Snakemake's logger plugin (`snakemake_logger_plugin_manifold_capacity`) shows jobs' logs as they grow.
 # It sets this variable for jobs: device and inode of the file or terminal where it shows them. A job
 # must not write there itself. On a cluster, jobs write to a file of their own.
@@ -26,13 +24,6 @@ LINE_EVERY_S = 5.0
 logger = logging.getLogger(__name__)
 
 
-class _Terminal(logging.Handler):
-    """Lines on whatever standard error is at the time."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr, flush=True)
-
-
 @contextmanager
 def log_to(path: str | PathLike[str]) -> Iterator[logging.Logger]:
     """Send this package's messages to a file, and to standard error unless the file is shown there.
@@ -40,17 +31,16 @@ def log_to(path: str | PathLike[str]) -> Iterator[logging.Logger]:
     An exception ends the process with status 1 (130 for Ctrl-C). A `UserError` is logged as one
     message, any other exception with its traceback.
     """
-    logger = logging.getLogger("manifold_capacity")
-    warnings_logger = logging.getLogger("py.warnings")
-    handler = logging.FileHandler(path, mode="w", encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    terminal = logging.NullHandler() if _is_shown() else _Terminal()
+    logger, warned = map(logging.getLogger, ("manifold_capacity", "py.warnings"))
+    file = logging.FileHandler(path, mode="w", encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    terminal = logging.NullHandler() if _is_shown() else logging.StreamHandler()
     level = logger.level
     logger.setLevel(logging.INFO)
-    logger.addHandler(handler)
+    logger.addHandler(file)
     logger.addHandler(terminal)
     logging.captureWarnings(True)
-    warnings_logger.addHandler(handler)
+    warned.addHandler(file)
     try:
         yield logger
     except KeyboardInterrupt:
@@ -65,11 +55,11 @@ def log_to(path: str | PathLike[str]) -> Iterator[logging.Logger]:
         sys.exit(1)
     finally:
         logging.captureWarnings(False)
-        warnings_logger.removeHandler(handler)
-        logger.removeHandler(handler)
+        warned.removeHandler(file)
+        logger.removeHandler(file)
         logger.removeHandler(terminal)
         logger.setLevel(level)
-        handler.close()
+        file.close()
 
 
 def _is_shown() -> bool:
@@ -86,8 +76,8 @@ def _silent_interrupt(kind: type[BaseException], error: BaseException, traceback
         sys.__excepthook__(kind, error, traceback)
 
 
-# Jobs import this module first: most of a short job's time goes into imports, and Ctrl-C during
-# them must not print a traceback into the progress display.
+# Jobs import this module first, so that Ctrl-C during the imports, which take most of a short job's
+# time, prints no traceback into the progress display.
 if _is_shown():
     sys.excepthook = _silent_interrupt
 

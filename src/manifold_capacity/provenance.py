@@ -9,18 +9,21 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import subprocess
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from importlib import metadata
+from itertools import accumulate
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from manifold_capacity.errors import UserError
 
 PACKAGE = "manifold_capacity"
 SOURCE = Path(__file__).parent
 
+# Packages that a step's numbers depend on, to the last bit.
 SOFTWARE = {
     "dataset": ("numpy", "pillow", "scikit-learn"),
     "weights": ("numpy", "torch", "torchvision"),
@@ -29,31 +32,25 @@ SOFTWARE = {
     "geometry": ("cvxopt", "numba", "numpy", "scipy"),
     "summary": ("pandas", "pyarrow"),
 }
-"""Packages that a step's numbers depend on, to the last bit."""
-
 # No number depends on these modules: a new wording of a message must not train networks again.
 _NOT_COUNTED = frozenset({"errors", "files", "logs"})
-
-# Keys of a configuration that say where results are written, not what they are.
-_PLACES = ("results",)
 
 
 def source_digest(*modules: str) -> str:
     """Digest of the code of modules, such as `"geometry.measure"`, and of all of ours that they import.
 
-    Workflow engines notice that a script changed, not that a module it imports did. A rule with this
-    digest among its parameters runs again when the code behind it changes. Comments, docstrings and
-    formatting do not count. A module that does not exist is a `UserError`.
+    A rule with this digest among its parameters runs again when the code behind its script changes.
+    Comments, docstrings and formatting do not count. A module that does not exist is a `UserError`.
     """
     digest = hashlib.sha256()
     for module in sorted(_with_imports(modules)):
-        digest.update(f"{module}\0{_read_code(module).text}\0".encode())
+        digest.update(f"{module}\0{_read_code(module)[0]}\0".encode())
     return digest.hexdigest()[:16]
 
 
 def config_digest(config: Mapping[str, Any]) -> str:
     """16 hexadecimal digits; neither the order of the keys nor the results' folder counts."""
-    counted = {key: value for key, value in config.items() if key not in _PLACES}
+    counted = {key: value for key, value in config.items() if key != "results"}
     text = json.dumps(counted, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -79,18 +76,18 @@ def software_versions(step: str) -> dict[str, str]:
 def cpu_name() -> str:
     """The processor's name, ``cpu: AMD EPYC 7763``, or its architecture if the name is not known."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        info = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"cpu: {names[0] if names else platform.machine()}"
+        info = ""
+    name = re.search("^model name.*?:(.*)", info, re.MULTILINE)
+    return f"cpu: {name[1].strip() if name else platform.machine()}"
 
 
 def stamp(step: str, *, code: str, **more: Any) -> dict[str, Any]:
     """What one step, a key of `SOFTWARE`, was made with: `source_digest`, device, versions and `more`.
 
-    Without ``device`` in `more`, it is the CPU. There is no time and no name of a machine, so that the
-    same run makes the same bytes again.
+    The device is the CPU unless `more` has another. No time and no name of a machine: the same run
+    makes the same bytes again.
     """
     from manifold_capacity import __version__
 
@@ -107,21 +104,20 @@ def code_version() -> dict[str, str | None]:
     """This package's version, and its commit if it is part of a git repository (else None)."""
     from manifold_capacity import __version__
 
-    commit = None
-    if _git("ls-files", "--error-unmatch", Path(__file__).name) is not None:
-        commit = _git("describe", "--always", "--dirty", "--tags", "--abbrev=40")
-    return {"version": __version__, "commit": commit}
+    tracked = _git("ls-files", "--error-unmatch", Path(__file__).name) is not None
+    describe = ("describe", "--always", "--dirty", "--tags", "--abbrev=40")
+    return {"version": __version__, "commit": _git(*describe) if tracked else None}
 
 
 def _git(*arguments: str) -> str | None:
     """What git prints about this package's folder, or None if it fails."""
+    command, silent = ["git", *arguments], subprocess.DEVNULL
     try:
-        done = subprocess.run(
-            ["git", *arguments], cwd=SOURCE, capture_output=True, text=True, timeout=60, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        return subprocess.check_output(
+            command, cwd=SOURCE, stderr=silent, text=True, timeout=60
+        ).strip()
+    except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def collect_provenance(
@@ -150,27 +146,21 @@ def collect_provenance(
     }
 
 
-_WITH_DOCSTRINGS = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-
-
-class _Code(NamedTuple):
-    text: str
-    """Without comments, docstrings and formatting; with the template that the module fills in."""
-    imports: frozenset[str]
-    """Modules of this package, also those imported inside functions, and the packages around them."""
-
-
 @functools.cache
-def _read_code(module: str) -> _Code:
+def _read_code(module: str) -> tuple[str, set[str]]:
+    """A module's code with the template that it fills in, and the modules of this package it imports.
+
+    The code is without comments, docstrings and formatting. Imports inside functions count, and so do
+    the packages around what is imported.
+    """
     file = _file(module)
     if file is None:
-        known = sorted(
-            ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
-            for path in SOURCE.rglob("*.py")
-        )
+        files = (path.relative_to(SOURCE).with_suffix("") for path in SOURCE.rglob("*.py"))
+        known = sorted(".".join(path.parts).removesuffix(".__init__") for path in files)
         raise UserError(f"{PACKAGE} has no module {module!r}; its modules are {', '.join(known)}")
     dotted = f"{PACKAGE}.{module}"
     package = dotted if file.name == "__init__.py" else dotted.rpartition(".")[0]
+    with_docstrings = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     names: set[str] = set()
     tree = ast.parse(file.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
@@ -182,32 +172,27 @@ def _read_code(module: str) -> _Code:
             # What is imported from a package may be one of its modules.
             members = (f"{base}.{alias.name}" for alias in node.names)
             names.update(name for name in members if _file(name.removeprefix(f"{PACKAGE}.")))
-        elif (
-            isinstance(node, _WITH_DOCSTRINGS) and ast.get_docstring(node, clean=False) is not None
-        ):
+        elif isinstance(node, with_docstrings) and ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:] or [ast.Pass()]
     ours = [name.removeprefix(f"{PACKAGE}.") for name in names if name.startswith(f"{PACKAGE}.")]
-    imports = {name for module in ours for name in (module, *_parents(module))}
     template = file.with_suffix(".html")
     filled_in = template.read_text(encoding="utf-8") if template.is_file() else ""
-    return _Code(ast.unparse(tree) + filled_in, frozenset(imports - _NOT_COUNTED))
+    return ast.unparse(tree) + filled_in, _with_packages(ours) - _NOT_COUNTED
 
 
 def _with_imports(modules: Iterable[str]) -> set[str]:
     found: set[str] = set()
-    waiting = [name for module in modules for name in (module, *_parents(module))]
+    waiting = _with_packages(modules)
     while waiting:
         module = waiting.pop()
-        if module not in found:
-            found.add(module)
-            waiting.extend(_read_code(module).imports)
+        found.add(module)
+        waiting |= _read_code(module)[1] - found
     return found
 
 
-def _parents(module: str) -> list[str]:
-    """The packages that are imported before a module: `"a.b"` and `"a"` for `"a.b.c"`."""
-    parts = module.split(".")
-    return [".".join(parts[:n]) for n in range(1, len(parts))]
+def _with_packages(modules: Iterable[str]) -> set[str]:
+    """Modules, and the packages that are imported before them: `"a"` and `"a.b"` before `"a.b.c"`."""
+    return {name for module in modules for name in accumulate(module.split("."), "{}.{}".format)}
 
 
 def _file(module: str) -> Path | None:

@@ -15,8 +15,6 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from snakemake_logger_plugin_manifold_capacity.terminal import Terminal
 
-__all__ = ["JOBS_ARE_SHOWN", "LogHandler"]
-
 # Tells `manifold_capacity.logs` the file or terminal where jobs' logs are shown: jobs must not write there.
 JOBS_ARE_SHOWN = "MANIFOLD_CAPACITY_JOBS_ARE_SHOWN"
 
@@ -34,12 +32,8 @@ class LogHandler(LogHandlerBase):
         stream = sys.stdout if settings.stdout else sys.stderr
         self._with_tracebacks = settings.verbose or settings.debug_dag
         self._details = self._with_tracebacks or settings.dryrun or settings.printshellcmds
-        self._terminal = Terminal(
-            stream,
-            fallback=self.format,
-            quiet={str(getattr(kind, "value", kind)) for kind in settings.quiet or ()},
-            color=not settings.nocolor,
-        )
+        quiet = {str(getattr(kind, "value", kind)) for kind in settings.quiet or ()}
+        self._terminal = Terminal(stream, self.format, quiet, color=not settings.nocolor)
         if not self._details:
             try:
                 shown_in = os.fstat(stream.fileno())
@@ -48,7 +42,6 @@ class LogHandler(LogHandlerBase):
             os.environ[JOBS_ARE_SHOWN] = f"{shown_in.st_dev}:{shown_in.st_ino}"
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Show what matters of a record of Snakemake's."""
         try:
             is_error = getattr(record, "event", None) == LogEvent.ERROR
             if self._with_tracebacks or (self._details and not is_error):
@@ -61,7 +54,6 @@ class LogHandler(LogHandlerBase):
             self.handleError(record)
 
     def close(self) -> None:
-        """Remove the progress bar."""
         self._terminal.close()
         super().close()
 

@@ -6,7 +6,7 @@ import functools
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from snakemake_logger_plugin_manifold_capacity.jobs import Run, duration
 
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
 # Seconds between two lines with a running job's latest message, where the output is not a terminal.
 HEARTBEAT_S = 30.0
-# Running jobs that are shown above the bar.
-_MOST_RUNNING = 8
+_MOST_RUNNING = 8  # jobs that are shown above the bar
 
 
 class Display:
@@ -32,7 +31,7 @@ class Display:
 
     @functools.cached_property
     def console(self) -> Console | None:
-        """The terminal; None if the output is not one."""
+        """None if the output is not a terminal."""
         if not self.stream.isatty() or os.environ.get("TERM", "dumb") == "dumb":
             return None
         from rich.console import Console
@@ -45,11 +44,7 @@ class Display:
         style: str = "",
         overflow: Literal["ellipsis", "fold"] | None = None,
     ) -> None:
-        """Write a text, whose parts may have styles, above the progress bar.
-
-        By default lines go on beyond the edge of the terminal as the terminal wraps them; `overflow`
-        cuts or wraps them there.
-        """
+        """Write a text, whose parts may have styles; `overflow` cuts or wraps it at the terminal's edge."""
         plain = "".join(part if isinstance(part, str) else part[0] for part in parts)
         if not plain:
             return
@@ -58,25 +53,21 @@ class Display:
             return
         from rich.text import Text
 
-        self.console.print(
+        text, soft, cut = (
             Text.assemble(*parts, style=style),
-            soft_wrap=overflow is None,
-            no_wrap=None if overflow is None else overflow == "ellipsis",
-            overflow=overflow,
+            overflow is None,
+            overflow == "ellipsis",
         )
+        self.console.print(text, soft_wrap=soft, no_wrap=cut or None, overflow=overflow)
 
     def start(self) -> None:
         """Show running jobs from now on: below the lines on a terminal, as lines now and then elsewhere."""
         if self.console is not None and self._live is None:
             from rich.live import Live
 
+            streams: Any = {"redirect_stdout": False, "redirect_stderr": False}
             self._live = Live(
-                console=self.console,
-                get_renderable=self.render,
-                refresh_per_second=4,
-                transient=True,
-                redirect_stdout=False,
-                redirect_stderr=False,
+                console=self.console, get_renderable=self.render, transient=True, **streams
             )
             self._live.start()
         elif self.console is None and self._watcher is None:
@@ -84,7 +75,7 @@ class Display:
             self._watcher.start()
 
     def close(self) -> None:
-        """Remove what is shown below the lines."""
+        """Remove the progress bar; what was written stays."""
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -114,13 +105,9 @@ class Display:
         # writes a line (and holds ours) waits for.
         run, now = self.run, time.time()
         jobs = [job for job in list(run.running.values()) if not job.is_target]
+        cut: Any = {"style": "dim", "no_wrap": True, "overflow": "ellipsis"}
         rows = [
-            Text(
-                f"  {job.name}, {duration(now - job.started)}  {job.latest()}",
-                style="dim",
-                no_wrap=True,
-                overflow="ellipsis",
-            )
+            Text(f"  {job.name}, {duration(now - job.started)}  {job.latest()}", **cut)
             for job in jobs[:_MOST_RUNNING]
         ]
         if len(jobs) > _MOST_RUNNING:

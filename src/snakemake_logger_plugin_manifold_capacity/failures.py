@@ -37,8 +37,7 @@ def cause_of(rule: str, exit_text: str, message: str) -> str:
 
 def without_traceback(text: str) -> str:
     """The text of an error of Snakemake's without the lines of code that it went through."""
-    problem = _yaml_problem() if "not valid JSON or YAML" in text else ""
-    if problem:
+    if "not valid JSON or YAML" in text and (problem := _yaml_problem()):
         return problem
     if text.startswith("Traceback") and "FileNotFoundError" in text and "load_configfile" in text:
         missing = text.strip().rpartition(": ")[2]

@@ -10,16 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# Only the end of a long log is read.
-_TAIL_BYTES = 64 * 1024
-# The clocks of this machine and of a job's node may differ by this much.
-_CLOCK_S = 2.0
+_TAIL_BYTES = 64 * 1024  # of a longer log, the end is read
+_CLOCK_S = 2.0  # by which the clocks of this machine and of a job's node may differ
 _RECORD = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ([A-Z]+) ", re.MULTILINE)
 
 
 class Message(NamedTuple):
-    """A message of a job's log."""
-
     level: str
     text: str
 
@@ -53,7 +49,7 @@ class Job:
         return f"{self.rule} {self.wildcards}".rstrip()
 
     def wrote(self, path: Path) -> bool:
-        """Whether a file is this job's, not an earlier attempt's."""
+        """Whether a file is this attempt's, not an earlier one's."""
         try:
             return path.stat().st_mtime >= self.started - _CLOCK_S
         except OSError:
@@ -80,8 +76,7 @@ class Run:
     done: int = 0
     running: dict[int, Job] = field(default_factory=dict)
     finished: list[Job] = field(default_factory=list)
-    failed: dict[int, tuple[Job, str]] = field(default_factory=dict)
-    """Jobs with the cause of their failure."""
+    failed: dict[int, tuple[Job, str]] = field(default_factory=dict)  # and the causes
     exit_texts: list[str] = field(default_factory=list)
     interrupted: bool = False
 

@@ -13,25 +13,13 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from snakemake_logger_plugin_manifold_capacity import jobs
 from snakemake_logger_plugin_manifold_capacity.display import Display
 from snakemake_logger_plugin_manifold_capacity.failures import cause_of, is_exit, without_traceback
-from snakemake_logger_plugin_manifold_capacity.jobs import (
-    Job,
-    Message,
-    Run,
-    duration,
-    first_line,
-    read_end,
-    read_messages,
-)
+from snakemake_logger_plugin_manifold_capacity.jobs import Job, Message, duration, first_line
 
-__all__ = ["Terminal"]
-
-# Lines of a failed job's log that are shown.
-_MOST_LINES = 12
-# Columns of a terminal that shows a job's message beside its name.
-_WIDE = 110
-
+_MOST_LINES = 12  # of a failed job's log that are shown
+_WIDE = 110  # columns of a terminal that shows a job's message beside its name
 # Messages of Snakemake's that are left out.
 _NOISE = re.compile(
     r"Assuming unrestricted shared|Building DAG of jobs|Using shell: |Provided (cores|remote|resources)|"
@@ -48,33 +36,26 @@ _SUBMITTED = re.compile(r"Job (\S+) has been submitted with SLURM jobid (\S+) \(
 class Terminal:
     """Writes to a stream what Snakemake's log records tell, with a progress bar if it is a terminal.
 
-    `fallback` gives Snakemake's own text of a record. `quiet` is Snakemake's ``--quiet``: with
+    `text_of` gives Snakemake's own text of a record. `quiet` is Snakemake's ``--quiet``: with
     ``progress`` no lines for finished jobs, with ``all`` nothing.
     """
 
     def __init__(
         self,
         stream: TextIO,
-        *,
-        fallback: Callable[[logging.LogRecord], str] = logging.LogRecord.getMessage,
+        text_of: Callable[[logging.LogRecord], str] = logging.LogRecord.getMessage,
         quiet: Collection[str] = (),
         color: bool = True,
     ) -> None:
-        self.fallback, self.quiet, self.run = fallback, quiet, Run()
+        self.text_of, self.quiet, self.run = text_of, quiet, jobs.Run()
         self.display = Display(stream, self.run, color=color)
-        self.say = self.display.say
-
-    def close(self) -> None:
-        """Remove the progress bar; what was written stays."""
-        self.display.close()
+        self.say, self.close = self.display.say, self.display.close
 
     def handle(self, record: logging.LogRecord) -> None:
-        """Show what matters of a record."""
         if "all" in self.quiet:
             return
         event = str(getattr(record, "event", None) or "message").lower()
-        handler = getattr(self, f"_on_{event}", None)
-        if handler is not None:
+        if handler := getattr(self, f"_on_{event}", None):
             with self.display.lock:
                 handler(record, vars(record))
 
@@ -92,8 +73,7 @@ class Terminal:
         self.run.running[fields["jobid"]] = Job.of(fields, record.created)
 
     def _on_job_finished(self, record: logging.LogRecord, fields: Mapping[str, Any]) -> None:
-        job = self.run.running.pop(fields["job_id"], None)
-        if job is not None:
+        if job := self.run.running.pop(fields["job_id"], None):
             self.run.finished.append(job)
 
     def _on_progress(self, record: logging.LogRecord, fields: Mapping[str, Any]) -> None:
@@ -125,7 +105,7 @@ class Terminal:
             self._say_failed(job)
 
     def _on_error(self, record: logging.LogRecord, fields: Mapping[str, Any]) -> None:
-        text = self.fallback(record)
+        text = self.text_of(record)
         if "At least one job did not complete successfully" in text:
             self._say_end_of_failed_run()
         elif is_exit(text, fields.get("exception", "")):
@@ -135,13 +115,12 @@ class Terminal:
 
     def _on_message(self, record: logging.LogRecord, fields: Mapping[str, Any]) -> None:
         """A text without an event."""
-        text = self.fallback(record)
+        text = self.text_of(record)
         if text.startswith("Terminating processes on user request"):
             self.run.interrupted = True
             self.close()
             text = "Interrupted: stopping the running jobs."
-        submitted = _SUBMITTED.match(text)
-        if submitted:
+        if submitted := _SUBMITTED.match(text):
             number, slurm = submitted.groups()
             job = self.run.running.get(int(number)) if number.isdigit() else None
             text = f"{job.name if job else 'a group of jobs'}: submitted as SLURM job {slurm}"
@@ -185,8 +164,8 @@ class Terminal:
         self.say(f"\nFAILED after {took}: {job.name}", style="bold red")
         self.say("\n".join(f"  {line}" for line in cause.splitlines()), style="red")
         for path in filter(job.wrote, [*job.logs, *map(Path, fields.get("aux_logs", ()))]):
-            text = read_end(path).rstrip()
-            if not text or (text.endswith(cause) and len(read_messages(path)) == 1):
+            text = jobs.read_end(path).rstrip()
+            if not text or (text.endswith(cause) and len(jobs.read_messages(path)) == 1):
                 continue
             lines = text.splitlines()
             self.say(f"  {'the end of ' if len(lines) > _MOST_LINES else ''}{path}:")

@@ -17,7 +17,7 @@ import snakemake_logger_plugin_manifold_capacity as plugin
 from manifold_capacity import logs
 from manifold_capacity.logs import log_to
 from snakemake_logger_plugin_manifold_capacity.display import HEARTBEAT_S
-from snakemake_logger_plugin_manifold_capacity.jobs import Message, duration, read_messages
+from snakemake_logger_plugin_manifold_capacity.jobs import duration, read_messages
 from snakemake_logger_plugin_manifold_capacity.terminal import Terminal
 
 TRAIN = {"jobid": 7, "rule_name": "train", "wildcards": {"model": "small_cnn", "seed": "3"}}
@@ -66,12 +66,6 @@ def say(path: Path, *texts: str, error: str | None = None) -> None:
             logger.error("%s", error)
 
 
-def test_messages_of_a_log_are_read_with_all_their_lines(log):
-    say(log, "first", "a page\nof two lines")
-    assert read_messages(log) == [Message("INFO", "first"), Message("INFO", "a page\nof two lines")]
-    assert read_messages(log.with_name("no.log")) == []
-
-
 def test_of_a_long_log_the_end_is_read(log):
     say(log, *(f"message {number} {'x' * 1000}" for number in range(100)))
     messages = read_messages(log)
@@ -88,9 +82,8 @@ def test_a_run_is_a_line_for_each_job_with_its_last_message(terminal, stream, lo
     finished(terminal, 8, 13, 13)
     first, line, end = stream.getvalue().splitlines()  # a target has no line
     assert first == "13 jobs, and more once the layers are known"
-    assert re.fullmatch(
-        r"\[12/13\] train +small_cnn seed 3 .* s  epoch 2/2: test accuracy 0.99", line
-    )
+    said = "epoch 2/2: test accuracy 0.99"
+    assert re.fullmatch(rf"\[12/13\] train +small_cnn seed 3 .* s  {said}", line)
     assert end.startswith("13 jobs done in ")
 
 
@@ -182,10 +175,7 @@ def test_a_job_that_succeeds_when_tried_again_has_not_failed(terminal, stream, l
         ("returned non-zero exit status 137.", "--set-resources train:mem_mb=..."),
         ("died with <Signals.SIGTERM: 15>.", "terminated from outside by SIGTERM"),
         ("returned non-zero exit status 143.", "terminated from outside by signal 15"),
-        (
-            "returned non-zero exit status 3.",
-            "ended with exit status 3, and its log does not say why",
-        ),
+        ("returned non-zero exit status 3.", "exit status 3, and its log does not say why"),
     ],
 )
 def test_the_cause_of_a_failure_that_the_log_does_not_say(terminal, stream, log, died, cause):
@@ -250,14 +240,25 @@ def test_jobs_submitted_to_slurm_are_named(terminal, stream):
     ]
 
 
-def test_an_error_of_the_configuration_has_no_places_in_the_code(terminal, stream):
-    text = (
-        'WorkflowError in file "/a/rules/common.smk", line 55:\nThe configuration cannot be run:\n'
-        '  - seeds: "x"\n  File "/a/rules/common.smk", line 80, in <module>\n'
-        '  File "/a/rules/common.smk", line 55, in checked_config'
-    )
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (
+            'WorkflowError in file "/a/rules/common.smk", line 55:\nThe configuration cannot be run:\n'
+            '  - seeds: "x"\n  File "/a/rules/common.smk", line 80, in <module>\n'
+            '  File "/a/rules/common.smk", line 55, in checked_config',
+            'The configuration cannot be run:\n  - seeds: "x"\n',
+        ),
+        (
+            'Traceback (most recent call last):\n\n  File "a.py", line 1, in f\n    g()\n    ^^^\n\nOSError: no\n',
+            "OSError: no\n(--verbose shows the traceback)\n",
+        ),
+    ],
+    ids=["configuration", "Snakefile"],
+)
+def test_an_error_before_the_run_has_no_places_in_the_code(terminal, stream, text, shown):
     terminal.handle(record("error", text, logging.ERROR, exception="WorkflowError"))
-    assert stream.getvalue() == 'The configuration cannot be run:\n  - seeds: "x"\n'
+    assert stream.getvalue() == shown
 
 
 @pytest.mark.parametrize("quiet", ["progress", "all"])
@@ -310,12 +311,6 @@ def test_on_a_narrow_terminal_a_message_is_wrapped(screen, log):
     assert "to the end" in screen.getvalue().replace("\n", " ")
     lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue()).splitlines()
     assert max(map(len, lines)) <= 60
-
-
-def test_an_error_in_the_snakefile_is_its_last_line(terminal, stream):
-    text = 'Traceback (most recent call last):\n\n  File "a.py", line 1, in f\n    g()\n    ^^^\n\nOSError: no\n'
-    terminal.handle(record("error", text, logging.ERROR, exception="OSError"))
-    assert stream.getvalue() == "OSError: no\n(--verbose shows the traceback)\n"
 
 
 def test_drawing_never_waits_for_a_line_that_is_being_written(screen):

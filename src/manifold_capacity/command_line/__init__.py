@@ -11,49 +11,37 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from manifold_capacity.command_line.errors import (
-    FAILED,
-    INTERRUPTED,
-    USAGE,
-    UsageError,
-    fail,
-    in_options,
-    show_warning,
-)
+from manifold_capacity.command_line import errors
 from manifold_capacity.command_line.parser import build_parser
-
-__all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command with these arguments, by default those of the process.
+    """Run the command with these arguments, by default the process's, and return its exit code.
 
-    Returns
-    -------
-    int
-        Exit code: 0 for success, 1 if something could not be read, measured or written, 2 if the
-        command line is wrong, 130 if interrupted.
+    0 for success, 1 if something could not be read, measured or written, 2 if the command line is
+    wrong, 130 if interrupted.
     """
     with warnings.catch_warnings():
-        warnings.showwarning = show_warning
+        warnings.showwarning = errors.show_warning
         try:
             chosen = build_parser().parse_args(arguments)
             code: int = chosen.run(chosen)
             sys.stdout.flush()
-        except UsageError as error:
-            return fail(error, USAGE)
+            return code
+        except errors.UsageError as error:
+            return errors.fail(error, errors.USAGE)
         except ModuleNotFoundError as error:
-            return fail(
+            return errors.fail(
                 f"this needs {error.name}, which is not installed; it comes with the pipeline: "
                 f"pip install 'manifold-capacity[pipeline]' (in a clone: pip install '.[pipeline]')"
             )
         except BrokenPipeError:
             # The reader has closed the pipe (`| head`). Python would complain at its exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return FAILED
+            return errors.FAILED
         except (ValueError, OSError, MemoryError) as error:
             # A message about an option begins with it.
-            return fail(error, USAGE if in_options(error).startswith("--") else FAILED)
+            is_usage = errors.in_options(error).startswith("--")
+            return errors.fail(error, errors.USAGE if is_usage else errors.FAILED)
         except KeyboardInterrupt:
-            return fail("interrupted", INTERRUPTED)
-    return code
+            return errors.fail("interrupted", errors.INTERRUPTED)

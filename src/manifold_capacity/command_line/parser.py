@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import math
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -93,39 +93,32 @@ examples:
 """
 
 
-class _Parser(argparse.ArgumentParser):
+class _Parser(ArgumentParser):
     """Reports a mistake in one line, without the usage."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(USAGE, f"{PROGRAM}: error: {message}; see {self.prog} --help\n")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    raw = argparse.RawDescriptionHelpFormatter
+def build_parser() -> ArgumentParser:
+    raw = RawDescriptionHelpFormatter
     parser = _Parser(prog=PROGRAM, description=_DESCRIPTION, epilog=_EPILOG, formatter_class=raw)
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     def command(
-        run: Callable[[argparse.Namespace], int], name: str, help: str, text: str, epilog: str
+        run: Callable[[Namespace], int], name: str, help: str, text: str, epilog: str
     ) -> Callable[..., None]:
-        added = commands.add_parser(
-            name,
-            help=help,
-            description=text,
-            epilog=epilog,
-            formatter_class=raw,
-            allow_abbrev=False,
-        )
+        texts: Any = {"help": help, "description": text, "epilog": epilog, "formatter_class": raw}
+        added = commands.add_parser(name, allow_abbrev=False, **texts)
         added.set_defaults(run=run)
 
         def add(
             flags: str, help: str, parse: Any, default: Any = None, metavar: str = "N", **more: Any
         ) -> None:
             help += "" if default is None else f" (default: {default})"
-            added.add_argument(
-                *flags.split(), help=help, type=parse, default=default, metavar=metavar, **more
-            )
+            more |= {"help": help, "type": parse, "default": default, "metavar": metavar}
+            added.add_argument(*flags.split(), **more)
 
         return add
 
@@ -171,7 +164,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _existing(text: str) -> Path:
     if not Path(text).exists():
-        raise argparse.ArgumentTypeError(f"there is no file or folder {text}")
+        raise ArgumentTypeError(f"there is no file or folder {text}")
     return Path(text)
 
 
@@ -187,9 +180,7 @@ def _integer(least: int, word: str | None = None) -> Callable[[str], int | str]:
             return text
         if not text.isdecimal() or int(text) < least:
             other = f", or {word}" if word else ""
-            raise argparse.ArgumentTypeError(
-                f"must be an integer, {least} or more{other}, not {text!r}"
-            )
+            raise ArgumentTypeError(f"must be an integer, {least} or more{other}, not {text!r}")
         return int(text)
 
     return parse
@@ -202,7 +193,7 @@ def _number(allowed: str, fits: Callable[[float], bool]) -> Callable[[str], floa
         except ValueError:
             number = math.nan
         if not (math.isfinite(number) and fits(number)):
-            raise argparse.ArgumentTypeError(f"must be a number {allowed}, not {text!r}")
+            raise ArgumentTypeError(f"must be a number {allowed}, not {text!r}")
         return number
 
     return parse
@@ -214,13 +205,9 @@ def _writable(*endings: str) -> Callable[[str], Path]:
     def parse(text: str) -> Path:
         path = Path(text)
         if path.suffix not in endings:
-            raise argparse.ArgumentTypeError(
-                f"{text} is not supported; use one of {', '.join(endings)}"
-            )
+            raise ArgumentTypeError(f"{text} is not supported; use one of {', '.join(endings)}")
         if not path.parent.is_dir():
-            raise argparse.ArgumentTypeError(
-                f"{text}: there is no folder {path.parent}; make it first"
-            )
+            raise ArgumentTypeError(f"{text}: there is no folder {path.parent}; make it first")
         if path.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
             raise ModuleNotFoundError("Parquet is written by pyarrow", name="pyarrow")
         return path

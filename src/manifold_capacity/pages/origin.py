@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from manifold_capacity.pages.page import render_page
-
-__all__ = ["configuration_text", "origin_page"]
+from manifold_capacity.pages import page
 
 
 def origin_page(
-    provenance: Mapping[str, Any],
-    given: Collection[str],
-    dataset: Mapping[str, Any] | None,
+    provenance: Mapping[str, Any], given: Collection[str], dataset: Mapping[str, Any] | None
 ) -> str:
-    """A page on where the numbers come from, step by step.
+    """What `provenance.collect_provenance` returns, step by step, and a description of the dataset.
 
-    It shows what `provenance.collect_provenance` returns, marks the keys of the configuration that
-    were given (`config.given_keys`), and describes the dataset (``dataset.json``), if there is one.
+    The keys of the configuration that were `given` (dotted, `config.schema.given_keys`) are marked;
+    `dataset` is the content of ``dataset.json``, if there is a dataset.
     """
     code = provenance["code"]
     facts = {
@@ -28,42 +24,32 @@ def origin_page(
         "Code": f"version {code['version']}, {code['commit'] or 'not in a git repository'}",
         "Platform": provenance["platform"],
     }
-    lines = (
-        html.escape(line) if ours else f"<span class=default>{html.escape(line)}</span>"
-        for line, ours in configuration_text(provenance["config"], given)
-    )
-    parts = [
-        _facts(facts),
-        "<h2>Configuration</h2>",
-        "<p>A line in gray is a default.</p>",
-        "<pre>" + "\n".join(lines) + "</pre>",
-        "<h2>Step by step</h2>",
+    lines = [
+        html.escape(line) if path in given else f"<span class=default>{html.escape(line)}</span>"
+        for path, line in yaml_lines(provenance["config"])
     ]
+    parts = [_facts(facts), "<h2>Configuration</h2>", "<p>A line in gray is a default.</p>"]
+    parts += ["<pre>" + "\n".join(lines) + "</pre>", "<h2>Step by step</h2>"]
     for step, entries in provenance["made_with"].items():
         parts.append(f"<h3>{html.escape(step.capitalize())}</h3>")
         first = _dataset_facts(dataset) if step == "dataset" and dataset else {}
         parts += [_facts(first | _entry_facts(entry)) for entry in entries]
-    return render_page("Where the numbers come from", "\n".join(parts), None)
+    return page.render("Where the numbers come from", "\n".join(parts), None)
 
 
-def configuration_text(
-    resolved: Mapping[str, Any], given: Collection[str]
-) -> list[tuple[str, bool]]:
-    """A configuration with all defaults as lines of YAML, each with whether it was given."""
-    return [(line, path in given) for path, line in _yaml_lines(resolved, "", "")]
-
-
-def _yaml_lines(section: Mapping[str, Any], prefix: str, indent: str) -> Iterator[tuple[str, str]]:
-    """The dotted key and the line of everything in a section."""
+def yaml_lines(
+    section: Mapping[str, Any], prefix: str = "", indent: str = ""
+) -> Iterator[tuple[str, str]]:
+    """The dotted key and the line of everything in a section of a configuration."""
     for key, value in section.items():
         path = f"{prefix}{key}"
         if isinstance(value, Mapping) and value:
             yield path, f"{indent}{key}:"
-            yield from _yaml_lines(value, f"{path}.", f"{indent}  ")
+            yield from yaml_lines(value, f"{path}.", f"{indent}  ")
         elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
             yield path, f"{indent}{key}:"
             for index, item in enumerate(value):
-                (first, line), *rest = _yaml_lines(item, f"{path}[{index}].", f"{indent}    ")
+                (first, line), *rest = yaml_lines(item, f"{path}[{index}].", f"{indent}    ")
                 yield first, f"{indent}  - {line.lstrip()}"
                 yield from rest
         else:
@@ -80,10 +66,11 @@ def _facts(facts: Mapping[str, Any]) -> str:
 
 def _dataset_facts(dataset: Mapping[str, Any]) -> dict[str, str]:
     shape, classes = dataset["image_shape"], dataset["class_names"]
+    more = f", ... and {len(classes) - 20} more" if len(classes) > 20 else ""
     facts = {
         "Name": dataset["name"],
         "Images": "×".join(map(str, shape)) + " (height, width, channels)",
-        "Classes": f"{len(classes)}: {_few(classes)}",
+        "Classes": f"{len(classes)}: {', '.join(classes[:20])}{more}",
     }
     for split, counts in dataset["counts"].items():
         facts[f"{split.capitalize()} images"] = f"{sum(counts):,}"
@@ -94,21 +81,14 @@ def _dataset_facts(dataset: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _few(names: Sequence[str], most: int = 20) -> str:
-    text = ", ".join(names[:most])
-    return text if len(names) <= most else f"{text}, ... and {len(names) - most} more"
-
-
 def _entry_facts(entry: Mapping[str, Any]) -> dict[str, str]:
     """One record of what a step was made with."""
     facts = {}
     for name, value in entry.items():
-        if name == "n_layers":
-            facts["Used by"] = f"{value} layer{'s' if value != 1 else ''}"
-        else:
-            text = ", ".join(_flat(value)) if isinstance(value, Mapping) else str(value)
-            facts[name.replace("_", " ").capitalize()] = text
-    return facts
+        text = ", ".join(_flat(value)) if isinstance(value, Mapping) else str(value)
+        facts[name.replace("_", " ").capitalize()] = text
+    n = facts.pop("N layers")
+    return facts | {"Used by": f"{n} layer{'s' if n != '1' else ''}"}
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -18,22 +18,15 @@ from numpy.typing import NDArray
 from manifold_capacity.summary.columns import TITLES
 from manifold_capacity.summary.text import checkpoint_title, layer_title, with_errors
 
-__all__ = ["MOST_BYTES", "MOST_ROWS"]
-
+# The largest page. Snakemake's report shows a page in a frame whose address is the page itself, in
+# base64; Chromium leaves a frame with an address of more than 2 MiB empty.
 MOST_BYTES = 1_500_000
-"""The largest page. Snakemake's report shows a page in a frame whose address is the page itself, in
-base64; Chromium leaves a frame with an address of more than 2 MiB empty."""
-
+# Rows of a table on a page, so that it stays below `MOST_BYTES`. The table of classes has as many as fit.
 MOST_ROWS = 10_000
-"""The most rows of a table on a page, so that it stays below `MOST_BYTES`. The table of classes has as
-many as fit."""
-
 # What distinguishes the rows of a table: columns only if they differ, and filters.
 IDENTITY = ("dataset", "model", "weights", "seed", "checkpoint", "split", "labels")
-
 _TEMPLATE = Path(__file__).with_name("page.html")
-_DIGITS = 4  # significant digits of numbers without an error
-_DIGITS_OF = {"worst_gap": 2}
+_DIGITS_OF = {"worst_gap": 2}  # significant digits of numbers without an error; 4 of all others
 _TEXTS = {
     *IDENTITY,
     *("layer", "layer_name", "output_shape", "status", "solver", "class_name"),
@@ -44,7 +37,7 @@ _SETTINGS = ("n_manifolds", "n_points", "margin", "n_gaussians", "n_repeats", "s
 _NOT_SHOWN = ("config_digest", "layer_index", "layer_type", "epoch", "class_index")
 
 
-def render_page(title: str, body: str, data: Mapping[str, Any] | None) -> str:
+def render(title: str, body: str, data: Mapping[str, Any] | None) -> str:
     """The template with a title, a body in HTML and the data that its script shows."""
     packed = ""
     if data is not None:
@@ -58,25 +51,21 @@ def render_page(title: str, body: str, data: Mapping[str, Any] | None) -> str:
 
 def largest(page: Callable[[int], str], n: int) -> str:
     """The page with as many of n parts as fit into `MOST_BYTES`."""
-    made = page(n)
-    if (size := len(made.encode())) <= MOST_BYTES:
-        return made
-    least = len(page(0).encode())
-    while n > 0 and size > MOST_BYTES:
+    made, least = page(n), 0
+    while n > 0 and (size := len(made.encode())) > MOST_BYTES:
+        least = least or len(page(0).encode())
         # Parts are about equally large. If they are not, it takes more than one step.
         n = max(min(n - 1, int(0.98 * n * (MOST_BYTES - least) / (size - least))), 0)
         made = page(n)
-        size = len(made.encode())
     return made
 
 
 def intro(text: str, frame: pd.DataFrame, table: str) -> str:
     """How to use a table, what all its rows have in common, and how many of them are left out."""
-    same = []
-    for name in (*IDENTITY, *_SETTINGS):
-        if name in frame and frame[name].nunique(dropna=False) == 1:
-            value = table_column(frame.iloc[:1], name)["texts"][0]
-            same += [f"{TITLES[name][0]}: {value}"] if value else []
+    counts = frame.filter([*IDENTITY, *_SETTINGS]).nunique(dropna=False)
+    names = counts.index[counts == 1]
+    values = {name: table_column(frame.iloc[:1], name)["texts"][0] for name in names}
+    same = [f"{TITLES[name][0]}: {value}" for name, value in values.items() if value]
     lines = [f"<p>{html.escape(text)}</p>"]
     if same:
         lines.append(f"<p class=faint>{html.escape(' · '.join(same))}</p>")
@@ -100,14 +89,12 @@ def table_column(frame: pd.DataFrame, name: str) -> dict[str, Any]:
     values, error = frame[name], f"{name}_stderr"
     is_text = name in _TEXTS or pd.api.types.is_bool_dtype(values)
     if not is_text and error in frame:
-        texts, errors, _ = with_errors(*(float_values(frame[column]) for column in (name, error)))
-        notes = [
-            f" ± {spread}" if text and spread != "nan" else ""
-            for text, spread in zip(texts, errors, strict=True)
-        ]
+        texts, errors, _ = with_errors(float_values(values), float_values(frame[error]))
+        pairs = zip(texts, errors, strict=True)
+        notes = [f" ± {spread}" if text and spread != "nan" else "" for text, spread in pairs]
         return titled(name, texts, notes=notes, number=True)
     if not is_text and pd.api.types.is_numeric_dtype(values):
-        digits = _DIGITS_OF.get(name, _DIGITS)
+        digits = _DIGITS_OF.get(name, 4)
         return titled(name, _plain_texts(float_values(values), digits), number=True)
     if name == "layer":
         texts = [layer_title(layer) for layer in values]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from itertools import compress
@@ -11,29 +12,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from manifold_capacity.pages.page import (
-    IDENTITY,
-    MOST_ROWS,
-    float_values,
-    intro,
-    largest,
-    number_columns,
-    render_page,
-    table_column,
-    titled,
-)
+from manifold_capacity.pages import page
 from manifold_capacity.summary.columns import MANIFOLD_IDENTITY, TITLES
 from manifold_capacity.summary.rows import EXTERNAL, SHUFFLED, STATUS_OK
 from manifold_capacity.summary.text import checkpoint_title, number_text, split_title, with_errors
 
-__all__ = ["comparisons_page", "layers_page", "training_page"]
-
-LOG_CHARACTERS = 6_000
-"""Of a longer log, a page shows the end."""
-
+LOG_CHARACTERS = 6_000  # of a longer log, a page shows the end
 _MAIN = ("capacity", "radius", "dimension", "center_correlation")
 _KEY = ["model", "seed", "checkpoint", "split", "labels", "layer"]
-
 _WHY_STOPPED = {
     "variance": "it reached 10 more than explain 95 % of the variance",
     "rises": "the correlation rose three times in a row",
@@ -50,13 +36,17 @@ def layers_page(layers: pd.DataFrame, manifolds: pd.DataFrame, logs: Path) -> st
     last checkpoint first, and says so.
     """
     text = "Click a column's name to sort, a layer to see its classes and the logs of its jobs."
-    body = intro(text, layers, "layers")
-    shown = layers.iloc[:MOST_ROWS]
+    body = page.intro(text, layers, "layers")
+    shown = layers.iloc[: page.MOST_ROWS]
     keys = [pd.MultiIndex.from_frame(frame[_KEY]) for frame in (shown, manifolds)]
     places = keys[0].get_indexer(keys[1])  # the layer of each manifold; -1 if it is not shown
-    classes = _class_columns(manifolds.iloc[np.argsort(places, kind="stable")])
+    manifolds = manifolds.iloc[np.argsort(places, kind="stable")]
+    classes = [page.table_column(manifolds, "class_name") | {"choice": True}]
+    classes += page.number_columns(manifolds, MANIFOLD_IDENTITY)
     places = np.sort(places)
-    order = _last_checkpoints_first(shown)
+    checkpoints = shown.groupby(["model", "seed"], sort=False)["checkpoint"]
+    earlier = (shown["checkpoint"] != checkpoints.transform("last")).to_numpy(dtype=bool)
+    order = np.argsort(earlier, kind="stable")
     rows = shown.to_dict("records")
     whole = {
         "layers": _layer_columns(shown),
@@ -64,41 +54,36 @@ def layers_page(layers: pd.DataFrame, manifolds: pd.DataFrame, logs: Path) -> st
         "trust": [_trust(row) for row in rows],
     }
 
-    def page(n: int) -> str:
-        detailed = np.zeros(len(shown), dtype=bool)
-        detailed[order[:n]] = True
-        kept = np.isin(places, np.flatnonzero(detailed))
+    def with_details(n: int) -> str:
+        detailed = np.isin(np.arange(len(shown)), order[:n])
+        kept = np.isin(places, order[:n])
         texts: list[str] = []
+        log = functools.cache(lambda path: _log(logs / path, texts))
         left_out = (
             f"This page has room for the classes and logs of {n:,} of {len(shown):,} layers, last "
             f"checkpoints first. All are in summary/manifolds.csv and in the folder {logs.name}."
         )
         data = whole | {
-            "classes": [
-                column
-                | {
-                    key: [*compress(column[key], kept)]
-                    for key in ("texts", "notes")
-                    if key in column
-                }
-                for column in classes
-            ],
+            "classes": [_rows_of(column, kept) for column in classes],
             "starts": np.searchsorted(places[kept], np.arange(len(shown) + 1)).tolist(),
             "detailed": detailed.tolist(),
-            "logs": _logs_of_layers(rows, detailed, logs, texts),
+            "logs": [
+                [[name, log(path)] for name, path in _jobs(row).items() if wanted]
+                for row, wanted in zip(rows, detailed, strict=True)
+            ],
             "texts": texts,
             "left_out": left_out if n < len(shown) else "",
         }
-        return render_page("Layers, their classes and logs", body, data)
+        return page.render("Layers, their classes and logs", body, data)
 
-    return largest(page, len(shown))
+    return page.largest(with_details, len(shown))
 
 
 def comparisons_page(comparisons: pd.DataFrame) -> str:
     """A page of differences, layer by layer."""
-    shown = comparisons.iloc[:MOST_ROWS]
-    low, high = (float_values(shown[f"difference_{end}"]) for end in ("low", "high"))
-    differences = float_values(shown["difference"])
+    shown = comparisons.iloc[: page.MOST_ROWS]
+    low, high = (page.float_values(shown[f"difference_{end}"]) for end in ("low", "high"))
+    differences = page.float_values(shown["difference"])
     values, notes = [""] * len(shown), [""] * len(shown)
     for rows in shown.groupby("quantity", sort=False).indices.values():
         texts, _, decimals = with_errors(differences[rows], (high - low)[rows] / 2)
@@ -107,36 +92,34 @@ def comparisons_page(comparisons: pd.DataFrame) -> str:
             ends = (number_text(end, decimals) for end in (low[row], high[row]))
             notes[row] = f" [{', '.join(ends)}]" if np.isfinite(high[row]) else ""
     without = ["yes" if end else "no" for end in (low > 0) | (high < 0)]
-    varying = [name for name in IDENTITY if name in shown and shown[name].nunique() > 1]
+    varying = [name for name in page.IDENTITY if name in shown and shown[name].nunique() > 1]
     # What is compared stands beside the difference.
     names = ["layer", "quantity", "comparison", "reference"]
     names += ["value", "reference_value", *varying, "interval_over", "n"]
-    columns = [table_column(shown, name) for name in names]
+    columns = [page.table_column(shown, name) for name in names]
     columns[1]["texts"] = [text.replace("_", " ") for text in columns[1]["texts"]]
     columns[4:4] = [
-        titled("difference", values, notes=notes, number=True),
-        titled("interval without 0", without, number=False),
+        page.titled("difference", values, notes=notes, number=True),
+        page.titled("interval without 0", without, number=False),
     ]
     for column in columns:
         column["choice"] = not column["number"]
-    text = (
-        "An interval that leaves out 0 speaks for a difference in that layer. Among many layers, one "
-        "in 20 does so by chance."
-    )
-    body = intro(text, comparisons, "comparisons")
-    return render_page("Differences, layer by layer", body, {"columns": columns})
+    text = "An interval that leaves out 0 speaks for a difference in that layer."
+    text += " Among many layers, one in 20 does so by chance."
+    body = page.intro(text, comparisons, "comparisons")
+    return page.render("Differences, layer by layer", body, {"columns": columns})
 
 
 def training_page(training: pd.DataFrame, logs: Path) -> str:
     """A page of every training, epoch by epoch, with as many logs of its jobs as fit."""
-    shown = training.iloc[:MOST_ROWS]
+    shown = training.iloc[: page.MOST_ROWS]
     names = ["epoch", *(name for name in ("model", "seed") if shown[name].nunique() > 1)]
     names += [n for n in shown.columns if n not in ("epoch", "model", "seed", "config_digest")]
-    columns = [table_column(shown, name) for name in names]
-    body = intro("Click a column's name to sort.", training, "training")
+    columns = [page.table_column(shown, name) for name in names]
+    body = page.intro("Click a column's name to sort.", training, "training")
     networks = [*training[["model", "seed"]].drop_duplicates().itertuples(index=False)]
 
-    def page(n: int) -> str:
+    def with_logs(n: int) -> str:
         texts: list[str] = []
         listed = [
             [f"train {model}, seed {seed}", _log(logs / f"train/{model}/seed-{seed}.log", texts)]
@@ -147,36 +130,27 @@ def training_page(training: pd.DataFrame, logs: Path) -> str:
             f"all are in the folder {logs.name}.</p>\n"
         )
         data = {"columns": columns, "logs": listed, "texts": texts}
-        return render_page("Training, epoch by epoch", body + left_out * (n < len(networks)), data)
+        return page.render("Training, epoch by epoch", body + left_out * (n < len(networks)), data)
 
-    return largest(page, len(networks))
+    return page.largest(with_logs, len(networks))
 
 
 def _layer_columns(layers: pd.DataFrame) -> list[dict[str, Any]]:
-    varying = [name for name in IDENTITY if layers[name].nunique(dropna=False) > 1]
+    varying = [name for name in page.IDENTITY if layers[name].nunique(dropna=False) > 1]
     identity = {"identity": True, "choice": True}
-    columns = [table_column(layers, name) | identity for name in ("layer", *varying)]
+    columns = [page.table_column(layers, name) | identity for name in ("layer", *varying)]
     names = ["layer_name", "output_shape", "n_features"]
     main = [TITLES[name][0] for name in _MAIN]
-    numbers = number_columns(layers, [*IDENTITY, "layer", *names, "status"])
+    numbers = page.number_columns(layers, [*page.IDENTITY, "layer", *names, "status"])
     numbers = [column | {"main": column["label"] in main} for column in numbers]
     if (layers["status"] != STATUS_OK).any():
-        columns.append(table_column(layers, "status"))
-    return [*columns, *numbers, *(table_column(layers, name) for name in names)]
+        columns.append(page.table_column(layers, "status"))
+    return [*columns, *numbers, *(page.table_column(layers, name) for name in names)]
 
 
-def _class_columns(manifolds: pd.DataFrame) -> list[dict[str, Any]]:
-    return [
-        table_column(manifolds, "class_name") | {"choice": True},
-        *number_columns(manifolds, MANIFOLD_IDENTITY),
-    ]
-
-
-def _last_checkpoints_first(layers: pd.DataFrame) -> Any:
-    """Rows of layers, those of each network's last checkpoint first."""
-    networks = layers.groupby(["model", "seed"], sort=False)["checkpoint"]
-    earlier = (layers["checkpoint"] != networks.transform("last")).to_numpy(dtype=bool)
-    return np.argsort(earlier, kind="stable")
+def _rows_of(column: dict[str, Any], kept: Any) -> dict[str, Any]:
+    lists = {key: [*compress(column[key], kept)] for key in ("texts", "notes") if key in column}
+    return column | lists
 
 
 def _describe_module(row: Mapping[Any, Any]) -> str:
@@ -205,25 +179,9 @@ def _trust(row: Mapping[Any, Any]) -> list[str]:
         )
     left = row.get("centers_least_residual_ratio", math.nan)
     if not pd.isna(left) and left < _LEAST_RESIDUAL:
-        sentences.append(
-            f"A center keeps only {left:.1%} of its norm: that manifold's radius is unreliable."
-        )
+        center = f"A center keeps only {left:.1%} of its norm"
+        sentences.append(f"{center}: that manifold's radius is unreliable.")
     return sentences
-
-
-def _logs_of_layers(
-    rows: list[dict[Any, Any]], detailed: Any, logs: Path, texts: list[str]
-) -> list[list[list[Any]]]:
-    """Name and index of the log, which is added to the texts, of the jobs of each layer."""
-    indices: dict[Path, int | None] = {}
-    listed: list[list[list[Any]]] = []
-    for row, wanted in zip(rows, detailed, strict=True):
-        jobs = _jobs(row) if wanted else {}
-        for path in jobs.values():
-            if path not in indices:
-                indices[path] = _log(logs / path, texts)
-        listed.append([[name, indices[path]] for name, path in jobs.items()])
-    return listed
 
 
 def _jobs(row: Mapping[Any, Any]) -> dict[str, Path]:
@@ -233,10 +191,8 @@ def _jobs(row: Mapping[Any, Any]) -> dict[str, Path]:
     store = network / row["checkpoint"] / row["split"]
     run = store.with_name(f"{row['split']}{shuffled}")
     n_draws = 1 if pd.isna(row["n_repeats"]) else int(row["n_repeats"])
-    jobs = {
-        step: Path(step, run, f"{row['layer']}.log")
-        for step in ("measure_geometry", "compute_moments")
-    }
+    steps = ["measure_geometry", "compute_moments"]
+    jobs = {step: Path(step, run, f"{row['layer']}.log") for step in steps}
     for draw in range(2, n_draws + 1):
         log = f"{row['layer']}-draw-{draw}.log"
         jobs[f"compute_moments, draw {draw}"] = Path("compute_moments", run, log)

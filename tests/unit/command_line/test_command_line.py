@@ -131,19 +131,17 @@ def test_the_seed_draws_the_points(walked):
 def test_the_layers_are_those_of_the_network(walked):
     _, printed = walked
     (text,) = (text for line, text in printed.items() if " layers vgg16" in line)
-    expected = [
-        f"{layer.index} {layer.name} {layer.type} {'x'.join(map(str, layer.output_shape))} {layer.n_features}"
-        for layer in list_layers("vgg16", n_classes=100, image_shape=(3, 32, 32))
-    ]
-    assert [" ".join(line.split()) for line in text.splitlines()[1:]] == expected
+    lines = [line.split() for line in text.splitlines()]
+    assert lines[0] == ["Index", "Name", "Type", "Shape", "Features"]
+    layers = list_layers("vgg16", n_classes=100, image_shape=(3, 32, 32))
+    for layer, line in zip(layers, lines[1:], strict=True):
+        shape = "x".join(map(str, layer.output_shape))
+        assert line == [str(layer.index), layer.name, layer.type, shape, str(layer.n_features)]
 
 
 def test_measure_needs_only_the_plain_install(digits, tmp_path):
-    done = run(
-        *("measure", "digits.npz", "--n-gaussians", "10", "-o", "layers.csv"),
-        cwd=tmp_path,
-        without=PIPELINE,
-    )
+    arguments = "measure digits.npz --n-gaussians 10 -o layers.csv"
+    done = run(*arguments.split(), cwd=tmp_path, without=PIPELINE)
     assert done.returncode == 0, done.stderr
     assert list(read_table(tmp_path / "layers.csv")["n_gaussians"]) == [10]
 
@@ -189,18 +187,14 @@ def test_layers_without_geometry_are_reported_and_the_others_measured(digits, ca
         ("mesure digits.npz", 2, "invalid choice: 'mesure'"),
         ("measure nothing.npz", 2, "there is no file or folder nothing.npz"),
         ("measure digits.npz --margin -1", 2, "--margin: must be a number 0 or more, not '-1'"),
-        (
-            "measure digits.npz --n-gaussians 1",
-            2,
-            "must be an integer, 2 or more, or auto, not '1'",
-        ),
+        ("measure digits.npz --n-gaussians 1", 2, "an integer, 2 or more, or auto, not '1'"),
         ("measure digits.npz --margin inf", 2, "must be a number 0 or more, not 'inf'"),
         ("measure digits.npz --relative-error 0", 2, "must be a number above 0, not '0'"),
         ("measure digits.npz --threads two", 2, "must be an integer, 1 or more, not 'two'"),
         (
-            "measure digits.npz -o table.xlsx",
+            "measure digits.npz -o a.xlsx",
             2,
-            "table.xlsx is not supported; use one of .csv, .parquet, .json",
+            "a.xlsx is not supported; use one of .csv, .parquet, .json",
         ),
         ("measure digits.npz -o no/table.csv", 2, "there is no folder no; make it first"),
         ("measure digits.npz --layers V2", 2, "--layers: 'V2' is not in digits.npz; there are V1"),
@@ -212,11 +206,7 @@ def test_layers_without_geometry_are_reported_and_the_others_measured(digits, ca
         ("layers inception_v3 --image-size 8", 2, "set --image-size to a supported size"),
         ("plot V1.npy", 2, "V1.npy is not supported; use one of .csv, .parquet"),
         ("plot other.csv", 1, "other.csv is not a table of layers, manifolds, centers or training"),
-        (
-            "plot other.csv -o figure.gif",
-            2,
-            "figure.gif is not supported; use one of .svg, .png, .pdf",
-        ),
+        ("plot other.csv -o a.gif", 2, "a.gif is not supported; use one of .svg, .png, .pdf"),
         ("plot other.parquet", 1, "other.parquet is not a table"),
     ],
 )

@@ -25,7 +25,7 @@ from manifold_capacity.summary.collect import layers_table, manifolds_table
 from manifold_capacity.summary.columns import MANIFOLD_IDENTITY
 from manifold_capacity.summary.comparisons import COLUMNS as COMPARED
 from manifold_capacity.summary.comparisons import compare
-from manifold_capacity.summary.rows import layer_columns, manifold_table
+from manifold_capacity.summary.rows import layer_columns, manifold_table, select_rows
 
 ROOT = Path(__file__).parents[3]
 CLASSES = {3: "<three>", 8: "eight", 9: "nine"}
@@ -39,16 +39,9 @@ def tables() -> tuple[pd.DataFrame, pd.DataFrame]:
     rows: list[dict[str, Any]] = []
     classes: list[pd.DataFrame] = []
     for power, checkpoint in enumerate(CHECKPOINTS, start=1):
-        run = {
-            "dataset": "digits",
-            "model": "a & b",
-            "weights": "trained",
-            "seed": 0,
-            "checkpoint": checkpoint,
-            "epoch": int(checkpoint[-3:]),
-            "split": "train",
-            "labels": "original",
-        }
+        identity = ("digits", "a & b", "trained", 0, checkpoint, "train", "original")
+        run = dict(zip(page_module.IDENTITY, identity, strict=True))
+        run["epoch"] = int(checkpoint[-3:])
         for index in range(3):
             row = run | layer_columns(Layer(index, f"features.{index}", "Conv2d", (1, 8, 8), 64))
             numbers = None
@@ -87,20 +80,17 @@ def test_the_page_shows_the_numbers_of_layers_and_classes_in_the_tables(tables, 
     layers, manifolds = tables
     data = unpacked(results.layers_page(layers, manifolds, tmp_path))
     capacity = column(data["layers"], "Capacity α")
-    for text, note, row in zip(
-        capacity["texts"], capacity["notes"], layers.to_dict("records"), strict=True
-    ):
+    rows = layers.to_dict("records")
+    for text, note, row in zip(capacity["texts"], capacity["notes"], rows, strict=True):
         if row["status"] == "ok":
             assert float(text) == pytest.approx(row["capacity"], abs=row["capacity_stderr"] / 10)
             assert float(note.removeprefix(" ± ")) == pytest.approx(row["capacity_stderr"], rel=0.2)
         else:
             assert (text, note) == ("", "")
     assert column(data["layers"], "Status")["texts"].count("all activations are zero") == 2
-    for place, row in enumerate(layers.to_dict("records")):
+    for place, row in enumerate(rows):
         first, last = data["starts"][place : place + 2]
-        of_layer = manifolds[
-            (manifolds["checkpoint"] == row["checkpoint"]) & (manifolds["layer"] == row["layer"])
-        ]
+        of_layer = select_rows(manifolds, checkpoint=row["checkpoint"], layer=row["layer"])
         assert column(data["classes"], "Class")["texts"][first:last] == [*of_layer["class_name"]]
         radii = [*map(float, column(data["classes"], "Radius R")["texts"][first:last])]
         assert radii == pytest.approx([*of_layer["radius"]], rel=0.02)
@@ -196,9 +186,8 @@ def test_classes_that_do_not_fit_are_those_of_early_checkpoints(tables, tmp_path
     detailed = np.array(data["detailed"])
     n = detailed.sum()
     assert 0 < n < 4
-    assert [*detailed[[3, 4, 5, 0, 1, 2]]] == [True] * n + [False] * (6 - n), (
-        "last checkpoints first"
-    )
+    last_checkpoints_first = detailed[[3, 4, 5, 0, 1, 2]]
+    assert last_checkpoints_first.tolist() == [True] * n + [False] * (6 - n)
     shown = np.diff(data["starts"])
     assert (shown[~detailed] == 0).all()
     assert shown.sum() == 3 * detailed[[0, 1, 3, 4]].sum()
@@ -207,8 +196,7 @@ def test_classes_that_do_not_fit_are_those_of_early_checkpoints(tables, tmp_path
 
 
 def test_a_page_says_which_rows_it_leaves_out(tables, tmp_path, monkeypatch) -> None:
-    for module in (page_module, results):
-        monkeypatch.setattr(module, "MOST_ROWS", 2)
+    monkeypatch.setattr(page_module, "MOST_ROWS", 2)
     layers, manifolds = tables
     page = results.layers_page(layers, manifolds, tmp_path)
     assert "The first 2 of 6 rows; all are in summary/layers.csv." in page
@@ -228,10 +216,9 @@ def test_differences_are_shown_with_their_intervals(tables) -> None:
     for place, row in enumerate(table.to_dict("records")):
         width = row["difference_high"] - row["difference_low"]
         assert float(differences["texts"][place]) == pytest.approx(row["difference"], abs=width)
-        low, high = map(float, re.findall(r"[-\d.e]+", differences["notes"][place]))
-        assert (low, high) == pytest.approx(
-            (row["difference_low"], row["difference_high"]), abs=max(width, 1e-9)
-        )
+        ends = [*map(float, re.findall(r"[-\d.e]+", differences["notes"][place]))]
+        expected = [row["difference_low"], row["difference_high"]]
+        assert ends == pytest.approx(expected, abs=max(width, 1e-9))
         without = row["difference_low"] > 0 or row["difference_high"] < 0
         assert answers[place] == ("yes" if without else "no")
     assert {*answers} == {"yes", "no"}
@@ -277,9 +264,10 @@ def test_the_page_says_how_many_logs_it_leaves_out(tmp_path, monkeypatch) -> Non
 def test_the_configuration_as_it_is_shown_makes_the_same_run(path: Path) -> None:
     given = yaml.safe_load(path.read_text())
     resolved = resolve(given, load_schema(ROOT / "schemas" / "config.schema.yaml"))
-    lines = origin.configuration_text(resolved, given_keys(given))
-    assert yaml.safe_load("\n".join(line for line, _ in lines)) == resolved
-    ours = {line.strip().partition(":")[0].removeprefix("- ") for line, own in lines if own}
+    lines = [*origin.yaml_lines(resolved)]
+    assert yaml.safe_load("\n".join(line for _, line in lines)) == resolved
+    keys = given_keys(given)
+    ours = {line.strip().partition(":")[0].removeprefix("- ") for key, line in lines if key in keys}
     assert {"dataset", "name", "models", "points_per_class"} <= ours
     written = {key for section in given.values() if isinstance(section, dict) for key in section}
     assert written <= ours
@@ -288,9 +276,13 @@ def test_the_configuration_as_it_is_shown_makes_the_same_run(path: Path) -> None
 
 def test_of_several_models_each_key_is_shown_as_given_or_default() -> None:
     models = [{"name": "a", "weights": "random"}, {"name": "b", "weights": "random"}]
-    lines = origin.configuration_text({"models": models}, {"models", "models[1].weights"})
-    assert [line for line, given in lines if given] == ["models:", '    weights: "random"']
-    assert [given for _, given in lines] == [True, False, False, False, True]
+    provenance = collect_provenance([], {"models": models})
+    page = origin.origin_page(provenance, {"models", "models[1].weights"}, None)
+    (shown,) = re.findall("<pre>(.*?)</pre>", page, re.DOTALL)
+    first, *defaults, last = shown.splitlines()
+    assert (first, last) == ("models:", "    weights: &quot;random&quot;")
+    assert len(defaults) == 3
+    assert all(re.fullmatch("<span class=default>.*</span>", line) for line in defaults)
 
 
 def test_the_origin_names_every_step_and_escapes_what_it_quotes(tmp_path) -> None:
