@@ -1,4 +1,4 @@
-"""Fixtures: a SLURM of the tests' own, and finished runs on it and beside it."""
+"""Fixtures: a SLURM for the tests, and finished runs with and without it."""
 
 from collections.abc import Iterator
 
@@ -26,7 +26,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def finished_site(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Site:
-    """A finished run on the cluster, shared: look, don't touch."""
+    """A finished run on the cluster; shared, so not to be changed."""
     site = new_site(tmp_path_factory.mktemp("finished") / "site", cluster)
     site.snakemake()
     return site

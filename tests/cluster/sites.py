@@ -1,4 +1,4 @@
-"""Copies of the working tree whose profile is set for the tests' SLURM."""
+"""Copies of the working tree whose profile is set up for the tests' SLURM."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from slurm import ACCOUNT, CPU_PARTITION, GPU_PARTITION, Cluster, Job
 from workspaces import Workspace, new_workspace
 
-# A user's command, but for the patience: this cluster has no network file system, and its jobs are short.
+# A user's command with shorter waits: this cluster has no network file system, and its jobs are short.
 COMMAND = [
     *(sys.executable, "-m", "snakemake", "--profile", "profiles/slurm", "--latency-wait", "5"),
     *("--slurm-init-seconds-before-status-checks", "2"),
@@ -51,21 +51,21 @@ class Site(Workspace):
             )
 
     def jobs(self, step: str | None = None) -> list[Job]:
-        """The SLURM jobs of this copy, or those of one rule or group."""
+        """The SLURM jobs of this copy, of all rules or of one rule or group."""
         mine = [job for job in self.cluster.jobs() if job.folder == str(self.folder)]
         return [job for job in mine if step in (None, job.step)]
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill -9, and take leave of the process."""
+    """Kill a process and its group."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
 def new_site(folder: Path, cluster: Cluster, changes: dict[str, Any] | None = None) -> Site:
-    """Set up as docs/cluster.md says: three names in the profile."""
-    # The nodes' GPU is a device file and no more.
+    """Set up as docs/cluster.md says, with three values in the profile."""
+    # The node's GPU is only a device file.
     new_workspace(folder, {"device": "cpu", **(changes or {})})
     site = Site(folder, cluster)
     profile = "profiles/slurm/config.yaml"

@@ -1,8 +1,8 @@
-"""A SLURM of two nodes on this host, with everything it writes in one folder.
+"""A SLURM of two nodes on this host, with all its files in one folder.
 
-It knows nothing of a SLURM that the host may have: own configuration, ports, munge socket and key, accounting
-database. Two `slurmd` are the nodes: one in partition `gpu`, with a GPU that is a device file and no more, one in
-partition `cpu`. What a site's SLURM does by cgroups (memory limits), this one does by polling.
+It is independent of any other SLURM of the host: it has its own configuration, ports, munge socket and key, and
+accounting database. The nodes are two `slurmd`: one in a GPU partition, whose GPU is only a device file, and one in a
+CPU partition. Memory limits, which a site enforces by cgroups, are enforced by polling.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ PROGRAMS = (
     *("munged", "slurmctld", "slurmd", "slurmdbd", "mariadbd", "mariadb-install-db", "mariadb"),
     *("sbatch", "srun", "sacct", "sacctmgr", "scontrol", "sinfo"),
 )
-# Where Debian's packages put the daemons, which a user's PATH may leave out.
+# With the folders of Debian's daemons, which a user's PATH may lack.
 SEARCH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 
-# Other names than the profile comes with.
+# Not the names in the profile.
 ACCOUNT, CPU_PARTITION, GPU_PARTITION = "lab7", "short", "accelerated"
 
 SLURM_CONF = """\
@@ -36,7 +36,7 @@ SlurmctldPort={ctld_port}
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
-# The least that is taken: a requeued job waits as long.
+# The minimum; a requeued job waits this long.
 AuthInfo=socket={folder}/munge.socket,cred_expire=5
 CredType=cred/munge
 StateSaveLocation={folder}/state
@@ -49,7 +49,7 @@ ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 MpiDefault=none
 SwitchType=switch/none
-# The nodes' sizes are as written here, whatever the host has.
+# The nodes have the sizes given here, not those of the host.
 SlurmdParameters=config_overrides
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
@@ -64,7 +64,7 @@ AccountingStoragePass={folder}/munge.socket
 AccountingStorageTRES=gres/gpu
 AccountingStorageEnforce=associations
 MinJobAge=3600
-# A node that is gone is noticed and comes back at once.
+# A lost node is noticed, and comes back, at once.
 SlurmdTimeout=5
 ReturnToService=2
 KillWait=10
@@ -115,7 +115,7 @@ def _free_ports(n: int) -> list[int]:
 
 
 def wait_until(condition: Callable[[], object], what: str, *, seconds: float = 60) -> None:
-    """Look twice a second until something holds; an error that says what did not."""
+    """Check a condition twice a second until it holds; a TimeoutError names it."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
@@ -156,7 +156,7 @@ class Job:
 
 @dataclass
 class Cluster:
-    """The daemons, and SLURM's commands spoken to them."""
+    """The daemons, and SLURM's commands for them."""
 
     folder: Path
     daemons: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -177,7 +177,7 @@ class Cluster:
             (self.folder / name).write_text(text)
         (self.folder / "slurmdbd.conf").chmod(0o600)
         (self.folder / "state").mkdir()
-        # The executor calls srun without any variable that begins with SLURM_, SLURM_CONF among them.
+        # The executor calls srun without any variable that begins with SLURM_, so without SLURM_CONF.
         srun = self.folder / "bin" / "srun"
         srun.parent.mkdir()
         srun.write_text(
@@ -200,7 +200,7 @@ class Cluster:
         wait_until(self.ready, "two idle nodes")
 
     def stop(self) -> None:
-        """End every daemon and what the nodes still ran, the youngest first."""
+        """Stop all daemons, the last one started first, and kill the jobs that are left on the nodes."""
         if "slurmctld" in self.daemons:
             self.ask("scancel", "--user", getpass.getuser(), check=False)
             for name in ("node-gpu", "node-cpu"):
@@ -228,7 +228,7 @@ class Cluster:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Environment in which SLURM's commands speak to this cluster."""
+        """Environment in which SLURM's commands use this cluster."""
         inherited = {
             key: value
             for key, value in os.environ.items()
@@ -242,12 +242,12 @@ class Cluster:
         with open(self.folder / f"{name}.out", "ab") as out:
             self.daemons[name] = subprocess.Popen(
                 [shutil.which(program, path=SEARCH) or program, *arguments],
-                cwd=self.folder,  # where one that crashes leaves its core
+                cwd=self.folder,  # for core dumps
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
-                # No Ctrl-C of the tests' terminal before `stop`.
+                # Ctrl-C on the tests' terminal must not stop it before `stop`.
                 start_new_session=True,
             )
 
@@ -255,7 +255,7 @@ class Cluster:
         self.daemon("slurmd", "-D", "-N", name, name=name)
 
     def lose_node(self, name: str) -> None:
-        """What a power cut does: the node's daemon and all that it ran are gone."""
+        """As after a power cut: kill the node's daemon and its jobs."""
         daemon = self.daemons.pop(name)
         daemon.kill()
         daemon.wait()
@@ -267,33 +267,17 @@ class Cluster:
                 os.kill(pid, signal.SIGKILL)
 
     def processes_of(self, node: str) -> list[int]:
-        """Processes of the jobs on a node: slurmstepd's, known by their title, and what they started."""
-        parents: dict[int, int] = {}
-        roots = []
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdigit():
-                continue
-            try:
-                parents[int(entry.name)] = int(
-                    (entry / "stat").read_text().rpartition(")")[2].split()[1]
-                )
-                environment = (entry / "environ").read_bytes().split(b"\0")
-            except (OSError, IndexError):
-                continue
-            if (
-                f"SLURMD_NODENAME={node}".encode() in environment
-                and f"SLURM_CONF={self.folder / 'slurm.conf'}".encode() in environment
-            ):
-                roots.append(int(entry.name))
-        found = set(roots)
-        # slurmstepd itself has another environment; it is the parent of the first of them.
-        for pid in roots:
-            parent = parents.get(pid, 0)
-            try:
-                if b"slurmstepd" in Path(f"/proc/{parent}/cmdline").read_bytes():
-                    found.add(parent)
-            except OSError:
-                pass
+        """Processes of the jobs on a node, and the slurmstepd that started them."""
+        ours = {f"SLURMD_NODENAME={node}".encode(), f"SLURM_CONF={self.folder}/slurm.conf".encode()}
+        found = set()
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError, IndexError):  # it may end at any time
+                if ours <= {*(process / "environ").read_bytes().split(b"\0")}:
+                    found.add(int(process.name))
+                    # slurmstepd itself has another environment.
+                    parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
+                    if b"slurmstepd" in Path("/proc", parent, "cmdline").read_bytes():
+                        found.add(int(parent))
         return sorted(found)
 
     def _start_munge(self) -> None:
@@ -348,10 +332,10 @@ class Cluster:
         self.ask("scancel", "--user", getpass.getuser())
         wait_until(self.ready, "two idle nodes")
 
-    # Questions
+    # Queries
 
     def ask(self, *command: str, check: bool = True) -> str | None:
-        """What a command of SLURM prints; None if it fails and may."""
+        """Output of a SLURM command; None if it fails without `check`."""
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True)
         if done.returncode != 0:
             if check:
@@ -364,7 +348,7 @@ class Cluster:
         return {"node-gpu idle", "node-cpu idle"} <= set(states)
 
     def jobs(self) -> list[Job]:
-        """Accounting of every job, in the order of submission; the comment is the controller's."""
+        """Accounting of all jobs in the order of submission, with the controller's comments."""
         fields = "JobID,Partition,State,AllocTRES,NodeList,Timelimit,WorkDir"
         comments = dict(
             line.split("|")
@@ -379,6 +363,6 @@ class Cluster:
         return sorted(jobs, key=lambda job: job.id)
 
     def control(self, job_id: int) -> dict[str, str]:
-        """What SLURM's controller knows of a job: JobState, Restarts, Reason, ..."""
+        """State of a job in SLURM's controller: JobState, Restarts, Reason, ..."""
         printed = self.ask("scontrol", "show", "job", str(job_id)) or ""
         return dict(word.split("=", 1) for word in printed.split() if "=" in word)

@@ -1,4 +1,4 @@
-"""What happens to jobs on a cluster, and that the results are those of a run to which nothing happened."""
+"""Interrupted jobs on a cluster: the results are those of an uninterrupted run."""
 
 import shutil
 import signal
@@ -17,7 +17,7 @@ WEIGHTS = "training/small_cnn/seed-0/epoch-040.safetensors"
 
 @pytest.fixture(scope="session")
 def uninterrupted(tmp_path_factory):
-    """Final weights of the training, run on this host without the cluster."""
+    """Final weights of the training on this host without the cluster."""
     workspace = new_workspace(
         tmp_path_factory.mktemp("uninterrupted") / "here", {"device": "cpu", **TRAINING}
     )
@@ -27,7 +27,7 @@ def uninterrupted(tmp_path_factory):
 
 @pytest.fixture
 def training(request, tmp_path, cluster):
-    """A training on the cluster that has come to its third epoch, and the Snakemake that waits for it."""
+    """A training on the cluster in its third epoch, and the Snakemake that waits for it."""
     changes = {**TRAINING, "training.epochs": getattr(request, "param", 40)}
     site = new_site(tmp_path / "site", cluster, changes)
     process = site.start("training")
@@ -45,13 +45,13 @@ def log_of(site: Site) -> str:
 
 
 def completed(site: Site, job: Job) -> None:
-    """Wait for SLURM to say so; Snakemake, which asks ever more rarely, may take a minute longer."""
+    """Wait for SLURM's state of the job; Snakemake, which checks less and less often, may take a minute longer."""
     wait_until(
         lambda: site.cluster.control(job.id)["JobState"] == "COMPLETED", "the job", seconds=200
     )
 
 
-def test_a_requeued_training_goes_on(training, uninterrupted):
+def test_a_requeued_training_continues(training, uninterrupted):
     site, _ = training
     (job,) = site.jobs("train")
     site.cluster.ask("scontrol", "requeue", str(job.id))
@@ -67,8 +67,7 @@ def test_a_training_survives_its_node(training, uninterrupted):
     site.cluster.lose_node("node-gpu")
     wait_until(lambda: site.cluster.control(job.id)["JobState"] == "PENDING", "requeue")
     site.cluster.start_node("node-gpu")
-    # Back so soon, the node may take the job again while it still ends what was left of it, and end that
-    # too; Snakemake then tries once more.
+    # The node may start the job again while it still kills the old one, and kill both; Snakemake then retries.
     assert process.wait(timeout=600) == 0
     assert site.cluster.control(job.id)["Restarts"] == "1"
     assert "resuming from" in log_of(site)
@@ -80,7 +79,7 @@ def test_snakemake_is_killed_and_started_again(training, uninterrupted):
     prepared = (site.results / "datasets/digits/dataset.json").stat().st_mtime_ns
     kill(process)
     assert "--unlock" in site.snakemake("training", check=False)
-    # As docs/cluster.md says: what the killed one had submitted still runs.
+    # As docs/cluster.md says, the jobs that it had submitted still run.
     assert [job.step for job in site.jobs() if job.state == "RUNNING"] == ["train"]
     site.cluster.cancel_all()
     site.snakemake("--unlock")

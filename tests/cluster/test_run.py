@@ -1,4 +1,4 @@
-"""A whole run through profiles/slurm: who got the GPU, how many submissions, and the same numbers."""
+"""A whole run with profiles/slurm: which jobs have the GPU, how many submissions, and the same numbers as without it."""
 
 import pytest
 from slurm import CPU_PARTITION, GPU_PARTITION
@@ -6,7 +6,7 @@ from slurm import CPU_PARTITION, GPU_PARTITION
 pytestmark = pytest.mark.cluster
 
 
-def test_the_gpu_is_held_by_training_and_extraction_alone(finished_site):
+def test_only_training_and_extraction_have_the_gpu(finished_site):
     with_gpu = [job for job in finished_site.jobs() if job.has_gpu]
     # One training, and an extraction for each of two checkpoints.
     assert sorted(job.step for job in with_gpu) == [*2 * ["extract_activations"], "train"]
@@ -15,7 +15,7 @@ def test_the_gpu_is_held_by_training_and_extraction_alone(finished_site):
     assert {(job.partition, job.node) for job in without} == {(CPU_PARTITION, "node-cpu")}
 
 
-def test_jobs_of_seconds_go_out_together(finished_site):
+def test_short_jobs_are_submitted_together(finished_site):
     # The four layers of a checkpoint in one submission; all tables and figures in another.
     assert sorted(job.step for job in finished_site.jobs() if not job.has_gpu) == [
         *("find_layers", "initial_weights", "layers", "layers", "prepare_dataset", "summary")

@@ -1,4 +1,4 @@
-"""The documentation site, once `make site` has built it: links, and what a browser makes of every page, offline."""
+"""The documentation site that `make site` has built: links, and every page in a browser without a network."""
 
 import shutil
 from html.parser import HTMLParser
@@ -17,7 +17,7 @@ PAGES = sorted(
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
-NARROW = {"width": 400, "height": 800}  # a telephone
+NARROW = {"width": 400, "height": 800}  # a phone
 
 pytestmark = pytest.mark.skipif(not PAGES, reason="no site here: make site")
 in_a_browser = pytest.mark.skipif(
@@ -26,7 +26,7 @@ in_a_browser = pytest.mark.skipif(
 
 
 class Page(HTMLParser):
-    """What a page is linked to, what it loads, and the ids in it."""
+    """Links of a page, the addresses it loads, and its ids."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ def browser():
 
 @in_a_browser
 @pytest.mark.parametrize("name", PAGES)
-def test_a_browser_shows_the_page_on_a_telephone(browser: Browser, name):
+def test_a_browser_shows_the_page_on_a_phone(browser: Browser, name):
     page = browser.new_page(viewport=NARROW)
     complaints, requests = [], []
     page.on("console", lambda message: message.type == "error" and complaints.append(message.text))
@@ -114,7 +114,7 @@ def test_a_browser_shows_the_page_on_a_telephone(browser: Browser, name):
 
 
 @in_a_browser
-def test_the_search_finds_without_a_network(browser: Browser):
+def test_the_search_works_without_a_network(browser: Browser):
     page = browser.new_page()
     page.goto((SITE / "search.html").as_uri() + "?q=shuffle_labels")
     page.wait_for_selector("#search-results li")
@@ -124,7 +124,7 @@ def test_the_search_finds_without_a_network(browser: Browser):
 
 
 @in_a_browser
-def test_the_menu_opens_on_a_telephone(browser: Browser):
+def test_the_menu_opens_on_a_phone(browser: Browser):
     page = browser.new_page(viewport=NARROW)
     page.goto((SITE / "config.html").as_uri())
     menu = page.locator("#pst-primary-sidebar-modal")

@@ -70,7 +70,9 @@ def launch(
     server = _server()
     server.stdin.write(json.dumps(request) + "\n")
     server.stdin.flush()
-    return int(server.stdout.readline())
+    code = server.stdout.readline()
+    assert code, f"the launcher has ended: {server.wait()}"
+    return int(code)
 
 
 if __name__ == "__main__":

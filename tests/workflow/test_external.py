@@ -1,4 +1,4 @@
-"""Activations that exist already: the walk-through of docs/own_data.md, and what is run again after a change."""
+"""External activations: the walk-through of docs/own_data.md, and what is run again after a change."""
 
 import re
 import shlex
@@ -10,30 +10,21 @@ import pandas as pd
 import pytest
 import yaml
 from sklearn.datasets import load_digits
-from workspaces import ROOT, Workspace, new_workspace
+from workspaces import ROOT, SUMMARY, Workspace, new_workspace
 
 from manifold_capacity import measure
 
 BLOCKS = re.findall(
     r"^```(python|yaml|console)\n(.*?)^```", (ROOT / "docs/own_data.md").read_text(), re.M | re.S
 )
-SUMMARY = {
-    "summarize": 1,
-    "compare": 1,
-    "draw_layers": 1,
-    "draw_manifolds": 1,
-    "draw_radius_dimension": 1,
-    "draw_centers": 1,
-    "write_pages": 1,
-}
 
 
 @pytest.fixture(scope="module")
 def walked_once(tmp_path_factory):
-    """A folder in which everything in docs/own_data.md was done; look, don't touch."""
+    """A folder in which everything in docs/own_data.md was done; shared, so not to be changed."""
     workspace = new_workspace(tmp_path_factory.mktemp("own") / "run")
     (workspace.folder / "config.yaml").unlink()
-    # What thingsvision leaves behind, here of real images.
+    # The files that thingsvision saves, for real images.
     features = workspace.folder / "features"
     features.mkdir()
     digits = load_digits()
@@ -66,7 +57,7 @@ def walked_once(tmp_path_factory):
 
 @pytest.fixture
 def walked(walked_once, tmp_path):
-    """The same, to change and run again."""
+    """A copy of it, to be changed and run again."""
     return walked_once.twin(tmp_path / "walked")
 
 
@@ -88,7 +79,7 @@ def test_every_block_of_the_walk_through_was_run(walked_once):
     assert (folder / "features/labels.npy").is_file()
 
 
-def test_the_tables_say_whose_numbers_they_are(walked_once):
+def test_the_tables_name_the_recording(walked_once):
     summary = walked_once.folder / "results/recording/summary"
     layers = pd.read_csv(summary / "layers.csv")
     assert list(layers["layer"]) == ["1_V1", "2_V4", "3_IT"]
@@ -137,7 +128,7 @@ def test_a_second_run_does_nothing_and_a_margin_needs_no_activations(walked_once
     assert planned(walked_once, {"manifolds": {"points_per_class": 30}})["compute_moments"] == 3
 
 
-def test_a_changed_file_reruns_the_layers_that_are_in_it(walked):
+def test_a_changed_file_reruns_its_layers(walked):
     recording = np.load(walked.folder / "recording.npz")
     folder = walked.folder / "areas"
     folder.mkdir()
@@ -160,7 +151,7 @@ def test_a_changed_file_reruns_the_layers_that_are_in_it(walked):
     assert walked.planned("geometry", "--configfile", "changed.yaml")["compute_moments"] == 3
 
 
-def test_a_value_that_is_missing_names_its_place_and_stops_one_layer(walked):
+def test_a_missing_value_names_its_place_and_stops_one_layer(walked):
     recording = dict(np.load(walked.folder / "recording.npz"))
     recording["V4"][17, 3] = np.nan
     np.savez(walked.folder / "recording.npz", **recording)

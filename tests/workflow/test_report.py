@@ -1,4 +1,4 @@
-"""The report of a finished run, opened in a browser as a reader opens it."""
+"""The report of a finished run in a browser."""
 
 import base64
 import re
@@ -27,7 +27,7 @@ FIGURES = {
     "Geometry": ("along the layers", "class by class", "radius and dimension", "spectrum of the centers"),
     "Training": ("loss and accuracy",),
 }  # fmt: skip
-# Of the finished run: four layers at two checkpoints, four quantities compared, epochs 0 and 1.
+# Rows of the finished run: four layers at two checkpoints, four quantities compared, epochs 0 and 1.
 TABLES = {
     ("Geometry", "layers, classes and logs"): 2 * len(LAYERS),
     ("Geometry", "what differs"): 4 * len(LAYERS),
@@ -37,7 +37,7 @@ TABLES = {
 
 @dataclass
 class Report:
-    """The report in a window of the browser, and what went wrong there."""
+    """The report in a window of the browser, and errors there."""
 
     page: Page
     width: int
@@ -53,12 +53,12 @@ class Report:
         return self.page.locator("nav tbody tr").filter(has=self.page.get_by_text(name, exact=True))
 
     def show(self, name: str) -> FrameLocator:
-        """Look at an item; what it shows, if that is a page."""
+        """Open an item; its frame, if it is a page."""
         self.item(name).locator("a").first.click()
         return self.page.frame_locator("iframe")
 
     def assert_fits(self) -> None:
-        """Neither the report nor a page of it is wider than the window."""
+        """Neither the report nor its page is wider than the window."""
         for frame in self.page.frames:
             wide, window = frame.evaluate(
                 "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
@@ -86,7 +86,7 @@ def reported(finished_once: Workspace, tmp_path_factory: pytest.TempPathFactory)
 def opened(
     request: pytest.FixtureRequest, browser: Browser, reported: Workspace
 ) -> Iterator[Report]:
-    """The report in a window of one width, shared by all tests."""
+    """The report in a window of one width; shared by all tests."""
     page = browser.new_page(viewport={"width": request.param, "height": 800})
     page.set_default_timeout(20_000)
     report = Report(page, request.param)
@@ -100,13 +100,13 @@ def opened(
 
 
 def from_elsewhere(address: str) -> list[str]:
-    """The address, unless it is this file's own."""
+    """The address, unless it is part of the report."""
     return [] if address.startswith(("file:", "data:", "blob:")) else [address]
 
 
 @pytest.fixture
 def report(opened: Report) -> Iterator[Report]:
-    """The report; after each test, the browser must not have complained or gone to the network."""
+    """The report; after each test, there must be no error of the browser and no access to the network."""
     yield opened
     assert opened.complaints == []
 
@@ -182,17 +182,17 @@ def test_a_click_on_a_column_sorts_by_its_numbers(report: Report, reported: Work
 
 
 def cells(page: FrameLocator, place: int) -> list[str]:
-    """A column of the table of layers, as it is shown."""
+    """Texts of a column of the table of layers."""
     return page.locator(f"#layers tbody tr td:nth-child({place + 1})").all_inner_texts()
 
 
-def test_the_menu_can_be_put_away(report: Report) -> None:
+def test_the_menu_can_be_hidden(report: Report) -> None:
     report.section("Geometry")
     page = report.show("Table: layers, classes and logs")
     menu = report.page.locator("#app > div > nav")
     menu.locator("h1 a").click()
     head = page.locator("#layers th button", has_text="Capacity")
-    head.click()  # nothing lies over it
+    head.click()  # nothing covers it
     assert page.locator("#layers th[aria-sort=ascending]").count() == 1
     report.assert_fits()
     back = report.page.locator("#app > div > div.fixed a")
@@ -201,7 +201,7 @@ def test_the_menu_can_be_put_away(report: Report) -> None:
     assert report.page.locator("#app > div > div img").count() == 1
 
 
-def test_rows_are_found_by_words_and_by_choice(report: Report, reported: Workspace) -> None:
+def test_rows_can_be_filtered_by_words_and_by_choice(report: Report, reported: Workspace) -> None:
     report.section("Geometry")
     page = report.show("Table: layers, classes and logs")
     page.get_by_role("button", name="All classes").click()
@@ -265,7 +265,7 @@ def test_tables_can_be_saved_as_csv(report: Report, reported: Workspace, tmp_pat
 
 
 def test_the_largest_page_can_be_shown(browser: Browser, tmp_path: Path) -> None:
-    """In a frame whose address it is, as Snakemake does it."""
+    """In a frame with the page as its address, as in Snakemake's report."""
     text = f"<p id=end></p><!--{'x' * page_module.MOST_BYTES}"[: page_module.MOST_BYTES - 3] + "-->"
     address = f"data:text/html;charset=utf8;filename=layers.html;base64,{base64.b64encode(text.encode()).decode()}"
     file = tmp_path / "page.html"

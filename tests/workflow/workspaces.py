@@ -38,6 +38,11 @@ CONFIG: dict[str, Any] = {
 }
 TARGETS = {"all", "training", "activations", "geometry", "summary"}
 LAYERS = ["0_Input", "1_Conv2d", "10_Linear", "12_Linear"]
+FIGURES = ["layers", "manifolds", "radius_dimension", "centers"]
+# Jobs of every change of the geometry.
+SUMMARY = {
+    rule: 1 for rule in ("summarize", "compare", "write_pages", *map("draw_{}".format, FIGURES))
+}
 
 
 @dataclass

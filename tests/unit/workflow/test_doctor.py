@@ -3,10 +3,12 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import threadpoolctl
 import torch
 
+from manifold_capacity.geometry.moments import Moments, moments_from_arrays
 from manifold_capacity.workflow import doctor
 from manifold_capacity.workflow.doctor import Finding
 
@@ -24,7 +26,8 @@ def one_thread():
 
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("kind", ["dataset", "cpu", "gpu"])
-def test_this_machine_passes(kind, tmp_path):
+def test_this_machine_passes(kind, tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor, "_LEAST_MIB_PER_S", 0)  # however busy its disk is
     findings = doctor.examine(
         kind, tmp_path / "results", PROJECT, threads=1, device="auto", urls=[]
     )
@@ -55,6 +58,21 @@ def test_gpus_that_are_asked_for_or_allocated(monkeypatch, device, visible, coun
 def test_a_results_folder_that_cannot_be_written():
     finding = doctor.write_speed(Path("/proc/results"))
     assert "set results to a folder" in finding.remedy
+
+
+def test_a_disk_that_is_slow_or_full(monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor, "_LEAST_MIB_PER_S", 1e9)
+    monkeypatch.setattr(doctor, "_LEAST_FREE_GIB", 1e9)
+    assert "faster disk" in doctor.write_speed(tmp_path).remedy
+    assert "larger disk" in doctor.free_disk(tmp_path / "not" / "yet").remedy
+
+
+def test_moments_that_are_read_differently(monkeypatch, tmp_path):
+    def load(path):
+        return moments_from_arrays(np.random.default_rng(1).normal(size=(3, 5, 40)))
+
+    monkeypatch.setattr(Moments, "load", load)
+    assert "another disk" in doctor.moments_roundtrip(tmp_path).remedy
 
 
 def test_more_threads_than_assigned(monkeypatch):

@@ -1,13 +1,8 @@
-"""What `snakemake plan` says, from known numbers of jobs, benchmark files and layers."""
-
-from pathlib import Path
+"""The text of `snakemake plan`, from known numbers of jobs, benchmark files and layers."""
 
 import pytest
 
 from manifold_capacity.activations.grid import store_size
-from manifold_capacity.config.resolve import resolve
-from manifold_capacity.config.schema import load_schema
-from manifold_capacity.models.layers import Layer
 from manifold_capacity.workflow.plan import (
     describe_plan,
     groups_of_profile,
@@ -18,7 +13,6 @@ from manifold_capacity.workflow.plan import (
 )
 
 GIB = 2**30
-TABLE = [Layer(0, "input", "Input", (1, 8, 8), 64), Layer(1, "head", "Linear", (10,), 10)]
 GROUPS = {
     "groups": {
         "moments": "layers-{run}",
@@ -30,24 +24,19 @@ GROUPS = {
 }
 
 
-def test_a_store_takes_what_its_bill_says():
-    schema = load_schema(Path(__file__).parents[3] / "schemas" / "config.schema.yaml")
-    config = resolve(
-        {
-            "dataset": {"name": "digits"},
-            "models": ["small_cnn"],
-            "layers": {"input": False},
-            "manifolds": {"classes": 4, "points_per_class": 12},
-            "activations": {"dtype": "float16"},
-        },
-        schema,
+def test_a_store_has_its_computed_size(resolved, layers):
+    config = resolved(
+        layers={"input": False},
+        manifolds={"classes": 4, "points_per_class": 12},
+        activations={"dtype": "float16", "batch_size": 5},
+        geometry={"repeats": 2},
     )
-    expected = store_size(TABLE[1:], 4, 12, "float16").total
-    assert store_bytes(config, {"small_cnn": TABLE}) == {"small_cnn": expected}
-    assert expected > 4 * 12 * 10 * 2
+    expected = store_size(layers[1:], 4, 24, "float16", batch_size=5).total
+    assert store_bytes(config, {"small_cnn": layers}) == {"small_cnn": expected}
+    assert expected > 4 * 24 * 10 * 2
 
 
-def test_the_largest_store_decides_how_many_stand_at_once():
+def test_the_largest_store_decides_how_many_fit_at_once():
     sizes = {"small": GIB, "large": 3 * GIB}
     assert stores_at_once(None, sizes) is None
     assert stores_at_once(10, sizes) == 3
@@ -90,7 +79,7 @@ def test_without_groups_every_job_is_submitted(tmp_path):
     }
 
 
-def test_what_was_not_measured_is_not_invented(tmp_path):
+def test_rules_without_measured_times(tmp_path):
     text = describe_plan(
         {"train": 2, "geometry": 100}, {"geometry": (1.5, 4)}, [], tmp_path, keep=True, at_once=None
     )
@@ -100,16 +89,16 @@ def test_what_was_not_measured_is_not_invented(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("keep", "at_once", "standing"),
+    ("keep", "at_once", "most"),
     [(True, None, "12 GiB"), (False, 2, "6 GiB"), (False, None, "12 GiB")],
 )
-def test_the_disk(tmp_path, keep, at_once, standing):
+def test_the_disk(tmp_path, keep, at_once, most):
     sizes = [3 * GIB] * 4
     text = describe_plan(
         {"extract_activations": 4}, {}, sizes, tmp_path / "not" / "yet", keep=keep, at_once=at_once
     )
     assert "4 runs of 3 GiB each, 12 GiB in all" in text
-    assert f"At most {standing} at one time" in text
+    assert f"At most {most} at one time" in text
     assert "NOT ENOUGH" not in describe_plan(
         {"train": 1}, {}, sizes, tmp_path, keep=True, at_once=None
     )

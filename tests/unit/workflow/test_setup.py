@@ -1,12 +1,13 @@
-"""A configuration as the workflow takes it: checked, with what follows from it."""
+"""A checked configuration, and what follows from it."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from manifold_capacity.errors import UserError
-from manifold_capacity.models.layers import Layer, write_layers
+from manifold_capacity.models.layers import write_layers
 from manifold_capacity.workflow import runs
 from manifold_capacity.workflow.setup import (
     check_cache,
@@ -17,14 +18,13 @@ from manifold_capacity.workflow.setup import (
 )
 
 SCHEMA = Path(__file__).parents[3] / "schemas" / "config.schema.yaml"
-TABLE = [Layer(0, "input", "Input", (1, 8, 8), 64), Layer(1, "head", "Linear", (10,), 10)]
 
 
 @pytest.fixture
-def given(tmp_path):
-    """A run whose layers an earlier run has found."""
+def given(tmp_path, layers):
+    """A configuration for which an earlier run has found the layers."""
     (tmp_path / "layers").mkdir()
-    write_layers(TABLE, tmp_path / "layers" / "small_cnn.csv")
+    write_layers(layers, tmp_path / "layers" / "small_cnn.csv")
     return {
         "dataset": {"name": "digits"},
         "models": ["small_cnn"],
@@ -33,9 +33,9 @@ def given(tmp_path):
     }
 
 
-def test_layers_come_from_the_table_of_an_earlier_run(given):
+def test_layers_come_from_the_table_of_an_earlier_run(given, layers):
     setup = set_up(given, SCHEMA)
-    assert setup.layers == {"small_cnn": TABLE}
+    assert setup.layers == {"small_cnn": layers}
     assert setup.classes == {3: "3", 8: "8"}
     assert setup.external is None
     assert setup.stores_at_once is None
@@ -58,14 +58,14 @@ def test_networks_have_no_external_manifolds(given):
     assert runs.external_manifolds(set_up(given, SCHEMA), "0_Input") is None
 
 
-def test_selected_layers_follow_the_table(given, tmp_path):
+def test_selected_layers_follow_the_table(given, tmp_path, layers):
     table = tmp_path / "layers" / "small_cnn.csv"
     selection = {"input": True, "types": ["Linear"], "names": []}
-    assert selected_layers(table, selection, "small_cnn") == TABLE
-    assert selected_layers(table, selection | {"input": False}, "small_cnn") == TABLE[1:]
+    assert selected_layers(table, selection, "small_cnn") == layers
+    assert selected_layers(table, selection | {"input": False}, "small_cnn") == layers[1:]
 
 
-def test_sources_of_a_dataset_of_the_users_own(tmp_path):
+def test_sources_of_image_folders_and_array_files(tmp_path):
     for folder in ("train/cat", "train/dog", "test/cat"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "train" / "notes.txt").touch()
@@ -90,5 +90,18 @@ def test_a_cache_needs_a_folder_and_files(given, tmp_path):
     for folder in ("", "relative", str(tmp_path / "gone")):
         with pytest.raises(UserError, match="SNAKEMAKE_OUTPUT_CACHE is"):
             check_cache(setup, folder)
-    for folder in ("train/a", "test/a"):
-        (tmp_path / folder).mkdir(parents=True)
+
+
+def test_an_image_folder_cannot_be_cached(given, tmp_path):
+    (tmp_path / "layers" / "small_cnn.csv").unlink()
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            folder = tmp_path / "images" / split / name
+            folder.mkdir(parents=True)
+            for i in range(2):
+                Image.fromarray(np.full((8, 8), 100 * i, np.uint8)).save(folder / f"{i}.png")
+    dataset = {"name": "imagefolder", "path": str(tmp_path / "images"), "image_size": 8}
+    manifolds = {"classes": "all", "points_per_class": 2}
+    setup = set_up(given | {"dataset": dataset, "manifolds": manifolds}, SCHEMA)
+    with pytest.raises(UserError, match=r"--cache: dataset\.name is 'imagefolder'"):
+        check_cache(setup, str(tmp_path))
