@@ -31,10 +31,8 @@ def run_measure(arguments: argparse.Namespace) -> int:
     for one in found:
         least, label = min(zip(one.counts["all"], one.class_names, strict=True))
         if points != "all" and points > least:
-            raise UsageError(
-                f"--points-per-class: {points}, but {one.path} has only {least} points of class {label!r}; "
-                f"draw at most {least}"
-            )
+            problem = f"{points}, but {one.path} has only {least} points of class {label!r}"
+            raise UsageError(f"--points-per-class: {problem}; draw at most {least}")
     names = [default_name(str(path)) for path in files]
     measured: list[tuple[dict[str, Any], pd.DataFrame]] = []
     for name, one in zip(names, found, strict=True):
@@ -46,13 +44,11 @@ def run_measure(arguments: argparse.Namespace) -> int:
     table = layers_table([row for row, _ in measured])
     print(format_table(table))
     for one in found:
-        counts = one.counts["all"]
-        if points == "all" and min(counts) < max(counts):
-            print(
-                f"{one.path}: {min(counts)} to {max(counts)} points per manifold. The more points, the lower the "
-                f"capacity: `--points-per-class {min(counts)}` draws equally many from each.",
-                file=sys.stderr,
-            )
+        least, most = min(one.counts["all"]), max(one.counts["all"])
+        if points == "all" and least < most:
+            text = f"{one.path}: {least} to {most} points per manifold. The more points, the lower the "
+            text += f"capacity: `--points-per-class {least}` draws equally many from each."
+            print(text, file=sys.stderr)
     if arguments.output:
         write_table(table, arguments.output)
     if arguments.manifolds:
