@@ -1,4 +1,4 @@
-# Two commands for everyone: `make demo` runs the whole pipeline on real images, `make test` runs the tests. Both set up
+# Two commands for everyone: `make demo` runs the whole pipeline on real images, `make test` runs the tests. Both install
 # what they need in .venv, from pinned and hashed requirements.
 .PHONY: help demo test test-cluster check format docs site lock clean
 .DEFAULT_GOAL := help
@@ -7,7 +7,7 @@ BIN := .venv/bin
 SOURCES := src tests scripts benchmarks docs/conf.py docs/_extensions docs/figures
 SNAKEFILES := Snakefile rules
 
-help: ## Say what can be made
+help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 .venv/installed: requirements.lock pyproject.toml
@@ -15,7 +15,7 @@ help: ## Say what can be made
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@$(BIN)/python -c 'import numpy, manifold_capacity as m; m.measure(numpy.eye(12).reshape(3, 4, 12))' # compiles, once
+	@$(BIN)/python -c 'import numpy, manifold_capacity as m; m.measure(numpy.eye(12).reshape(3, 4, 12))' # compiles the solver, once
 	@touch $@
 
 demo: .venv/installed ## Run config.yaml (handwritten digits, about a minute) and show the result
@@ -39,23 +39,25 @@ check: .venv/installed ## Formatting, lint, types
 	$(BIN)/snakemake --lint
 	$(BIN)/mypy
 
-format: .venv/installed ## Put sources in their standard form
+format: .venv/installed ## Format the sources
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/snakefmt $(SNAKEFILES)
 
-docs: .venv/installed ## Remake docs/config.md from the schema, and the pictures of docs/concepts.md
+docs: .venv/installed ## Regenerate docs/config.md from the schema, and the pictures of docs/concepts.md
 	$(BIN)/python -m manifold_capacity.config schemas/config.schema.yaml > docs/config.md
+	$(BIN)/python -m manifold_capacity.datasets docs/datasets.md
 	$(BIN)/python docs/figures/concepts.py docs/images
+	$(BIN)/python docs/figures/tables.py docs/outputs.md
 
-site: demo ## Build the documentation as a web site in site/, its notebooks run on the demo's results; open site/index.html
+site: demo ## Build the documentation as a web site, with its notebooks run: site/index.html
 	rm -rf build/site
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --nitpicky --fresh-env --quiet --doctree-dir build/doctrees docs build/site
 	@rm -rf site && mv build/site site
 	$(BIN)/pytest tests/site -rs --quiet
 	@echo "Documentation: site/index.html"
 
-lock: ## Remake requirements.lock from pyproject.toml, and the environments from the lock
+lock: ## Regenerate requirements.lock from pyproject.toml
 	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras \
 	  --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock

@@ -4,9 +4,8 @@ from snakemake.utils import min_version
 
 min_version("9.12")  # pathvars
 
-
-# A configuration file of the command line replaces the default one instead of being merged into it. The attribute is not
-# documented. The documented option --replace-workflow-config would also drop the default file for a mere `--config key=value`.
+# A configuration file on the command line replaces the default one. This attribute is not documented, but the option
+# --replace-workflow-config would also drop the default file for a mere `--config key=value`.
 if not workflow.overwrite_configfiles:
 
     configfile: f"{workflow.basedir}/config.yaml"

@@ -25,7 +25,7 @@ import torch
 from torch import nn
 
 from manifold_capacity.activations.extract import extract
-from manifold_capacity.activations.grid import bill
+from manifold_capacity.activations.grid import store_size
 from manifold_capacity.datasets.sampling import load_split, sample_manifolds
 from manifold_capacity.models.find_layers import list_layers
 from manifold_capacity.models.layers import select_layers
@@ -94,7 +94,7 @@ def main() -> None:
         split="train",
         seed=0,
     )
-    cost = bill(layers, *indices.shape)
+    cost = store_size(layers, *indices.shape)
     times: dict[str, list[float]] = {"forward": [], "write": [], "extract": []}
     with tempfile.TemporaryDirectory(dir=arguments.results) as name:
         folder = Path(name)

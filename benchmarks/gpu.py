@@ -40,9 +40,9 @@ from manifold_capacity.activations.store import open_layer
 from manifold_capacity.config.resolve import resolve
 from manifold_capacity.config.schema import load_schema
 from manifold_capacity.datasets.sampling import load_split, sample_manifolds
+from manifold_capacity.geometry.manifolds import DegenerateManifoldsError
 from manifold_capacity.geometry.measure import geometry_from_moments
 from manifold_capacity.geometry.moments import moments_from_arrays
-from manifold_capacity.geometry.result import DegenerateManifoldsError
 from manifold_capacity.models.augment import augment_batch, seeded_generator
 from manifold_capacity.models.checkpoints import load_model, save_state
 from manifold_capacity.models.device import arithmetic, autocast, resolve_device

@@ -1,6 +1,6 @@
 """What docs/validation.md rests on: the reference's results, simulated capacity, and error bars.
 
-    python benchmarks/validation.py golden FOLDER         # pixels.npz, clouds.npz, degenerate.npz
+    python benchmarks/validation.py golden                # layers of tests/data/golden
     python benchmarks/validation.py draws train.npz       # CIFAR-100: X (n, 32, 32, 3), y (n,)
     python benchmarks/validation.py coverage [train.npz]  # any images; the digits by default
     python benchmarks/validation.py simulated LAYERS.csv ...  # runs with geometry.simulated
@@ -27,6 +27,7 @@ from manifold_capacity.geometry.measure import (
 from manifold_capacity.geometry.moments import Moments, moments_from_arrays
 from manifold_capacity.geometry.result import Geometry
 
+GOLDEN = Path(__file__).parents[1] / "tests" / "data" / "golden"
 QUANTITIES = ("capacity", "radius", "dimension")
 # Order of the columns of the files' `reference` rows.
 REFERENCE = (*QUANTITIES, "center_correlation", "center_rank", "median radius", "largest radius")
@@ -63,13 +64,13 @@ def load_golden(path: Path) -> list[np.ndarray]:
     return [data[name] for name in sorted(data.files) if name.startswith("cloud")]
 
 
-def golden(folder: Path) -> None:
+def golden() -> None:
     """Our numbers beside the reference implementation's, both over seeds: mean ± deviation."""
     rows = []
     for name in ("pixels", "clouds", "degenerate"):
-        manifolds = load_golden(folder / f"{name}.npz")
+        manifolds = load_golden(GOLDEN / f"{name}.npz")
         ours = np.array([layer_numbers(measure(manifolds, seed=seed)) for seed in range(5)])
-        data = np.load(folder / f"{name}.npz")
+        data = np.load(GOLDEN / f"{name}.npz")
         reference = data.get("reference")
         for i, quantity in enumerate(REFERENCE):
             mine = digits(ours[:, i].mean(), ours[:, i].std(ddof=1))
@@ -230,10 +231,10 @@ def main() -> None:
     parser.add_argument("paths", type=Path, nargs="*")
     arguments = parser.parse_args()
     paths = arguments.paths
-    if arguments.part != "coverage" and not paths:
+    if arguments.part in ("draws", "simulated") and not paths:
         parser.error(f"{arguments.part} needs a path")
     if arguments.part == "golden":
-        golden(paths[0])
+        golden()
     elif arguments.part == "draws":
         draws(paths[0])
     elif arguments.part == "coverage":

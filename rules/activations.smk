@@ -1,8 +1,8 @@
 # From a network's weights and sampled images to the activations of its layers.
 from manifold_capacity.workflow.store_slots import slot_files, store_slots
 
-# Decided once, where jobs are started, since files come while they run. That a process is the one that starts jobs is an
-# undocumented attribute; in a job's own process no run waits.
+# Decided once, in the process that starts jobs, since files appear while they run. Nothing documented says which process
+# that is, hence the attribute; in a job's own process no run waits.
 SLOTS = store_slots(
     config, SETUP.layers, SETUP.stores_at_once if workflow.is_main_process else None
 )
@@ -12,7 +12,7 @@ if config["activations"]["max_gib"] is not None:
 
 
 STORE = directory("<results>/activations/<run>")
-# What is thrown away is not kept in a cache either.
+# Stores that are deleted after use are not kept in a cache either.
 STORE_SHARED = SHARED and config["activations"]["keep"]
 
 

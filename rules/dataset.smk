@@ -1,4 +1,4 @@
-# Images and labels, verified and laid out as arrays.
+# Prepare the dataset: images and labels, verified and written as arrays.
 from manifold_capacity.datasets.catalog import needs_network
 from manifold_capacity.workflow.setup import dataset_sources
 
@@ -17,7 +17,7 @@ rule prepare_dataset:
     benchmark:
         "<benchmarks>/prepare_dataset.tsv"
     cache: SHARED
-    # A cluster's compute nodes may have no way to the network: a download runs where Snakemake runs.
+    # Compute nodes of a cluster often have no network: downloads run where Snakemake runs.
     localrule: needs_network(DATASET.name)
     conda:
         "../envs/dataset.yaml"

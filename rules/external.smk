@@ -1,4 +1,4 @@
-# Activations that exist already: their layers take the place of dataset, training, layers and activations.
+# External activations: the table of their layers, in place of datasets, training and extraction.
 
 
 rule find_layers:

@@ -2,7 +2,7 @@
 from manifold_capacity.figures.registry import FIGURES
 
 for figure in FIGURES.values():
-    # What the report says of a figure: a text of its own, or else one that serves for any.
+    # The figure's caption in the report: its own, or else the general one.
     caption = f"../report/figure_{figure.name}.rst"
     if not Path(workflow.basedir, "rules", caption).exists():
         caption = "../report/figure.rst"
@@ -25,7 +25,7 @@ for figure in FIGURES.values():
             f"<logs>/draw_{figure.name}.log",
         benchmark:
             f"<benchmarks>/draw_{figure.name}.tsv"
-        # On a cluster, with the tables in one submission (as the rules of the tables in profiles/slurm).
+        # On a cluster, submitted together with the rules of the tables (profiles/slurm).
         group:
             "summary"
         conda:

@@ -42,7 +42,7 @@ rule summarize:
         mem_mb=rising(2000),
         runtime=rising(10),
     params:
-        config=config,  # the tables say which configuration they are of
+        config=config,  # the tables have its digest
         code=source_digest("summary.collect", "summary.text", "provenance"),
     script:
         "../scripts/summarize.py"

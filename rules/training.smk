@@ -1,14 +1,14 @@
-# The layers of every model, and the weights of every model and seed: initial, as published, and after training.
+# The layers of every model, and the weights of every model and seed: initial, pretrained or trained.
 
 
-# What the dataset says about a network's input and output.
+# What a network's input and output must fit.
 IMAGES = {
     "n_classes": len(DATASET.class_names),
     "image_shape": list(DATASET.image_shape),
 }
 
 
-# Which layers a network has is known once it is built; the jobs downstream, one per layer, follow from it.
+# A network must be built to know its layers; the later jobs, one per layer, depend on them.
 checkpoint find_layers:
     output:
         "<results>/layers/{model}.csv",
@@ -87,7 +87,7 @@ rule train:
         test_images="<dataset>/test_images.npy",
         initial="<results>/training/<network>/epoch-000.safetensors",
     output:
-        # No pathvars in the prefix: Snakemake's cache counts its letters before it fills them in.
+        # No pathvars in the prefix: Snakemake's cache uses its length before they are filled in.
         multiext(
             f"{config['results']}/training/{NETWORK}/",
             *[

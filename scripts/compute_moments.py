@@ -3,17 +3,17 @@
 from dataclasses import replace
 from pathlib import Path
 
-from manifold_capacity.activations.external import open_own_layer
+from manifold_capacity import logs
+from manifold_capacity.activations.external import open_external_layer
 from manifold_capacity.activations.store import open_draw
 from manifold_capacity.geometry.moments import moments_from_arrays
-from manifold_capacity.logs import log_to
 from manifold_capacity.provenance import extended
 
-with log_to(snakemake.log[0]) as log:
+with logs.log_to(snakemake.log[0]) as log:
     params = snakemake.params
     if params.external:
         earlier = {}
-        activations = open_own_layer(params.layer, params.external, params.seed, params.draw)
+        activations = open_external_layer(params.layer, params.external, params.seed, params.draw)
     else:
         activations = open_draw(Path(snakemake.input[0]), params.layer, params.draw, params.n_draws)
         earlier = activations.attributes.get("provenance", {})

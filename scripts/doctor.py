@@ -3,10 +3,10 @@
 import sys
 from pathlib import Path
 
-from manifold_capacity.logs import log_to
+from manifold_capacity import logs
 from manifold_capacity.workflow.doctor import report
 
-with log_to(snakemake.log[0]) as log:
+with logs.log_to(snakemake.log[0]) as log:
     text, n_failures = report(map(Path, snakemake.input))
     if n_failures:
         log.error("some checks failed:\n%s", text)

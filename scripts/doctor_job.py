@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from manifold_capacity.logs import log_to
+from manifold_capacity import logs
 from manifold_capacity.workflow.doctor import examine, write_findings
 
-with log_to(snakemake.log[0]):
+with logs.log_to(snakemake.log[0]):
     params = snakemake.params
     findings = examine(
         params.kind,

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from manifold_capacity import logs
 from manifold_capacity.figures.registry import FIGURES
 from manifold_capacity.figures.style import save
-from manifold_capacity.logs import log_to
-from manifold_capacity.summary.tables import read_table
+from manifold_capacity.summary.tables import read_table, write_table
 
-with log_to(snakemake.log[0]):
+with logs.log_to(snakemake.log[0]):
     figure, table = FIGURES[snakemake.params.figure], read_table(snakemake.input[0])
     save(figure.plot(table), Path(snakemake.output[0]).with_suffix(""))
-    figure.values(table).to_csv(snakemake.output.values, index=False)
+    write_table(figure.values(table), snakemake.output.values)

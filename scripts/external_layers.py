@@ -3,10 +3,10 @@
 import math
 from pathlib import Path
 
-from manifold_capacity.logs import log_to
+from manifold_capacity import logs
 from manifold_capacity.models.layers import Layer, write_layers
 
-with log_to(snakemake.log[0]):
+with logs.log_to(snakemake.log[0]):
     layers = [
         Layer(index, name, kind, tuple(shape), math.prod(shape))
         for index, name, kind, shape in snakemake.params.layers

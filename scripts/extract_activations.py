@@ -1,19 +1,19 @@
-"""Run the sampled images through a network and store what comes out of the chosen layers."""
+"""Run the sampled images through a network and store the outputs of the chosen layers."""
 
 from pathlib import Path
 
+from manifold_capacity import logs
 from manifold_capacity.activations.extract import extract
 from manifold_capacity.datasets.prepare import dataset_digest
 from manifold_capacity.datasets.sampling import load_split, sample_manifolds
-from manifold_capacity.files import file_sha256, whole
-from manifold_capacity.logs import log_to
+from manifold_capacity.files import atomic_path, file_sha256
 from manifold_capacity.models.checkpoints import load_model
 from manifold_capacity.models.device import device_name, resolve_device, use_threads
 from manifold_capacity.models.layers import read_layers, select_layers
 from manifold_capacity.models.preprocess import Preprocess
 from manifold_capacity.provenance import extended
 
-with log_to(snakemake.log[0]), whole(snakemake.output[0]) as output:
+with logs.log_to(snakemake.log[0]), atomic_path(snakemake.output[0]) as output:
     files, params = snakemake.input, snakemake.params
     device = resolve_device(snakemake.resources.device)
     threads = use_threads(max(params.torch_threads, snakemake.threads))

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from manifold_capacity.logs import log_to
+from manifold_capacity import logs
 from manifold_capacity.models.checkpoints import save_state
 from manifold_capacity.models.weights import initial_state, network_options
 from manifold_capacity.provenance import stamp
 
-with log_to(snakemake.log[0]):
+with logs.log_to(snakemake.log[0]):
     params = snakemake.params
     network = network_options(params.model, **params.images)
     state = initial_state(**network, seed=params.seed)

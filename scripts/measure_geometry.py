@@ -3,16 +3,17 @@
 import json
 from pathlib import Path
 
-from manifold_capacity import DegenerateManifoldsError, geometry_from_moments
-from manifold_capacity.files import whole
+from manifold_capacity import logs
+from manifold_capacity.files import atomic_path
 from manifold_capacity.geometry.draws import combine_draws, draw_seed
+from manifold_capacity.geometry.measure import DegenerateManifoldsError, geometry_from_moments
 from manifold_capacity.geometry.moments import Moments
-from manifold_capacity.logs import log_to
 from manifold_capacity.models.layers import read_layers
 from manifold_capacity.provenance import extended
 from manifold_capacity.summary import rows
+from manifold_capacity.summary.tables import write_table
 
-with log_to(snakemake.log[0]) as log:
+with logs.log_to(snakemake.log[0]) as log:
     params, seed, geometries = snakemake.params, snakemake.params.run["seed"], []
     layers = {layer.label: layer for layer in read_layers(Path(snakemake.input.layers))}
     row = params.run | rows.layer_columns(layers[snakemake.wildcards.layer])
@@ -32,9 +33,8 @@ with log_to(snakemake.log[0]) as log:
         row |= {"status": str(error), "n_manifolds": moments.n_manifolds}
         manifolds, geometries = rows.manifold_table(row, {}, None), []
     row["provenance"] = extended(moments.provenance, "geometry", code=params.code)
-    with whole(snakemake.output.layer) as file:
+    with atomic_path(snakemake.output.layer) as file:
         file.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
     centers = rows.centers_table(row, [each.centers_spectrum for each in geometries])
-    for table, path in ((manifolds, "manifolds"), (centers, "centers")):
-        with whole(snakemake.output[path]) as file:
-            table.to_csv(file, index=False)
+    write_table(manifolds, snakemake.output.manifolds)
+    write_table(centers, snakemake.output.centers)

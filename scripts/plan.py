@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from manifold_capacity.logs import log_to
+from manifold_capacity import logs
 from manifold_capacity.workflow.plan import (
     describe_plan,
     planned_jobs,
@@ -10,7 +10,7 @@ from manifold_capacity.workflow.plan import (
     submissions,
 )
 
-with log_to(snakemake.log[0]) as log:
+with logs.log_to(snakemake.log[0]) as log:
     params = snakemake.params
     jobs = planned_jobs(Path(params.snakefile), params.config, python=params.python)
     submitted = None

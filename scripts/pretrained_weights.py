@@ -1,8 +1,8 @@
-"""Published weights of a network, checked against its architecture."""
+"""Pretrained weights of a network, checked against its architecture."""
 
 from pathlib import Path
 
-from manifold_capacity.logs import log_to
+from manifold_capacity import logs
 from manifold_capacity.models.checkpoints import save_state
 from manifold_capacity.models.weights import (
     network_options,
@@ -11,7 +11,7 @@ from manifold_capacity.models.weights import (
 )
 from manifold_capacity.provenance import stamp
 
-with log_to(snakemake.log[0]):
+with logs.log_to(snakemake.log[0]):
     params = snakemake.params
     network = network_options(params.model, **params.images)
     file = params.model["weights_file"]

@@ -1,19 +1,19 @@
-"""Capacity of one layer measured by separating its manifolds, as a check of the theory."""
+"""Capacity of one layer, measured by separating its manifolds: a check of the theory."""
 
 import json
 from pathlib import Path
 
-from manifold_capacity.activations.external import open_own_layer
+from manifold_capacity import logs
+from manifold_capacity.activations.external import open_external_layer
 from manifold_capacity.activations.store import open_draw
-from manifold_capacity.files import whole
-from manifold_capacity.geometry.result import DegenerateManifoldsError
+from manifold_capacity.files import atomic_path
+from manifold_capacity.geometry.manifolds import DegenerateManifoldsError
 from manifold_capacity.geometry.simulated import simulated_capacity
-from manifold_capacity.logs import log_to
 
-with log_to(snakemake.log[0]) as log:
+with logs.log_to(snakemake.log[0]) as log:
     params, layer = snakemake.params, snakemake.wildcards.layer
     if params.external:
-        activations = open_own_layer(layer, params.external, params.seed)
+        activations = open_external_layer(layer, params.external, params.seed)
     else:
         activations = open_draw(Path(snakemake.input[0]), layer, 0, params.n_draws)
     try:
@@ -25,5 +25,5 @@ with log_to(snakemake.log[0]) as log:
     except DegenerateManifoldsError as error:
         log.warning("%s has no simulated capacity: %s", layer, error)
         row = {}
-    with whole(snakemake.output[0]) as file:
+    with atomic_path(snakemake.output[0]) as file:
         file.write_text(json.dumps(row) + "\n", encoding="utf-8")

@@ -1,15 +1,15 @@
-"""Gather every layer's results into tables and the text that ends a run."""
+"""Gather the results of all layers into tables, and into the text shown at the end of a run."""
 
 import json
 from pathlib import Path
 
-from manifold_capacity.logs import log_to
+from manifold_capacity import logs
 from manifold_capacity.provenance import collect_provenance, stamp
 from manifold_capacity.summary.collect import collect_centers, collect_layers, collect_manifolds
 from manifold_capacity.summary.tables import write_table
 from manifold_capacity.summary.text import format_table
 
-with log_to(snakemake.log[0]):
+with logs.log_to(snakemake.log[0]):
     params, output = snakemake.params, snakemake.output
     provenance = collect_provenance(snakemake.input.layers, params.config)
     provenance["made_with"]["summary"] = [stamp("summary", code=params.code)]

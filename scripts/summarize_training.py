@@ -1,11 +1,12 @@
-"""Gather the loss and accuracy of every training into one table."""
+"""Gather loss and accuracy of all trained networks into one table."""
 
-from manifold_capacity.logs import log_to
+from manifold_capacity import logs
 from manifold_capacity.summary.collect import collect_training
+from manifold_capacity.summary.tables import write_table
 
-with log_to(snakemake.log[0]):
+with logs.log_to(snakemake.log[0]):
     params = snakemake.params
     training = collect_training(
         snakemake.input, params.trainings, config_digest=params.config_digest
     )
-    training.to_csv(snakemake.output[0], index=False)
+    write_table(training, snakemake.output[0])

@@ -1,15 +1,15 @@
-"""Train a network by the recipe, or go on with a training that was interrupted."""
+"""Train a network by the recipe, or continue a training that was interrupted."""
 
 from pathlib import Path
 
+from manifold_capacity import logs
 from manifold_capacity.datasets.sampling import load_split
-from manifold_capacity.logs import log_to
 from manifold_capacity.models.checkpoints import load_metadata
 from manifold_capacity.models.device import use_threads
 from manifold_capacity.models.preprocess import Preprocess
 from manifold_capacity.training.train import train
 
-with log_to(snakemake.log[0]):
+with logs.log_to(snakemake.log[0]):
     params = snakemake.params
     # The order of sums depends on their number: never fewer than on a machine with more cores.
     use_threads(max(params.torch_threads, snakemake.threads))

@@ -1,4 +1,4 @@
-"""The pictures of docs/concepts.md, made of simulated manifolds, bundled images and this package.
+"""The pictures of docs/concepts.md, drawn from simulated manifolds and bundled images with this package.
 
 python docs/figures/concepts.py docs/images
 """
@@ -21,8 +21,7 @@ from scipy.stats import norm
 from sklearn.datasets import load_digits
 
 from manifold_capacity import measure
-from manifold_capacity.figures.style import in_style as _style
-from manifold_capacity.figures.style import write
+from manifold_capacity.figures.style import in_style, write
 from manifold_capacity.geometry.active_set import solve_gram
 from manifold_capacity.geometry.anchors import anchor_geometry
 from manifold_capacity.geometry.balls import ball_capacity
@@ -31,7 +30,7 @@ from manifold_capacity.geometry.simulated import simulated_capacity
 Array = NDArray[np.float64]
 
 BLUE, ORANGE, GREEN, GRAY = "#0072B2", "#D55E00", "#009E73", "#606060"
-WIDTH = 8.2  # inches: what fits a page at the size of its text
+WIDTH = 8.2  # inches: text in the picture is as large as on the page
 
 
 def light(color: str, share: float = 0.82) -> tuple[float, ...]:
@@ -54,7 +53,7 @@ def directions(*shape: int, rng: np.random.Generator) -> Array:
 def balls(
     n_manifolds: int, n_points: int, radius: float, dimension: int, n_features: int, seed: int = 0
 ) -> Array:
-    """Points (P, m, N) on spheres around random centers of norm 1, each in directions of its own."""
+    """Points (P, m, N) on spheres around random centers of norm 1, each in its own random directions."""
     rng = np.random.default_rng(seed)
     centers = directions(n_manifolds, 1, n_features, rng=rng)
     shells = directions(n_manifolds, n_points, dimension, rng=rng)
@@ -63,7 +62,7 @@ def balls(
 
 
 def best_normal(centers: Array, labels: Array) -> tuple[Array, float]:
-    """The line through the origin that keeps the farthest from the labelled centers: normal, distance."""
+    """The line through the origin with the largest distance from the labelled centers: normal, distance."""
     angles = np.linspace(0, 2 * np.pi, 3601)
     normals = np.column_stack([np.cos(angles), np.sin(angles)])
     distances = (normals @ (labels[:, None] * centers).T).min(axis=1)
@@ -71,11 +70,11 @@ def best_normal(centers: Array, labels: Array) -> tuple[Array, float]:
 
 
 def dichotomies() -> Figure:
-    """Three discs in the plane, every way to label them, and the line that tells the labels apart."""
+    """Three discs in the plane, all ways to label them, and the lines that separate the labels."""
     figure = Figure((WIDTH, 5.4), layout="constrained")
     angles = np.deg2rad([95, 195, 310])
     centers = np.column_stack([np.cos(angles), np.sin(angles)])
-    # Exchanging the two labels changes nothing: half of the eight are drawn.
+    # Swapping the two labels changes nothing: half of the eight are drawn.
     labelings = [np.array([1.0, *rest]) for rest in product([1.0, -1.0], repeat=2)]
     radii = (0.06, 0.4, 0.58)
     axes = figure.subplots(len(radii), len(labelings))
@@ -103,7 +102,7 @@ def dichotomies() -> Figure:
 
 
 def load() -> Figure:
-    """Share of random dichotomies that are separable, against the number of manifolds per feature."""
+    """Share of separable random dichotomies against the number of manifolds per feature."""
     figure = Figure((WIDTH, 3.3), layout="constrained")
     ax = figure.subplots()
     n_manifolds = 30
@@ -146,7 +145,7 @@ def anchors_of(points: Array, gaussians: Array, margin: float = 0.0) -> Array:
 
 
 def anchors() -> Figure:
-    """Manifolds in the plane, their anchor points, and the radius that these have."""
+    """Manifolds in the plane, their anchor points, and the radius of these."""
     figure = Figure((WIDTH, 3.2), layout="constrained")
     rng = np.random.default_rng(4)
     cloud = rng.standard_normal((40, 2)) * [1.0, 0.8]
@@ -209,7 +208,7 @@ def radius_dimension() -> Figure:
 
 
 def centers() -> Figure:
-    """Centers that share a direction: their cosines, and what is measured as they share more of it."""
+    """Centers that share a direction: their cosines, and the measures as the shared part grows."""
     figure = Figure((WIDTH, 2.9), layout="constrained")
     grid = figure.add_gridspec(1, 3, width_ratios=(1, 1, 1.5))
     manifolds = balls(30, 12, 0.5, 4, 200)
@@ -231,7 +230,11 @@ def centers() -> Figure:
     ax = figure.add_subplot(grid[2])
     for label, color, values in (
         ("center correlation", ORANGE, [geometry.center_correlation for geometry in measured]),
-        ("after taking it out", GREEN, [geometry.residual_correlation for geometry in measured]),
+        (
+            "after projecting it out",
+            GREEN,
+            [geometry.residual_correlation for geometry in measured],
+        ),
         ("capacity", BLUE, [geometry.summary()["capacity"] for geometry in measured]),
     ):
         ax.plot(strengths, values, "o-", color=color)
@@ -244,7 +247,7 @@ def centers() -> Figure:
 
 
 def margin() -> Figure:
-    """What a margin asks for, and what it costs."""
+    """What a margin is, and how it lowers capacity."""
     figure = Figure((WIDTH, 3.0), layout="constrained")
     plane, curve = figure.subplots(1, 2, width_ratios=(1, 1.6))
     bare(plane, 1.9)
@@ -272,7 +275,7 @@ def margin() -> Figure:
 
 
 def controls() -> Figure:
-    """Pixels of handwritten digits: the classes beside shuffled labels, at several numbers of points."""
+    """Pixels of handwritten digits: classes and shuffled labels, for several numbers of points."""
     figure = Figure((WIDTH, 2.9), layout="constrained")
     digits = load_digits()
     rng = np.random.default_rng(0)
@@ -313,7 +316,7 @@ PICTURES: dict[str, Callable[[], Figure]] = {
 
 def main(folder: str) -> None:
     for name, draw in PICTURES.items():
-        with _style():
+        with in_style():
             figure = draw()
         write(figure, Path(folder) / f"concepts-{name}.svg")
 

@@ -1,8 +1,8 @@
 """Manifold capacity and geometry of every layer of a deep network.
 
-``measure`` takes the manifolds' points and returns their ``Geometry``; ``geometry_from_moments``
-does so from second moments. ``anchors`` holds the geometry of a single manifold, ``compat`` the
-call of the reference implementation.
+``measure`` computes the ``Geometry`` of manifolds from their points, ``geometry_from_moments`` from
+second moments, ``anchors.anchor_geometry`` that of a single manifold.
+``compat.manifold_analysis_corr`` is called like the reference implementation.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from manifold_capacity.logs import quiet_if_shown
-
 if TYPE_CHECKING:
     from manifold_capacity import anchors, compat
+    from manifold_capacity.geometry.manifolds import DegenerateManifoldsError
     from manifold_capacity.geometry.measure import geometry_from_moments, measure
-    from manifold_capacity.geometry.result import DegenerateManifoldsError, Geometry
+    from manifold_capacity.geometry.result import Geometry
 
 __version__ = "0.1.0"
 
@@ -29,12 +28,9 @@ __all__ = [
     "measure",
 ]
 
-# Here, since a job takes longest to import the rest and may be interrupted while it does.
-quiet_if_shown()
-
 
 def __getattr__(name: str) -> Any:
-    # Loaded when asked for: the pipeline's other steps have no use for the compiled code.
+    # Loaded on first use: the pipeline's other steps do not need the compiled code.
     if name in ("anchors", "compat"):
         return importlib.import_module(f"manifold_capacity.{name}")
     if name in __all__:

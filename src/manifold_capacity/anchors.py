@@ -1,4 +1,4 @@
-"""`anchor_geometry` under its public name; the code is in `manifold_capacity.geometry.anchors`."""
+"""Public name of `manifold_capacity.geometry.anchors.anchor_geometry`."""
 
 from manifold_capacity.geometry.anchors import anchor_geometry
 

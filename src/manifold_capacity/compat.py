@@ -1,18 +1,21 @@
-"""The reference implementation's call, for code that was written for it."""
+"""The function of the reference implementation, for code that was written for it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from manifold_capacity.errors import UserError
-from manifold_capacity.geometry.arguments import check_integer, check_margin, default_threads
+from manifold_capacity.geometry.arguments import (
+    FloatArray,
+    check_integer,
+    check_margin,
+    check_threads,
+)
 from manifold_capacity.geometry.measure import find_centers, gaussian_samples, solve_manifolds
 from manifold_capacity.geometry.moments import moments_from_arrays
-
-FloatArray = NDArray[np.float64]
 
 
 def manifold_analysis_corr(
@@ -30,25 +33,24 @@ def manifold_analysis_corr(
 
     Deliberate differences from the reference:
 
-    * Second moments stand in for projecting the points, exactly; no random projection of large
-      layers is needed beforehand.
-    * K is at most the centers' rank minus one. (The reference fails for fewer than about a dozen
-      manifolds or features.)
-    * The search over K starts each K from the directions of the one before. (The reference draws a
-      random start and never hands it to its solver.) So repetitions would repeat the same fit:
-      `n_reps` is accepted and has no effect.
-    * A fit that lowers its objective by making one center vanish is refused, and other starts are
-      tried. (In the reference that manifold's radius explodes.)
-    * K may be 0, if no direction lowers the mean correlation. (The reference removes one at least.)
+    * The points are not projected: their second moments are, which is exact. Large layers need no
+      random projection beforehand.
+    * K leaves at least two dimensions of the centers. It is 0 only if that excludes any other K.
+      (The reference fails for fewer than about a dozen manifolds or features.)
+    * In the search over K, each K starts from the directions of the one before. (The reference
+      draws a random start, but does not pass it to its solver.) Repetitions would repeat the same
+      fit, so `n_reps` has no effect.
+    * The centers' fit has an extra term that keeps every center away from zero. (In the reference a
+      center can vanish, and that manifold's radius explodes.)
     * The quadratic programs are solved to a relative duality gap of 1e-9. (The reference's
       tolerance is about 1e-6, and it adds 1e-12 to squared anchor norms, which lowers the dimension
       of manifolds smaller than 1e-5 of their center's norm.)
-    * The Gaussian vectors come from a fixed seed, and each manifold's are its own. (The reference
+    * The Gaussian vectors come from a fixed seed, different ones for each manifold. (The reference
       uses NumPy's global state.)
     * A single manifold, or centers that all coincide, are an error. (The reference returns NaN.)
 
-    What is not different: ``D`` is the number of points where there are more features than points,
-    although their deviations from the center span one direction fewer; and the radius is averaged
+    As in the reference, ``D`` is the number of points if there are more features than points,
+    although their deviations from the center span one dimension fewer; and the radius is averaged
     with ``n_t``, not ``n_t - 1``, in the denominator (`measure` corrects that).
 
     Parameters
@@ -58,12 +60,12 @@ def manifold_analysis_corr(
     kappa : float
         Margin.
     n_t : int
-        Gaussian samples per manifold, 2 at least.
+        Gaussian samples per manifold, 2 at least. Ignored if `t_vecs` is given.
     t_vecs : (D + 1, n_t) array, optional
         Gaussian samples to use for every manifold, the center's coordinate last; D is the smaller
         of n_features and n_points, which must be the same for every manifold.
     n_reps : int
-        No effect, see above.
+        No effect; see above.
 
     Returns
     -------
@@ -71,12 +73,12 @@ def manifold_analysis_corr(
     center_correlation : float
         Mean ``|cos|`` between different centers.
     K : int
-        Rank of the low-rank structure of the centers that was projected out.
+        Number of shared directions of the centers that were projected out.
 
     Raises
     ------
     DegenerateManifoldsError, ValueError
-        As `manifold_capacity.measure`; also if `t_vecs` has another shape than the manifolds need.
+        As `manifold_capacity.measure`; also if the shape of `t_vecs` does not match the manifolds.
 
     Examples
     --------
@@ -105,11 +107,6 @@ def manifold_analysis_corr(
             return given
 
     centers, projected = find_centers(moments, seed=0)
-    results = solve_manifolds(moments, projected, draw, kappa, "active_set", default_threads())
-    return (
-        np.array([result.capacity for result in results]),
-        np.array([result.radius for result in results]),
-        np.array([result.dimension for result in results]),
-        centers.center_correlation,
-        centers.rank,
-    )
+    results = solve_manifolds(moments, projected, draw, kappa, "active_set", check_threads(None))
+    capacity, radius, dimension = np.array([list(result) for result in results]).T
+    return capacity, radius, dimension, centers.center_correlation, centers.rank

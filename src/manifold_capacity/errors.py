@@ -1,4 +1,4 @@
-"""Errors that a user can act on, and the nearest known name to one that is unknown."""
+"""Errors that a user can act on, and the known name that an unknown one resembles."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ __all__ = ["DiskFullError", "MissingPackageError", "UserError", "nearest"]
 
 
 class UserError(ValueError):
-    """The input, the configuration or the machine cannot be worked with; the message says why and what to do.
+    """Something is wrong with the input, the configuration or the machine; the message says what to do.
 
-    Jobs and the command line show the message alone. Any other exception is an error of the program,
-    and a job leaves its traceback in the log.
+    Jobs and the command line show only the message. Of any other exception, a job logs the traceback.
     """
 
 
 class DiskFullError(OSError, UserError):
-    """There is no room for a file."""
+    """There is not enough disk space for a file."""
 
 
 class MissingPackageError(UserError, ModuleNotFoundError):

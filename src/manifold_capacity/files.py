@@ -1,4 +1,4 @@
-"""Outputs that are there whole or not at all, whatever kills the job that writes them."""
+"""Files: written completely or not at all, locked, checked for disk space, and their checksums."""
 
 from __future__ import annotations
 
@@ -15,9 +15,41 @@ from pathlib import Path
 
 from manifold_capacity.errors import DiskFullError
 
-__all__ = ["file_sha256", "lock", "require_space", "whole"]
+__all__ = ["atomic_path", "file_sha256", "lock", "mb", "require_space"]
 
 logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A path to write a file or folder to, which replaces `path` once everything is written.
+
+    If a job is killed, Snakemake can take its half-written output for a finished one, where the job
+    follows from a checkpoint. So an output gets its name only when it is complete.
+    It is `path` with ``.part`` at its end: free, also after an attempt that was killed, and removed if
+    an exception ends the block.
+    """
+    path = Path(path)
+    part = path.with_name(f"{path.name}.part")
+    _remove(part)
+    try:
+        yield part
+        if part.is_file():
+            with part.open("rb+") as file:
+                os.fsync(file.fileno())  # or a power cut could leave an empty file under the name
+        if path.is_dir():
+            shutil.rmtree(path)
+        os.replace(part, path)
+    except BaseException:
+        _remove(part)
+        raise
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def file_sha256(path: Path) -> str:
@@ -26,8 +58,12 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def mb(n_bytes: int) -> str:
+    return f"{n_bytes / 1e6:.1f} MB"
+
+
 def require_space(folder: Path, n_bytes: int, what: str) -> None:
-    """Raise OSError (ENOSPC) that says how much is missing if `folder` has not `n_bytes` free."""
+    """Raise DiskFullError, which says how much is missing, if `folder` has fewer than `n_bytes` free."""
     free = shutil.disk_usage(folder).free
     if free < n_bytes:
         raise DiskFullError(
@@ -38,10 +74,10 @@ def require_space(folder: Path, n_bytes: int, what: str) -> None:
 
 
 def lock(file: FileIO, waiting_for: str | None = None) -> bool:
-    """Lock a file for this process until it is closed; whether the lock was got.
+    """Lock a file for this process until it is closed, and return whether that succeeded.
 
-    With `waiting_for` it waits for whoever holds the lock, and says so; without, it returns False.
-    Where the file system has no locks (NFS or Lustre mounted without them) it says so and goes on.
+    If another process holds the lock: with `waiting_for`, log this text and wait; without, return
+    False. On a file system without locks (some NFS and Lustre mounts): log a warning and return True.
     """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -54,38 +90,8 @@ def lock(file: FileIO, waiting_for: str | None = None) -> bool:
         if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
             raise
         logger.warning(
-            "%s: this file system has no locks (%s); take care that no second process writes here",
+            "%s: this file system has no locks (%s); make sure that no second process writes here",
             file.name,
             error.strerror,
         )
     return True
-
-
-def mb(n_bytes: int) -> str:
-    return f"{n_bytes / 1e6:.1f} MB"
-
-
-@contextmanager
-def whole(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A path to write a file or folder to, which becomes `path` once all is written.
-
-    Snakemake marks a job's outputs while it runs, but looks at these marks before it knows the jobs
-    that follow from a checkpoint: what such a job left half-written would pass for finished.
-
-    Parameters
-    ----------
-    path : path
-        Replaced if it is there.
-
-    Yields
-    ------
-    Path
-        Beside `path`, with `.part` at its end. If writing fails, it stays behind, and the next
-        attempt gets it again.
-    """
-    path = Path(path)
-    part = path.with_name(f"{path.name}.part")
-    yield part
-    if path.is_dir():
-        shutil.rmtree(path)
-    os.replace(part, path)

@@ -1,4 +1,4 @@
-"""Where a job says what it does: in its log, in plain lines, and how far it is."""
+"""Logs of jobs: plain lines in a file, and lines now and then that say how far a job is."""
 
 from __future__ import annotations
 
@@ -13,24 +13,21 @@ from typing import Any
 
 from manifold_capacity.errors import UserError
 
-__all__ = ["JOBS_ARE_SHOWN", "Progress", "duration", "log_to", "quiet_if_shown"]
+__all__ = ["JOBS_ARE_SHOWN", "LINE_EVERY_S", "Progress", "duration", "log_to"]
 
-
-# Set in the environment of jobs by Snakemake's logger plugin (`snakemake_logger_plugin_manifold_capacity`),
-# which shows their logs as they grow: device and inode of the file or terminal where it does. A job that
-# wrote there itself would write into the bar. On a cluster, jobs write to a file of their own.
+# Snakemake's logger plugin (`snakemake_logger_plugin_manifold_capacity`) shows jobs' logs as they grow.
+# It sets this variable for jobs: device and inode of the file or terminal where it shows them. A job
+# must not write there itself. On a cluster, jobs write to a file of their own.
 JOBS_ARE_SHOWN = "MANIFOLD_CAPACITY_JOBS_ARE_SHOWN"
 
-
-# Between two lines of one piece of work: a log stays short over hours, and a reader knows it is alive.
+# Seconds between two lines of a job: over hours the log stays short, but shows that the job is alive.
 LINE_EVERY_S = 5.0
-
 
 logger = logging.getLogger(__name__)
 
 
 class _Terminal(logging.Handler):
-    """Lines on standard error, whatever that is at the time."""
+    """Lines on whatever standard error is at the time."""
 
     def emit(self, record: logging.LogRecord) -> None:
         print(self.format(record), file=sys.stderr, flush=True)
@@ -40,31 +37,31 @@ class _Terminal(logging.Handler):
 def log_to(path: str | PathLike[str]) -> Iterator[logging.Logger]:
     """Send this package's messages to a file, and to standard error unless the file is shown there.
 
-    An exception ends the process with status 1 (130 for Ctrl-C). A `UserError` says all there is to
-    say, and is one message; any other exception leaves its traceback in the file.
+    An exception ends the process with status 1 (130 for Ctrl-C). A `UserError` is logged as one
+    message, any other exception with its traceback.
     """
     logger = logging.getLogger("manifold_capacity")
+    warnings_logger = logging.getLogger("py.warnings")
     handler = logging.FileHandler(path, mode="w", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    terminal = logging.NullHandler() if _is_shown() else _Terminal()
     level = logger.level
     logger.setLevel(logging.INFO)
     logger.addHandler(handler)
-    terminal = logging.NullHandler() if _is_shown() else _Terminal()
     logger.addHandler(terminal)
     logging.captureWarnings(True)
-    warnings_logger = logging.getLogger("py.warnings")
     warnings_logger.addHandler(handler)
     try:
         yield logger
     except KeyboardInterrupt:
-        logger.error("interrupted; the same command goes on")
+        logger.error("interrupted; the same command continues from here")
         sys.exit(130)
     except UserError as error:
         logger.error("%s", error)
         sys.exit(1)
     except Exception:
-        logger.removeHandler(terminal)  # which shows the file, if it shows failed jobs' logs
-        logger.exception("The job failed by an error of the program:")
+        logger.removeHandler(terminal)  # Snakemake may show the log of a failed job there
+        logger.exception("The job failed with an unexpected error:")
         sys.exit(1)
     finally:
         logging.captureWarnings(False)
@@ -75,19 +72,8 @@ def log_to(path: str | PathLike[str]) -> Iterator[logging.Logger]:
         handler.close()
 
 
-def quiet_if_shown() -> None:
-    """In a job whose log is shown: end without a traceback on the terminal if it is interrupted."""
-
-    def hook(kind: type[BaseException], error: BaseException, traceback: Any) -> None:
-        if not issubclass(kind, KeyboardInterrupt):
-            sys.__excepthook__(kind, error, traceback)
-
-    if _is_shown():
-        sys.excepthook = hook
-
-
 def _is_shown() -> bool:
-    """Whether standard error goes to where this job's log is shown anyway."""
+    """Whether this job's log is shown where its standard error goes."""
     try:
         here = os.fstat(sys.stderr.fileno())
     except (OSError, ValueError, AttributeError):
@@ -95,21 +81,22 @@ def _is_shown() -> bool:
     return os.environ.get(JOBS_ARE_SHOWN) == f"{here.st_dev}:{here.st_ino}"
 
 
-class Progress:
-    """How far a long piece of work is: a line now and then, with its pace and the time that is left.
+def _silent_interrupt(kind: type[BaseException], error: BaseException, traceback: Any) -> None:
+    if not issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, traceback)
 
-    Parameters
-    ----------
-    what : str
-        What is under way.
-    total : int or None
-        Where it ends, if known.
-    unit : str
-        What is counted, as the lines name it.
-    scale : float
-        How many of what is counted make one unit: ``2**30`` for bytes and ``"GiB"``.
-    initial : int
-        Where it begins.
+
+# Jobs import this module first: most of a short job's time goes into imports, and Ctrl-C during
+# them must not print a traceback into the progress display.
+if _is_shown():
+    sys.excepthook = _silent_interrupt
+
+
+class Progress:
+    """Logs now and then how far a long piece of work is, with its pace and the time left.
+
+    It counts from `initial` to `total`, if that is known. Lines name the work and the unit; `scale` is
+    the number of counts per unit, ``2**30`` for bytes and ``"GiB"``.
     """
 
     def __init__(
@@ -120,7 +107,7 @@ class Progress:
         self.started = self._last_line = time.monotonic()
 
     def update(self, n: int, what: str | None = None) -> None:
-        """Count `n` more; say so if it is time."""
+        """Count `n` more, and log a line if the last one is long enough ago."""
         self.done += n
         self.what = what or self.what
         if time.monotonic() - self._last_line >= LINE_EVERY_S:
@@ -134,10 +121,10 @@ class Progress:
         return f"{self._amount(self.done)}{of} {self.unit}{share}, {self.pace()}"
 
     def pace(self) -> str:
-        """How many per second, and how long at that pace until all is done."""
+        """Units per second, and the time left at that pace."""
         elapsed = time.monotonic() - self.started
         if self.done == self.initial or elapsed == 0:
-            return "0 " + self.unit + "/s"
+            return f"0 {self.unit}/s"
         rate = (self.done - self.initial) / elapsed
         text = f"{self._amount(rate)} {self.unit}/s"
         if self.total and self.done < self.total:
@@ -150,7 +137,7 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """A time to read: ``4.2 s``, ``38 min``, ``2 h 05 min``.
+    """A time as text.
 
     >>> duration(4.231), duration(61), duration(2270), duration(7500)
     ('4.2 s', '61 s', '38 min', '2 h 05 min')

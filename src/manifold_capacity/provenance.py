@@ -1,4 +1,4 @@
-"""What a result was made from: digests of code and of configurations, versions of packages, devices."""
+"""Where results come from: digests of code and configurations, package versions, devices."""
 
 from __future__ import annotations
 
@@ -10,32 +10,16 @@ import json
 import os
 import platform
 import subprocess
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from manifold_capacity.errors import UserError
 
-__all__ = [
-    "SOFTWARE",
-    "code_version",
-    "collect_provenance",
-    "config_digest",
-    "cpu_name",
-    "extended",
-    "package_versions",
-    "software_versions",
-    "source_digest",
-    "stamp",
-]
-
-
 PACKAGE = "manifold_capacity"
-
-
 SOURCE = Path(__file__).parent
-
 
 SOFTWARE = {
     "dataset": ("numpy", "pillow", "scikit-learn"),
@@ -47,50 +31,28 @@ SOFTWARE = {
 }
 """Packages that a step's numbers depend on, to the last bit."""
 
-
-# Modules that say things and move files: no number depends on their code, and a new wording must not train networks again.
+# No number depends on these modules: a new wording of a message must not train networks again.
 _NOT_COUNTED = frozenset({"errors", "files", "logs"})
 
-
-# Keys of a configuration that say where results go, not what they are.
+# Keys of a configuration that say where results are written, not what they are.
 _PLACES = ("results",)
 
 
 def source_digest(*modules: str) -> str:
-    """Digest of the code of some of this package's modules and of all modules of the package that they import.
+    """Digest of the code of modules, such as `"geometry.measure"`, and of all of ours that they import.
 
-    Workflow engines notice that a script changed, not that a module it imports did. A rule that lists this digest among its
-    parameters is run again when the code behind it changes. Comments, docstrings and formatting do not count.
-
-    Parameters
-    ----------
-    *modules : str
-        Names relative to the package, such as `"geometry.measure"`.
-
-    Returns
-    -------
-    str
-        16 hexadecimal digits.
-
-    Raises
-    ------
-    UserError
-        If the package has no such module, or one of them imports a module that it has not.
+    Workflow engines notice that a script changed, not that a module it imports did. A rule with this
+    digest among its parameters runs again when the code behind it changes. Comments, docstrings and
+    formatting do not count. A module that does not exist is a `UserError`.
     """
     digest = hashlib.sha256()
     for module in sorted(_with_imports(modules)):
-        digest.update(f"{module}\0{_normalized_source(module)}\0".encode())
-        # What a module fills in counts as its code.
-        template = SOURCE.joinpath(*module.split(".")).with_suffix(".html")
-        digest.update(template.read_bytes() if template.is_file() else b"")
+        digest.update(f"{module}\0{_read_code(module).text}\0".encode())
     return digest.hexdigest()[:16]
 
 
 def config_digest(config: Mapping[str, Any]) -> str:
-    """Digest of a configuration: 16 hexadecimal digits.
-
-    The order of its keys does not count, nor does the folder that results go to.
-    """
+    """16 hexadecimal digits; neither the order of the keys nor the results' folder counts."""
     counted = {key: value for key, value in config.items() if key not in _PLACES}
     text = json.dumps(counted, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -108,20 +70,14 @@ def package_versions(*distributions: str) -> dict[str, str]:
 
 
 def software_versions(step: str) -> dict[str, str]:
-    """Versions of the packages that a step's numbers depend on.
-
-    Parameters
-    ----------
-    step : str
-        A key of `SOFTWARE`.
-    """
+    """Versions of the packages that the numbers of a step, a key of `SOFTWARE`, depend on."""
     versions = package_versions(*SOFTWARE[step])
-    del versions["python"]  # an update of Python leaves numbers as they are
+    del versions["python"]  # an update of Python does not change numbers
     return versions
 
 
 def cpu_name() -> str:
-    """The processor's name, ``cpu: AMD EPYC 7763``, or its architecture where nothing says more."""
+    """The processor's name, ``cpu: AMD EPYC 7763``, or its architecture if the name is not known."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -131,23 +87,10 @@ def cpu_name() -> str:
 
 
 def stamp(step: str, *, code: str, **more: Any) -> dict[str, Any]:
-    """What one step of a result was made with: what every file says of itself.
+    """What one step, a key of `SOFTWARE`, was made with: `source_digest`, device, versions and `more`.
 
-    No time and no name of a machine: made again, it is the same to the byte.
-
-    Parameters
-    ----------
-    step : str
-        A key of `SOFTWARE`.
-    code : str
-        `source_digest` of the modules that made it.
-    **more
-        Anything else that JSON can hold. Without ``device``, it is the CPU.
-
-    Returns
-    -------
-    dict
-        ``version`` of this package, ``code``, ``device``, ``packages`` and their versions, and more.
+    Without ``device`` in `more`, it is the CPU. There is no time and no name of a machine, so that the
+    same run makes the same bytes again.
     """
     from manifold_capacity import __version__
 
@@ -156,12 +99,12 @@ def stamp(step: str, *, code: str, **more: Any) -> dict[str, Any]:
 
 
 def extended(earlier: Mapping[str, Any], step: str, **about: Any) -> dict[str, Any]:
-    """What the steps so far were made with, and one more (see `stamp`)."""
+    """The records of earlier steps, and that of one more (see `stamp`)."""
     return {**earlier, step: stamp(step, **about)}
 
 
 def code_version() -> dict[str, str | None]:
-    """This package's version, and its commit where it is part of a git repository (else None)."""
+    """This package's version, and its commit if it is part of a git repository (else None)."""
     from manifold_capacity import __version__
 
     commit = None
@@ -171,7 +114,7 @@ def code_version() -> dict[str, str | None]:
 
 
 def _git(*arguments: str) -> str | None:
-    """What git prints about the folder of this package, or None if it can't say."""
+    """What git prints about this package's folder, or None if it fails."""
     try:
         done = subprocess.run(
             ["git", *arguments], cwd=SOURCE, capture_output=True, text=True, timeout=60, check=False
@@ -184,30 +127,16 @@ def _git(*arguments: str) -> str | None:
 def collect_provenance(
     paths: Iterable[str | os.PathLike[str]], config: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Where the numbers of a whole run come from.
+    """Where the numbers of a whole run come from: configuration, code, platform and steps.
 
-    Parameters
-    ----------
-    paths : iterable of path
-        What the geometry jobs wrote for every layer, JSON with a key ``provenance``: a mapping of
-        steps to what they were made with.
-    config : mapping
-        The resolved configuration.
-
-    Returns
-    -------
-    dict
-        ``config_digest``, ``config``, ``code`` (see `code_version`), ``platform``, and ``made_with``:
-        for every step a list of all that its files say, each once, with the number of layers
-        (``n_layers``) that rest on it.
+    `paths` are the layers' JSON files from the geometry jobs. ``made_with`` maps each step to the
+    list of different records in them, each with the number of layers (``n_layers``) that rest on it.
     """
-    steps: dict[str, dict[str, int]] = {}
+    steps: dict[str, Counter[str]] = {}
     for path in paths:
         row = json.loads(Path(path).read_text(encoding="utf-8"))
         for step, about in row.get("provenance", {}).items():
-            found = steps.setdefault(step, {})
-            text = json.dumps(about, sort_keys=True)
-            found[text] = found.get(text, 0) + 1
+            steps.setdefault(step, Counter())[json.dumps(about, sort_keys=True)] += 1
     return {
         "config_digest": config_digest(config),
         "config": dict(config),
@@ -221,50 +150,30 @@ def collect_provenance(
     }
 
 
-def _with_imports(modules: tuple[str, ...]) -> set[str]:
-    found: set[str] = set()
-    waiting = [module for name in modules for module in (name, *_parents(name))]
-    while waiting:
-        module = waiting.pop()
-        if module not in found:
-            found.add(module)
-            waiting.extend(_imports(module))
-    return found
+_WITH_DOCSTRINGS = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-def _parents(module: str) -> list[str]:
-    """The packages that are imported before a module is: of `"a.b.c"`, `"a.b"` and `"a"`."""
-    parts = module.split(".")
-    return [".".join(parts[:n]) for n in range(1, len(parts))]
-
-
-def _file(module: str) -> Path | None:
-    """Where a module or package is, named relative to this one; None if there is none."""
-    path = SOURCE.joinpath(*module.split("."))
-    for file in (path.with_name(f"{path.name}.py"), path / "__init__.py"):
-        if file.is_file():
-            return file
-    return None
+class _Code(NamedTuple):
+    text: str
+    """Without comments, docstrings and formatting; with the template that the module fills in."""
+    imports: frozenset[str]
+    """Modules of this package, also those imported inside functions, and the packages around them."""
 
 
 @functools.cache
-def _tree(module: str) -> ast.Module:
-    path = _file(module)
-    if path is None:
-        files = (p.relative_to(SOURCE).with_suffix("") for p in SOURCE.rglob("*.py"))
-        known = sorted(".".join(file.parts).removesuffix(".__init__") for file in files)
+def _read_code(module: str) -> _Code:
+    file = _file(module)
+    if file is None:
+        known = sorted(
+            ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
+            for path in SOURCE.rglob("*.py")
+        )
         raise UserError(f"{PACKAGE} has no module {module!r}; its modules are {', '.join(known)}")
-    return ast.parse(path.read_text(encoding="utf-8"))
-
-
-@functools.cache
-def _imports(module: str) -> frozenset[str]:
-    """Modules of this package that a module imports, at its top or inside functions, with their packages."""
-    package = (
-        f"{PACKAGE}.{module}" if _is_package(module) else f"{PACKAGE}.{module}".rpartition(".")[0]
-    )
+    dotted = f"{PACKAGE}.{module}"
+    package = dotted if file.name == "__init__.py" else dotted.rpartition(".")[0]
     names: set[str] = set()
-    for node in ast.walk(_tree(module)):
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -273,22 +182,36 @@ def _imports(module: str) -> frozenset[str]:
             # What is imported from a package may be one of its modules.
             members = (f"{base}.{alias.name}" for alias in node.names)
             names.update(name for name in members if _file(name.removeprefix(f"{PACKAGE}.")))
-    ours = {name.removeprefix(f"{PACKAGE}.") for name in names if name.startswith(f"{PACKAGE}.")}
-    ours |= {parent for name in ours for parent in _parents(name)}
-    return frozenset(ours - _NOT_COUNTED)
+        elif (
+            isinstance(node, _WITH_DOCSTRINGS) and ast.get_docstring(node, clean=False) is not None
+        ):
+            node.body = node.body[1:] or [ast.Pass()]
+    ours = [name.removeprefix(f"{PACKAGE}.") for name in names if name.startswith(f"{PACKAGE}.")]
+    imports = {name for module in ours for name in (module, *_parents(module))}
+    template = file.with_suffix(".html")
+    filled_in = template.read_text(encoding="utf-8") if template.is_file() else ""
+    return _Code(ast.unparse(tree) + filled_in, frozenset(imports - _NOT_COUNTED))
 
 
-def _is_package(module: str) -> bool:
-    file = _file(module)
-    return file is not None and file.name == "__init__.py"
+def _with_imports(modules: Iterable[str]) -> set[str]:
+    found: set[str] = set()
+    waiting = [name for module in modules for name in (module, *_parents(module))]
+    while waiting:
+        module = waiting.pop()
+        if module not in found:
+            found.add(module)
+            waiting.extend(_read_code(module).imports)
+    return found
 
 
-@functools.cache
-def _normalized_source(module: str) -> str:
-    tree = _tree(module)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            body = node.body
-            if ast.get_docstring(node, clean=False) is not None:
-                node.body = body[1:] or [ast.Pass()]
-    return ast.unparse(tree)
+def _parents(module: str) -> list[str]:
+    """The packages that are imported before a module: `"a.b"` and `"a"` for `"a.b.c"`."""
+    parts = module.split(".")
+    return [".".join(parts[:n]) for n in range(1, len(parts))]
+
+
+def _file(module: str) -> Path | None:
+    """The file of a module or package, or None if there is none; names are relative to this package."""
+    path = SOURCE.joinpath(*module.split("."))
+    files = (path.with_name(f"{path.name}.py"), path / "__init__.py")
+    return next(filter(Path.is_file, files), None)

@@ -1,7 +1,7 @@
-"""How a run looks on the terminal: `--logger manifold-capacity`, which profiles/default asks for.
+"""What a run prints: the logger plugin `--logger manifold-capacity`, which profiles/default selects.
 
-Snakemake finds this package by its name, and imports it before it reads the Snakefile. It must not
-import `manifold_capacity`: which copy of that a run uses, the Snakefile says (rules/common.smk).
+Snakemake finds this package by its name and imports it before it reads the Snakefile. It must not
+import `manifold_capacity`: the Snakefile decides which copy of that a run uses (rules/common.smk).
 """
 
 from __future__ import annotations
@@ -17,12 +17,17 @@ from snakemake_logger_plugin_manifold_capacity.terminal import Terminal
 
 __all__ = ["JOBS_ARE_SHOWN", "LogHandler"]
 
-# To `manifold_capacity.logs` it says where jobs need not write what their logs say: in this very file or terminal.
+# Tells `manifold_capacity.logs` the file or terminal where jobs' logs are shown: jobs must not write there.
 JOBS_ARE_SHOWN = "MANIFOLD_CAPACITY_JOBS_ARE_SHOWN"
 
 
 class LogHandler(LogHandlerBase):
-    """A line for every finished job and a progress bar; Snakemake's own words where details are asked for."""
+    """A line for every finished job and a progress bar; Snakemake's own output if details are asked for."""
+
+    writes_to_stream = True
+    writes_to_file = False
+    has_formatter = False
+    needs_rulegraph = False
 
     def __post_init__(self) -> None:
         settings = self.common_settings
@@ -38,12 +43,12 @@ class LogHandler(LogHandlerBase):
         if not self._details:
             try:
                 shown_in = os.fstat(stream.fileno())
-            except (OSError, ValueError):  # a stream of Python's alone, which no job can write to
+            except (OSError, ValueError):  # a Python object, which no job can write to
                 return
             os.environ[JOBS_ARE_SHOWN] = f"{shown_in.st_dev}:{shown_in.st_ino}"
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Show what is worth showing of a message of Snakemake's."""
+        """Show what matters of a record of Snakemake's."""
         try:
             is_error = getattr(record, "event", None) == LogEvent.ERROR
             if self._with_tracebacks or (self._details and not is_error):
@@ -56,27 +61,11 @@ class LogHandler(LogHandlerBase):
             self.handleError(record)
 
     def close(self) -> None:
-        """Take the progress bar away."""
+        """Remove the progress bar."""
         self._terminal.close()
         super().close()
 
     @property
-    def writes_to_stream(self) -> bool:
-        return True
-
-    @property
-    def writes_to_file(self) -> bool:
-        return False
-
-    @property
     def has_filter(self) -> bool:
-        """Where details are asked for, Snakemake's own filter knows which."""
+        """Where details are asked for, Snakemake's own filter applies."""
         return not self._details
-
-    @property
-    def has_formatter(self) -> bool:
-        return False
-
-    @property
-    def needs_rulegraph(self) -> bool:
-        return False

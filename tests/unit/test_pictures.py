@@ -1,4 +1,4 @@
-"""The pictures of docs/concepts.md are those that docs/figures/concepts.py draws."""
+"""What docs/figures/ makes for the documentation: the pictures of concepts.md and the tables of outputs.md."""
 
 import importlib.util
 from pathlib import Path
@@ -11,14 +11,14 @@ from manifold_capacity.figures import style
 ROOT = Path(__file__).parents[2]
 
 
-def program():
-    spec = importlib.util.spec_from_file_location("concepts", ROOT / "docs/figures/concepts.py")
+def program(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"docs/figures/{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-CONCEPTS = program()
+CONCEPTS, TABLES = program("concepts"), program("tables")
 
 
 def texts(path):
@@ -42,3 +42,12 @@ def test_the_page_shows_them_all():
     committed = {path.name for path in (ROOT / "docs/images").glob("concepts-*.svg")}
     assert committed == {f"concepts-{name}.svg" for name in CONCEPTS.PICTURES}
     assert all(f"(images/{name})" in page for name in committed)
+
+
+def test_the_tables_of_outputs_are_those_of_the_package():
+    page = (ROOT / "docs/outputs.md").read_text(encoding="utf-8")
+    assert TABLES.fill(page) == page, "run make docs"
+    marks = {mark[2] for mark in TABLES.MARKED.finditer(page)}
+    assert marks == {*TABLES.TABLES, "figures"}
+    sections = {mark[3] for mark in TABLES.MARKED.finditer(page) if mark[2] == "layers"}
+    assert sections == {column.section for column in TABLES.TABLES["layers"]}

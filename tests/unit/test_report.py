@@ -1,4 +1,4 @@
-"""The texts of the report, filled in and laid out as Snakemake does it."""
+"""The report's texts, rendered as Snakemake renders them."""
 
 import re
 from pathlib import Path
@@ -19,20 +19,10 @@ ROOT = Path(__file__).parents[2]
 SCHEMA = load_schema(ROOT / "schemas" / "config.schema.yaml")
 TEXTS = sorted((ROOT / "report").glob("*.rst"))
 ENVIRONMENT = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-# What every run's report has, and texts may point to.
-LINKS = "".join(
-    f"\n.. _{target}: javascript:show('{quote(target)}')\n"
-    for target in (
-        "Geometry",
-        "Where it comes from",
-        "Statistics",
-        "layers.csv",
-        "layers.html",
-        "manifolds.csv",
-        "comparisons.csv",
-        "comparisons.html",
-        "provenance.json",
-    )
+# Items of every run's report that texts may link to.
+TARGETS = (
+    *("Geometry", "Where it comes from", "Statistics", "layers.csv", "layers.html"),
+    *("manifolds.csv", "comparisons.csv", "comparisons.html", "provenance.json"),
 )
 
 SMALL = {"dataset": {"name": "digits"}, "models": ["small_cnn"]}
@@ -52,18 +42,18 @@ PRETRAINED = {
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """A configuration whose activations exist already."""
-    path = tmp_path_factory.mktemp("own") / "recording.npy"
+def external(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A configuration with external activations."""
+    path = tmp_path_factory.mktemp("external") / "recording.npy"
     np.save(path, np.arange(24.0).reshape(3, 2, 4))
     return {"activations": {"path": str(path)}, "manifolds": {"classes": 2}}
 
 
-def laid_out(path: Path, config: dict[str, Any]) -> str:
+def rendered(path: Path, config: dict[str, Any]) -> str:
     """The text as a reader sees it; a warning of docutils is an error."""
-    links = LINKS
-    if path.stem.endswith("training"):  # these are only in the report of a run that trained
-        links += "\n.. _training.csv: javascript:show('training.csv')\n"
+    # This target is only in the report of a run that trained.
+    targets = [*TARGETS, *["training.csv"] * path.stem.endswith("training")]
+    links = "".join(f"\n.. _{name}: javascript:show('{quote(name)}')\n" for name in targets)
     snakemake = SimpleNamespace(
         config=resolve(config, SCHEMA),
         params=SimpleNamespace(figure="layers", title="along the layers"),
@@ -78,22 +68,22 @@ def laid_out(path: Path, config: dict[str, Any]) -> str:
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
 @pytest.mark.parametrize("config", [SMALL, LARGE, PRETRAINED], ids=["small", "large", "pretrained"])
-def test_text_is_sound_whatever_the_configuration(path: Path, config: dict[str, Any]) -> None:
-    assert len(laid_out(path, config)) > 70
+def test_every_text_renders_for_every_configuration(path: Path, config: dict[str, Any]) -> None:
+    assert len(rendered(path, config)) > 70
 
 
 @pytest.mark.parametrize(
     "name", ["workflow", "figure_layers", "figure_manifolds", "layers", "manifolds"]
 )
-def test_text_is_sound_of_activations_that_exist_already(name: str, own: dict[str, Any]) -> None:
-    text = laid_out(ROOT / "report" / f"{name}.rst", own)
+def test_texts_render_for_external_activations(name: str, external: dict[str, Any]) -> None:
+    text = rendered(ROOT / "report" / f"{name}.rst", external)
     assert len(text) > 100
     assert "checkpoint" not in text.lower().replace("model, seed, checkpoint and split", "")
     if name == "workflow":
         assert "recording.npy Seeds: 0 Manifolds: the first 2 classes, all samples each" in text
 
 
-def test_every_text_is_shown_and_every_text_shown_is_there() -> None:
+def test_every_text_is_used_and_every_text_used_exists() -> None:
     sources = [ROOT / "Snakefile", *(ROOT / "rules").glob("*.smk")]
     used = {
         name
@@ -105,16 +95,18 @@ def test_every_text_is_shown_and_every_text_shown_is_there() -> None:
     assert used == {path.name for path in TEXTS}
 
 
-def test_first_page_says_what_was_run() -> None:
+def test_the_first_page_summarizes_the_run() -> None:
     page = ROOT / "report" / "workflow.rst"
-    small, large, pretrained = (laid_out(page, config) for config in (SMALL, LARGE, PRETRAINED))
+    small, large, pretrained = (rendered(page, config) for config in (SMALL, LARGE, PRETRAINED))
     assert "Models: small_cnn (trained weights) Seeds: 0 Checkpoints: after epoch 0, 20" in small
     assert "(0: untrained) Manifolds: all classes, 50 images each, train split" in small
     assert "margin κ = 0.0, 300 Gaussian samples per manifold, solver active_set" in small
     assert "vgg16 (trained weights), resnet18-random (random weights) Seeds: 0, 7" in large
     assert "after epoch 0, 5, 20 (0: untrained)" in large
     assert "classes cat, dog, 50 augmented images each, train and test split" in large
-    assert "margin κ = 0.5, as many Gaussian samples as a relative error of 0.01" in large
+    assert (
+        "margin κ = 0.5, as many Gaussian samples as needed for a relative error of 0.01" in large
+    )
     assert (
         "Checkpoints: none, since nothing was trained Manifolds: the first 3 classes" in pretrained
     )
@@ -122,8 +114,8 @@ def test_first_page_says_what_was_run() -> None:
 
 def test_captions_say_how_seeds_and_samples_are_shown() -> None:
     caption = ROOT / "report" / "figure_layers.rst"
-    small, large = (laid_out(caption, config) for config in (SMALL, LARGE))
+    small, large = (rendered(caption, config) for config in (SMALL, LARGE))
     assert "Bars are Monte-Carlo standard errors (300 Gaussian samples per manifold)" in small
     assert "Color is the checkpoint, light to dark" in small
-    assert "Curves are the mean of 2 seeds, bands one standard deviation between them." in large
+    assert "Curves are means of 2 seeds, bands one standard deviation between them." in large
     assert "Color is the model (or the checkpoint, where a panel has one model)" in large

@@ -1,14 +1,14 @@
-"""What a run looks like on the terminal, told by Snakemake's log records and the jobs' logs."""
+"""What a run prints, from Snakemake's log records and the jobs' logs."""
 
 import io
 import logging
 import os
 import re
-import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,22 +16,11 @@ import pytest
 import snakemake_logger_plugin_manifold_capacity as plugin
 from manifold_capacity import logs
 from manifold_capacity.logs import log_to
-from snakemake_logger_plugin_manifold_capacity.terminal import (
-    HEARTBEAT_S,
-    Message,
-    Terminal,
-    duration,
-    read_messages,
-)
+from snakemake_logger_plugin_manifold_capacity.display import HEARTBEAT_S
+from snakemake_logger_plugin_manifold_capacity.jobs import Message, duration, read_messages
+from snakemake_logger_plugin_manifold_capacity.terminal import Terminal
 
 TRAIN = {"jobid": 7, "rule_name": "train", "wildcards": {"model": "small_cnn", "seed": "3"}}
-
-
-class Screen(io.StringIO):
-    """A stream that is a terminal."""
-
-    def isatty(self) -> bool:
-        return True
 
 
 def record(event: str | None = None, text: str = "", level: int = logging.INFO, **fields: Any):
@@ -90,16 +79,19 @@ def test_of_a_long_log_the_end_is_read(log):
     assert messages[-1].text.startswith("message 99 ")
 
 
-def test_a_finished_job_is_one_line_with_its_last_message(terminal, stream, log):
+def test_a_run_is_a_line_for_each_job_with_its_last_message(terminal, stream, log):
     terminal.handle(record("run_info", stats={"find_layers": 1, "train": 1, "total": 13}))
     terminal.handle(job_info(log))
     say(log, "epoch 1/2: slow", "epoch 2/2: test accuracy 0.99")
-    finished(terminal, 7, 5, 13)
-    first, line = stream.getvalue().splitlines()
+    finished(terminal, 7, 12, 13)
+    terminal.handle(job_info(jobid=8, rule_name="all", output=[], wildcards=None))
+    finished(terminal, 8, 13, 13)
+    first, line, end = stream.getvalue().splitlines()  # a target has no line
     assert first == "13 jobs, and more once the layers are known"
-    assert line.startswith("[ 5/13] train ")
-    assert "small_cnn seed 3" in line
-    assert line.endswith("epoch 2/2: test accuracy 0.99")
+    assert re.fullmatch(
+        r"\[12/13\] train +small_cnn seed 3 .* s  epoch 2/2: test accuracy 0.99", line
+    )
+    assert end.startswith("13 jobs done in ")
 
 
 def test_jobs_of_a_group_are_counted_one_by_one(terminal, stream):
@@ -111,13 +103,7 @@ def test_jobs_of_a_group_are_counted_one_by_one(terminal, stream):
     assert [line[:5] for line in stream.getvalue().splitlines()] == ["[3/9]", "[4/9]"]
 
 
-def test_a_target_is_no_line_and_the_end_says_how_long_it_took(terminal, stream):
-    terminal.handle(job_info(rule_name="all", output=[], wildcards=None))
-    finished(terminal, 7, 9, 9)
-    assert stream.getvalue().startswith("9 jobs done in ")
-
-
-def test_a_page_and_warnings_are_shown_whole(terminal, stream, log):
+def test_pages_and_warnings_are_shown_completely(terminal, stream, log):
     terminal.handle(job_info(log, rule_name="plan", wildcards={}))
     with log_to(log) as logger:
         logger.warning("no locks here")
@@ -129,7 +115,7 @@ def test_a_page_and_warnings_are_shown_whole(terminal, stream, log):
     assert page == ["a page", "of two lines"]
 
 
-def test_what_an_earlier_attempt_said_is_not_said_again(terminal, stream, log):
+def test_messages_of_an_earlier_attempt_are_not_shown(terminal, stream, log):
     say(log, "of yesterday")
     os.utime(log, (time.time() - 3600,) * 2)
     terminal.handle(job_info(log))
@@ -137,14 +123,14 @@ def test_what_an_earlier_attempt_said_is_not_said_again(terminal, stream, log):
     assert "yesterday" not in stream.getvalue()
 
 
-def test_a_job_that_runs_for_long_says_what_is_new(terminal, stream, log):
+def test_a_long_job_reports_new_messages(terminal, stream, log):
     terminal.handle(job_info(log))
     say(log, "epoch 1/9: slow")
     now = time.time()
-    terminal.beat(now)
+    terminal.display.beat(now)
     assert stream.getvalue() == ""
-    terminal.beat(now + HEARTBEAT_S)
-    terminal.beat(now + 2 * HEARTBEAT_S + 1)  # nothing new
+    terminal.display.beat(now + HEARTBEAT_S)
+    terminal.display.beat(now + 2 * HEARTBEAT_S + 1)  # nothing new
     assert stream.getvalue() == "train small_cnn seed 3: epoch 1/9: slow\n"
 
 
@@ -157,32 +143,26 @@ def failed(terminal: Terminal, log: Path, died: str = "returned non-zero exit st
     terminal.handle(record("job_error", "Error in rule", logging.ERROR, **fields))
 
 
-def test_a_failure_is_its_cause_and_the_end_of_its_log(terminal, stream, log):
+def test_a_failed_run_ends_with_causes_and_what_to_do(terminal, stream, log):
     terminal.handle(job_info(log))
     say(log, *(f"line {number}" for number in range(40)), error="diverged; lower the rate")
     failed(terminal, log)
     blank, title, cause, place, *lines = stream.getvalue().splitlines()
     assert (blank, cause) == ("", "  diverged; lower the rate")
-    assert title.startswith("FAILED after ")
-    assert title.endswith(": train small_cnn seed 3")
+    assert re.fullmatch("FAILED after .*: train small_cnn seed 3", title)
     assert place == f"  the end of {log}:"
     assert len(lines) == 12
     assert "RuleException" not in stream.getvalue()
 
-
-def test_the_end_of_a_failed_run_says_what_to_do(terminal, stream, log):
-    terminal.handle(job_info(log))
-    say(log, error="diverged; lower the rate")
-    failed(terminal, log)
     terminal.handle(record("progress", done=4, total=9))
     stream.truncate(0)
     text = "WorkflowError:\nAt least one job did not complete successfully."
     terminal.handle(record("error", text, logging.ERROR, exception="WorkflowError"))
     printed = stream.getvalue()
-    assert "1 job failed, 4 that need what is missing were not run; 4 done in" in printed
+    assert "1 job failed, 4 that depend on failed jobs were not run; 4 done in" in printed
     assert "train small_cnn seed 3: diverged; lower the rate" in printed
     assert str(log) in printed
-    assert "give the same command again: what is done is kept" in printed
+    assert "run the same command again: finished jobs are kept" in printed
 
 
 def test_a_job_that_succeeds_when_tried_again_has_not_failed(terminal, stream, log):
@@ -198,14 +178,17 @@ def test_a_job_that_succeeds_when_tried_again_has_not_failed(terminal, stream, l
 @pytest.mark.parametrize(
     ("died", "cause"),
     [
-        ("died with <Signals.SIGKILL: 9>.", "too little memory"),
+        ("died with <Signals.SIGKILL: 9>.", "lack of memory"),
         ("returned non-zero exit status 137.", "--set-resources train:mem_mb=..."),
-        ("died with <Signals.SIGTERM: 15>.", "ended by SIGTERM from outside"),
-        ("returned non-zero exit status 143.", "ended by signal 15 from outside"),
-        ("returned non-zero exit status 3.", "ended with status 3 and its log does not say why"),
+        ("died with <Signals.SIGTERM: 15>.", "terminated from outside by SIGTERM"),
+        ("returned non-zero exit status 143.", "terminated from outside by signal 15"),
+        (
+            "returned non-zero exit status 3.",
+            "ended with exit status 3, and its log does not say why",
+        ),
     ],
 )
-def test_a_job_that_could_not_say_why_it_failed(terminal, stream, log, died, cause):
+def test_the_cause_of_a_failure_that_the_log_does_not_say(terminal, stream, log, died, cause):
     terminal.handle(job_info(log))
     failed(terminal, log, died)
     assert cause in stream.getvalue()
@@ -216,7 +199,7 @@ def test_an_error_of_the_program_is_its_last_line_above_the_log(terminal, stream
     with pytest.raises(SystemExit), log_to(log):
         {}["radius"]
     failed(terminal, log)
-    assert "\n  An error of the program: KeyError: 'radius'\n" in stream.getvalue()
+    assert "\n  Unexpected error: KeyError: 'radius'\n" in stream.getvalue()
     assert "Traceback" in stream.getvalue()
 
 
@@ -244,12 +227,11 @@ def test_an_interruption_is_no_failure(terminal, stream, log):
     failed(terminal, log, "died with <Signals.SIGINT: 2>.")
     terminal.handle(record("error", "At least one job did not complete successfully."))
     stopped, end = stream.getvalue().splitlines()
-    assert stopped.startswith("Interrupted")
-    assert end.startswith("4 of 9 jobs done in")
-    assert end.endswith("The same command goes on from there.")
+    assert stopped == "Interrupted: stopping the running jobs."
+    assert re.fullmatch(r"4 of 9 jobs done in .*\. The same command continues from there\.", end)
 
 
-def test_snakemakes_small_talk_is_left_out_and_all_else_is_said(terminal, stream):
+def test_of_snakemakes_messages_only_noise_is_left_out(terminal, stream):
     for text in ("Building DAG of jobs...", "Execute 2 jobs...", "Using shell: /usr/bin/bash"):
         terminal.handle(record(None, text))
     terminal.handle(record("shellcmd", "sleep 1"))
@@ -257,7 +239,7 @@ def test_snakemakes_small_talk_is_left_out_and_all_else_is_said(terminal, stream
     assert stream.getvalue() == "Nothing to be done (all requested files are present).\n"
 
 
-def test_what_is_submitted_to_slurm_has_its_name(terminal, stream):
+def test_jobs_submitted_to_slurm_are_named(terminal, stream):
     terminal.handle(job_info())
     text = "Job {} has been submitted with SLURM jobid 12 (log: /a/.snakemake/slurm_logs/12.log)."
     for jobid in ("7", "6c2e-1a"):
@@ -289,10 +271,17 @@ def test_quiet_is_quiet(stream, quiet, log):
     assert ("FAILED" in stream.getvalue()) == (quiet == "progress")
 
 
-def test_on_a_terminal_running_jobs_and_a_bar_stand_below_the_lines(monkeypatch, log):
+@pytest.fixture
+def screen(monkeypatch):
+    """A stream that is a terminal of 60 columns."""
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "60")
-    screen = Screen()
+    screen = io.StringIO()
+    monkeypatch.setattr(screen, "isatty", lambda: True, raising=False)
+    return screen
+
+
+def test_on_a_terminal_running_jobs_and_a_bar_stand_below_the_lines(screen, log):
     terminal = Terminal(screen)
     try:
         terminal.handle(record("run_info", stats={"total": 13}))
@@ -312,47 +301,50 @@ def test_on_a_terminal_running_jobs_and_a_bar_stand_below_the_lines(monkeypatch,
         terminal.close()
 
 
-def test_on_a_narrow_terminal_what_a_job_said_is_not_cut(monkeypatch, log):
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "60")
-    screen = Screen()
+def test_on_a_narrow_terminal_a_message_is_wrapped(screen, log):
     terminal = Terminal(screen)
     terminal.handle(job_info(log))
     say(log, "capacity 0.5 " + "and so on " * 8 + "to the end")
     finished(terminal, 7, 1, 2)
     terminal.close()
     assert "to the end" in screen.getvalue().replace("\n", " ")
-    assert (
-        max(map(len, re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue()).splitlines())) <= 60
-    )
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue()).splitlines()
+    assert max(map(len, lines)) <= 60
 
 
-def test_an_error_at_the_parse_is_its_last_line(terminal, stream):
+def test_an_error_in_the_snakefile_is_its_last_line(terminal, stream):
     text = 'Traceback (most recent call last):\n\n  File "a.py", line 1, in f\n    g()\n    ^^^\n\nOSError: no\n'
     terminal.handle(record("error", text, logging.ERROR, exception="OSError"))
-    assert stream.getvalue() == "OSError: no\n(--verbose shows where in the code that is)\n"
+    assert stream.getvalue() == "OSError: no\n(--verbose shows the traceback)\n"
 
 
-def test_drawing_never_waits_for_a_line_that_is_being_written(monkeypatch):
-    monkeypatch.setenv("TERM", "xterm")
-    terminal = Terminal(Screen())
-    drawing = threading.Thread(target=terminal._display, daemon=True)
-    with terminal._lock:
+def test_drawing_never_waits_for_a_line_that_is_being_written(screen):
+    terminal = Terminal(screen)
+    drawing = threading.Thread(target=terminal.display.render, daemon=True)
+    with terminal.display.lock:
         drawing.start()
         drawing.join(timeout=30)
     assert not drawing.is_alive()
 
 
-def test_the_plugin_leaves_it_to_the_snakefile_which_copy_of_the_package_runs():
-    code = (
-        "import sys, snakemake_logger_plugin_manifold_capacity;"
-        "print('manifold_capacity' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"
+@pytest.mark.parametrize("details", [None, "dryrun", "printshellcmds", "verbose"])
+def test_where_details_are_asked_for_snakemakes_own_text_is_shown(monkeypatch, tmp_path, details):
+    flags = ("stdout", "verbose", "debug_dag", "dryrun", "printshellcmds", "nocolor", "quiet")
+    settings = SimpleNamespace(**{flag: flag == details for flag in flags})
+    monkeypatch.setenv(plugin.JOBS_ARE_SHOWN, "nowhere")
+    with open(tmp_path / "printed", "w+") as printed:
+        monkeypatch.setattr(sys, "stderr", printed)
+        handler = plugin.LogHandler(settings, None)
+        handler.emit(record(None, "Building DAG of jobs..."))
+        handler.close()
+        here = os.fstat(printed.fileno())
+        assert (printed.seek(0), printed.read() != "") == (0, details is not None)
+    assert handler.has_filter == (details is None)
+    shown_here = os.environ[plugin.JOBS_ARE_SHOWN] == f"{here.st_dev}:{here.st_ino}"
+    assert shown_here == (details is None)
 
 
-@pytest.mark.parametrize("seconds", [0.04, 9.97, 99, 100, 5940, 360_000])
-def test_what_the_plugin_has_twice_is_the_same(seconds):
-    assert duration(seconds) == logs.duration(seconds)
+def test_what_the_plugin_and_the_package_both_have_is_the_same():
+    for seconds in (0.04, 9.97, 99, 100, 5940, 360_000):
+        assert duration(seconds) == logs.duration(seconds)
     assert plugin.JOBS_ARE_SHOWN == logs.JOBS_ARE_SHOWN

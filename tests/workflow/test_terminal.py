@@ -112,8 +112,8 @@ def test_ctrl_c_on_a_terminal_is_two_lines(finished, watch):
     seen = "\n".join(watched.lines()).rstrip()
     after = seen.rpartition("Interrupted: ")[2]  # before it, the terminal may echo ^C
     assert re.fullmatch(
-        r"the jobs that are running are being stopped\.\n"
-        r"0 of 2 jobs done in .*\. The same command goes on from there\.",
+        r"stopping the running jobs\.\n"
+        r"0 of 2 jobs done in .*\. The same command continues from there\.",
         after,
     ), seen
     assert not watched.screen.cursor.hidden
@@ -138,7 +138,7 @@ def test_an_error_comes_alone(finished):
     assert "lower training.learning_rate" in printed
     for noise in ("Traceback", "RuleException", "CalledProcessError", "WorkflowError"):
         assert noise not in printed
-    assert printed.rstrip().endswith("what is done is kept.")
+    assert printed.rstrip().endswith("finished jobs are kept.")
 
 
 def test_a_configuration_file_that_is_not_there_or_no_yaml(workspace):

@@ -1,1 +1,1 @@
-"""Activations of layers: extracted into a zarr store, or a user's own, read as manifolds."""
+"""Activations of layers: extracted into a zarr store or read from external files."""

@@ -1,4 +1,4 @@
-"""Activations that exist already: their layers and classes, and draws of their points."""
+"""External activations: the layers and classes in files that exist already, and draws of their points."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from manifold_capacity.activations.array_files import (
     labels_entry,
     read_whole,
 )
-from manifold_capacity.activations.external_reader import Manifold, Reader
+from manifold_capacity.activations.external_reader import Reader
 from manifold_capacity.errors import UserError
 from manifold_capacity.models.layers import Layer, select_layers, unmatched
 from manifold_capacity.summary.rows import SPLIT
 
-__all__ = ["OwnActivations", "default_name", "open_own_layer"]
+__all__ = ["ExternalActivations", "default_name", "open_external_layer"]
 
 
-class OwnActivations:
-    """A set of activations that exist already: what layers and classes it has.
+class ExternalActivations:
+    """Activations in files that exist already: their layers and classes.
 
     Making one reads the labels and the arrays' headers.
 
@@ -41,10 +41,10 @@ class OwnActivations:
         A zarr store, an `.npz`, an `.npy`, or a folder of `.npy` files.
     labels : path, optional
         An `.npy` with one label per sample, or an `.npz` that holds them as `labels`. By default the
-        array `labels` of the set itself, if there is one.
+        array `labels` in `path`, if there is one.
     class_names : sequence of str, optional
         Names of the classes in the order of the sorted labels, or of the manifolds' axis. By default
-        the array `class_names` of the set if there is one, else the labels, else 0, 1, ...
+        the array `class_names` in `path` if there is one, else the labels, else 0, 1, ...
     names : sequence of str
         Names or patterns of the layers, in their order; other arrays may be of any shape.
 
@@ -61,8 +61,8 @@ class OwnActivations:
 
     Raises
     ------
-    ValueError
-        Naming the key of the configuration, the file, what is in it and what it should be.
+    UserError
+        With the configuration's key, the file, what is in it and what it should be.
     """
 
     def __init__(
@@ -75,36 +75,30 @@ class OwnActivations:
         self.path = Path(path)
         self.name = self.path.name
         self._entries = array_entries(self.path)
+        self._arrays = {k: v for k, v in self._entries.items() if k not in (LABELS, CLASS_NAMES)}
         self._labels_path = None if labels is None else Path(labels)
-        if labels is not None and LABELS in self._entries:
-            raise UserError(
-                f"activations.labels: {os.fspath(labels)!r}, but {self.path} has an array "
-                f"`{LABELS}` of its own; remove one of them"
-            )
         values = self._label_values()
-        self._codes: NDArray[np.int64] | None = None
         found: tuple[str, ...] = ()
+        self._codes: NDArray[np.int64] | None = None
+        # Axes before the features, and their lengths
+        self._n_lead = 2
+        self._lead: tuple[int, ...] = ()
         if values is not None:
             unique, codes = np.unique(values, return_inverse=True)
             self._codes = codes.astype(np.int64)
+            self._n_lead, self._lead = 1, self._codes.shape
             found = tuple(map(as_text, unique))
-        self._arrays = {k: v for k, v in self._entries.items() if k not in (LABELS, CLASS_NAMES)}
+            counts = tuple(np.bincount(self._codes, minlength=len(found)).tolist())
         self.layers = self._find_layers(names)
-        if self._codes is None:
+        if values is None:
             n_manifolds, n_points = self._lead
-            self.counts: dict[str, tuple[int, ...]] = {SPLIT: (n_points,) * n_manifolds}
             found = tuple(map(str, range(n_manifolds)))
-        else:
-            self.counts = {SPLIT: tuple(np.bincount(self._codes, minlength=len(found)).tolist())}
+            counts = (n_points,) * n_manifolds
+        self.counts: dict[str, tuple[int, ...]] = {SPLIT: counts}
         self.class_names = self._named(class_names, found)
 
-    @property
-    def _n_lead(self) -> int:
-        """Axes before the features."""
-        return 2 if self._codes is None else 1
-
     def describe(self, label: str) -> dict[str, Any]:
-        """Shape and type of a layer's array: a change of either makes it another array."""
+        """Shape and type of a layer's array; if either changes, it is another array."""
         entry = self._arrays[self._layer(label).name]
         return {"shape": list(entry.shape), "dtype": str(entry.dtype)}
 
@@ -115,7 +109,7 @@ class OwnActivations:
             files.append(str(self._labels_path))
         elif LABELS in self._entries:
             files += self._entries[LABELS].files()
-        return [*dict.fromkeys(files)]  # Snakemake doesn't want a file twice
+        return [*dict.fromkeys(files)]  # Snakemake wants each file once
 
     def open(
         self,
@@ -125,7 +119,7 @@ class OwnActivations:
         seed: int = 0,
         draw: int = 0,
     ) -> list[Any]:
-        """One layer's manifolds, read by blocks of features.
+        """One layer's manifolds, read in blocks of features.
 
         Parameters
         ----------
@@ -134,8 +128,8 @@ class OwnActivations:
         classes : sequence of int, optional
             Indices of the classes, in the order of the result; by default all.
         points_per_class : int or "all"
-            Points to draw from each class, without replacement. What is drawn depends on the seed and
-            the class, not on the layer; a smaller number draws some of what a larger one does.
+            Points to draw from each class, without replacement. The draw depends on the seed and the
+            class, not on the layer; a smaller number draws some of the points of a larger one.
         seed : int
             Seed of the draw.
         draw : int
@@ -144,23 +138,20 @@ class OwnActivations:
         Returns
         -------
         list of array-likes (n_points_i, n_features)
-            As `manifold_capacity.measure` and `moments_from_arrays` take them. Slicing one raises
-            ValueError if a value is NaN or infinite, naming the layer, the class, the sample and the
-            feature.
+            For `manifold_capacity.measure` and `moments_from_arrays`. Slicing one raises UserError if a
+            value is NaN or infinite, with the layer, the class, the sample and the feature.
         """
         layer = self._layer(label)
         if classes is None:
             classes = range(len(self.class_names))
         chosen = [self._draw(index, points_per_class, seed, draw) for index in classes]
+        sizes = list(map(len, chosen))
+        lead: tuple[NDArray[np.int64], ...] = (np.concatenate(chosen),)
         if self._codes is None:
-            rows = np.repeat(np.asarray(classes), [len(points) for points in chosen])
-            lead: tuple[NDArray[np.int64], ...] = (rows, np.concatenate(chosen))
-        else:
-            lead = (np.concatenate(chosen),)
+            lead = (np.repeat(np.asarray(classes), sizes), *lead)
         names = [self.class_names[index] for index in classes]
-        reader = Reader(self._arrays[layer.name].open(), lead, layer, self.path, names, chosen)
-        ends = np.cumsum([len(points) for points in chosen]).tolist()
-        return [Manifold(reader, a, b) for a, b in zip([0, *ends], ends, strict=False)]
+        array = self._arrays[layer.name].open()
+        return [*Reader(array, lead, layer, self.path, names, sizes).manifolds()]
 
     def _draw(
         self, index: int, points_per_class: int | str, seed: int, draw: int
@@ -189,9 +180,17 @@ class OwnActivations:
         known = ", ".join(layer.label for layer in self.layers)
         raise UserError(f"{self.path} has no layer {label!r}; it has {known}")
 
+    def _check_given_once(self, key: str, given: object) -> None:
+        if given is not None and key in self._entries:
+            raise UserError(
+                f"activations.{key}: {given!r}, but {self.path} has an array `{key}` too; remove one of "
+                "them"
+            )
+
     def _label_values(self) -> NDArray[Any] | None:
         """One label per sample, or None."""
         if self._labels_path is not None:
+            self._check_given_once(LABELS, os.fspath(self._labels_path))
             where = f"activations.labels: {self._labels_path}"
             entry = labels_entry(self._labels_path)
         elif LABELS in self._entries:
@@ -202,7 +201,7 @@ class OwnActivations:
         values = read_whole(where, entry)
         if values.ndim != 1 or values.dtype.kind not in "iubfUS" or not values.size:
             raise UserError(
-                f"{where}: shape {values.shape}, type {values.dtype}; labels are numbers or text, one "
+                f"{where}: shape {values.shape}, type {values.dtype}; labels must be numbers or text, one "
                 "per sample: shape (n_samples,)"
             )
         if values.dtype.kind == "f" and not np.isfinite(values).all():
@@ -213,19 +212,15 @@ class OwnActivations:
         return values
 
     def _named(self, given: Sequence[str] | None, found: tuple[str, ...]) -> tuple[str, ...]:
-        """The classes' names: as given, as in the set, or as found."""
+        """The classes' names: given by the user, from the array `class_names`, or as found."""
         where, names = "activations.class_names", given
         if CLASS_NAMES in self._entries:
-            if given is not None:
-                raise UserError(
-                    f"activations.class_names: {list(given)}, but {self.path} has an array "
-                    f"`{CLASS_NAMES}` of its own; remove one of them"
-                )
+            self._check_given_once(CLASS_NAMES, None if given is None else [*given])
             where = f"activations.path: {CLASS_NAMES} of {self.path}"
             values = read_whole(where, self._entries[CLASS_NAMES])
             if values.ndim != 1 or values.dtype.kind not in "US":
                 raise UserError(
-                    f"{where}: shape {values.shape}, type {values.dtype}; they have to be text, one per "
+                    f"{where}: shape {values.shape}, type {values.dtype}; it must be text, one per "
                     f"class: shape ({len(found)},)"
                 )
             names = [as_text(value) for value in values]
@@ -238,11 +233,11 @@ class OwnActivations:
                 "this order"
             )
         if len(set(names)) < len(names):
-            raise UserError(f"{where}: a name is given twice; give each class its own")
+            raise UserError(f"{where}: a name is given twice; names must be unique")
         return tuple(names)
 
     def _find_layers(self, patterns: Sequence[str]) -> tuple[Layer, ...]:
-        """The chosen arrays in the order of the patterns, then of the set, each checked."""
+        """The chosen arrays in the order of the patterns, then of the files, each checked."""
         if not self._arrays:
             raise UserError(f"activations.path: {self.path} has no arrays besides the labels")
         candidates = [
@@ -258,72 +253,58 @@ class OwnActivations:
         chosen.sort(
             key=lambda layer: [fnmatchcase(layer.name, pattern) for pattern in patterns].index(True)
         )
-        self._lead = () if self._codes is None else self._codes.shape
         for layer in chosen:
-            self._check(layer.name)
+            problem = self._problem(layer.name)
+            if problem:
+                raise UserError(f"{problem}, or leave it out with `layers.names`")
             self._lead = self._lead or self._arrays[layer.name].shape[:2]
         return tuple(replace(layer, index=index) for index, layer in enumerate(chosen, start=1))
 
-    def _check(self, name: str) -> None:
-        """Raise if an array is not a layer of this set."""
+    def _problem(self, name: str) -> str | None:
+        """Why an array cannot be a layer, with the remedy."""
         shape, dtype = self._arrays[name].shape, self._arrays[name].dtype
-        where = f"activations.path: {name!r} of {self.path}"
-        leave_out = "or leave it out with `layers.names`"
-        problem = None
+        array = f"{name!r} of {self.path}"
+        where = f"activations.path: {array}"
         if dtype is None:
-            problem = (
-                f"{where} holds Python objects, which would have to be unpickled; save numbers"
+            return f"{where} holds Python objects, which would have to be unpickled; save numbers"
+        if dtype.kind not in "fiub":
+            return (
+                f"{where} has values of type {dtype}; activations must be real numbers: convert it"
             )
-        elif dtype.kind not in "fiub":
-            problem = (
-                f"{where} has values of type {dtype}; activations are real numbers: convert it"
+        if self._codes is None and len(shape) < 3:
+            return (
+                f"activations.labels: null, but {array} has shape {shape}; without labels an array must be "
+                "(n_manifolds, n_points, n_features): give the labels of the samples"
             )
-        elif self._codes is None and len(shape) < 3:
-            problem = (
-                f"activations.labels: null, but {name!r} of {self.path} has shape {shape}; without labels "
-                "an array is (n_manifolds, n_points, n_features): give the labels of the samples"
+        if len(shape) < 2 or not math.prod(shape):
+            return f"{where} has shape {shape}; it must be (n_samples, n_features), neither of them 0: reshape it"
+        if self._codes is not None and shape[:1] != self._lead:
+            return (
+                f"activations.labels: {len(self._codes)} labels, but {array} has {shape[0]} samples, the "
+                f"first axis of its shape {shape}; give one label per sample"
             )
-        elif len(shape) < 2 or not math.prod(shape):
-            problem = f"{where} has shape {shape}; an array is (n_samples, n_features), none of them 0: reshape it"
-        elif self._codes is not None and shape[:1] != self._lead:
-            problem = (
-                f"activations.labels: {len(self._codes)} labels, but {name!r} of {self.path} has "
-                f"{shape[0]} samples, the first axis of its shape {shape}; give one label per sample"
-            )
-        elif self._lead and shape[: self._n_lead] != self._lead:
-            problem = (
+        if self._lead and shape[: self._n_lead] != self._lead:
+            return (
                 f"{where} has shape {shape}, but the layer before has {self._lead[0]} manifolds of "
-                f"{self._lead[1]} points; give all layers the same"
+                f"{self._lead[1]} points; all layers must have the same"
             )
-        if problem:
-            raise UserError(f"{problem}, {leave_out}")
+        return None
 
 
-def open_own_layer(label: str, own: Mapping[str, Any], seed: int, draw: int = 0) -> list[Any]:
-    """One layer's manifolds, by what the workflow says about them.
+def open_external_layer(
+    label: str, external: Mapping[str, Any], seed: int, draw: int = 0
+) -> list[Any]:
+    """One layer's manifolds by the workflow's parameters: see `ExternalActivations.open`.
 
-    Parameters
-    ----------
-    label : str
-        The layer, ``1_V4``.
-    own : mapping
-        `source`: path and labels; `names`: of the layers; `sample`: classes and points_per_class.
-    seed : int
-        Seed of the draw of points.
-    draw : int
-        Which of several draws, from 0.
-
-    Returns
-    -------
-    list of array-likes (n_points_i, n_features)
-        See `OwnActivations.open`.
+    `external` has the keys `source` (path and labels), `names` (of the layers) and `sample` (classes
+    and points_per_class).
     """
-    found = OwnActivations(**own["source"], names=own["names"])
-    return found.open(label, **own["sample"], seed=seed, draw=draw)
+    found = ExternalActivations(**external["source"], names=external["names"])
+    return found.open(label, **external["sample"], seed=seed, draw=draw)
 
 
 def default_name(path: str) -> str:
-    """What the set is called in paths and tables if `activations.name` doesn't say.
+    """Name of the activations in paths and tables if `activations.name` is not set.
 
     >>> default_name("data/area V4, day 2.npz")
     'area_V4_day_2'

@@ -1,4 +1,4 @@
-"""Read the manifolds of external activations as blocks of features."""
+"""Reading the manifolds of external activations in blocks of features."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from numpy.typing import NDArray
 from manifold_capacity.errors import UserError
 from manifold_capacity.models.layers import Layer
 
-# What is read of a layer at a time. The moments keep two of these, besides their own buffers.
+# Bytes of a layer that are read at a time. The moments keep two such blocks, besides their own buffers.
 _BLOCK_BYTES = 48 * 2**20
 
-
-# Rows of a mapped array that are read before its pages are given back.
+# Rows of a mapped array that are read before its memory pages are released.
 _MAPPED_ROWS = 512
 
 
 class Reader:
-    """Reads blocks of a layer's features, for all chosen points, and keeps the last one.
+    """Reads blocks of a layer's features for all chosen points, and keeps the last block.
 
     All manifolds are read together, since a chunk of a zarr array holds samples of many classes.
+    `lead` holds the indices of all points along the axes before the features, manifold after
+    manifold; `sizes` are the numbers of points.
     """
 
     def __init__(
@@ -35,44 +36,47 @@ class Reader:
         layer: Layer,
         path: Path,
         class_names: Sequence[str],
-        points: Sequence[NDArray[np.int64]],
+        sizes: Sequence[int],
     ) -> None:
         self._array, self._lead, self._path = array, lead, path
-        self.layer, self._class_names, self._points = layer, class_names, points
+        self.layer, self._class_names, self._ends = layer, class_names, np.cumsum(sizes).tolist()
         self.dtype = np.dtype(array.dtype)
-        # A zarr array is read by whole rows of its first axis, then of these the points are taken.
         n_read = len(lead[0])
         if not isinstance(array, np.ndarray):
+            # Of a zarr array, whole rows of the first axis are read, then the points taken from them.
             self._first, self._places = np.unique(lead[0], return_inverse=True)
-            n_read = len(self._first) * math.prod(array.shape[1 : len(lead)])
-        self.features = max(1, _BLOCK_BYTES // (max(n_read, len(lead[0])) * self.dtype.itemsize))
+            n_read = max(n_read, len(self._first) * math.prod(array.shape[1 : len(lead)]))
+        self.features = max(1, _BLOCK_BYTES // (n_read * self.dtype.itemsize))
         self.features = min(self.features, layer.n_features)
         inner = _chunk_features(array, len(lead))
         if inner < self.features:
             self.features -= self.features % inner
         self._block: tuple[tuple[int, int], NDArray[Any]] | None = None
 
+    def manifolds(self) -> list[Manifold]:
+        return [Manifold(self, a, b) for a, b in zip([0, *self._ends], self._ends, strict=False)]
+
     def read(self, start: int, stop: int) -> NDArray[Any]:
         """Values (n_points, stop - start) of all points, manifold after manifold."""
         if self._block is None or self._block[0] != (start, stop):
             self._block = None  # before the next one is read
-            parts = [
-                self._gather(part)
-                for first in range(start, stop, self.features)
-                for part in _parts(
-                    (), self.layer.output_shape, first, min(stop, first + self.features)
-                )
-            ]
-            block = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+            shape, step = self.layer.output_shape, self.features
+            block = _joined(
+                [
+                    self._gather(part)
+                    for first in range(start, stop, step)
+                    for part in _parts(shape, first, min(stop, first + step))
+                ],
+                axis=1,
+            )
             self._check_finite(block, start)
             self._block = (start, stop), block
         return self._block[1]
 
     def _gather(self, part: tuple[slice, ...]) -> NDArray[Any]:
-        n_points = len(self._lead[0])
         if isinstance(self._array, np.ndarray):
-            some = [self._gather_mapped(part, first) for first in range(0, n_points, _MAPPED_ROWS)]
-            block = some[0] if len(some) == 1 else np.concatenate(some)
+            firsts = range(0, len(self._lead[0]), _MAPPED_ROWS)
+            block = _joined([self._gather_mapped(part, first) for first in firsts], axis=0)
         else:
             others = (slice(None),) * (len(self._lead) - 1)
             rows = np.asarray(self._array.oindex[(self._first, *others, *part)])
@@ -83,7 +87,7 @@ class Reader:
         rows = (axis[first : first + _MAPPED_ROWS] for axis in self._lead)
         block = np.asarray(self._array[cast(Any, (*rows, *part))])
         if isinstance(self._array.base, mmap.mmap):
-            # Or the process would seem to hold all of the file that it, and its neighbors, have read.
+            # Otherwise all pages that were read, and their neighbors, would count as this process's memory.
             self._array.base.madvise(mmap.MADV_DONTNEED)
         return block
 
@@ -91,27 +95,23 @@ class Reader:
         if block.dtype.kind != "f" or np.isfinite(block).all():
             return
         row, column = np.argwhere(~np.isfinite(block))[0].tolist()
-        manifold = 0
-        while row >= len(self._points[manifold]):
-            row -= len(self._points[manifold])
-            manifold += 1
+        class_name = self._class_names[int(np.searchsorted(self._ends, row, side="right"))]
         what = "sample" if len(self._lead) == 1 else "point"
-        value = block[sum(map(len, self._points[:manifold])) + row, column]
         raise UserError(
-            f"{self._path}: layer {self.layer.name!r}, class {self._class_names[manifold]!r}, {what} "
-            f"{self._points[manifold][row]}, feature {first_feature + column} is {value}; the geometry needs "
-            "finite activations: drop the sample, or the feature (a neuron that wasn't always recorded)"
+            f"{self._path}: layer {self.layer.name!r}, class {class_name!r}, {what} "
+            f"{self._lead[-1][row]}, feature {first_feature + column} is {block[row, column]}; the geometry "
+            "needs finite activations: drop the sample, or the feature (a neuron that was not always recorded)"
         )
 
 
 class Manifold:
-    """One manifold's points (n_points, n_features), to be sliced."""
+    """One manifold's points (n_points, n_features), read when they are sliced."""
 
     def __init__(self, reader: Reader, begin: int, end: int) -> None:
         self._reader, self._begin, self._end = reader, begin, end
         self.shape = (end - begin, reader.layer.n_features)
         self.dtype = reader.dtype
-        # What `moments_from_arrays` reads at a time.
+        # The part that `moments_from_arrays` reads at a time
         self.chunks = (end - begin, reader.features)
 
     def __getitem__(self, key: tuple[slice, slice]) -> NDArray[Any]:
@@ -120,10 +120,14 @@ class Manifold:
         return self._reader.read(start, stop)[self._begin : self._end][points]
 
 
+def _joined(blocks: list[NDArray[Any]], axis: int) -> NDArray[Any]:
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis)
+
+
 def _parts(
-    index: tuple[slice, ...], shape: tuple[int, ...], start: int, stop: int
+    shape: tuple[int, ...], start: int, stop: int, index: tuple[slice, ...] = ()
 ) -> Iterator[tuple[slice, ...]]:
-    """Boxes of `shape` that hold the places start to stop of its flattened self, in their order."""
+    """Boxes of an array of this shape that hold places `start` to `stop` of it flattened, in order."""
     if len(shape) == 1:
         yield (*index, slice(start, stop))
         return
@@ -136,15 +140,12 @@ def _parts(
             start += n_rows * inner
         else:
             end = min(stop, (row + 1) * inner)
-            yield from _parts(
-                (*index, slice(row, row + 1)), shape[1:], offset, offset + end - start
-            )
+            one_row = (*index, slice(row, row + 1))
+            yield from _parts(shape[1:], offset, offset + end - start, one_row)
             start = end
 
 
 def _chunk_features(array: Any, n_lead: int) -> int:
     """Flattened features that come with each chunk along the first axis of features."""
     chunks = getattr(array, "chunks", None)
-    if chunks is None:
-        return 1
-    return int(chunks[n_lead]) * math.prod(array.shape[n_lead + 1 :])
+    return 1 if chunks is None else int(chunks[n_lead]) * math.prod(array.shape[n_lead + 1 :])

@@ -1,4 +1,4 @@
-"""How a store of activations is cut into shards, and what it takes on disk. Knows nothing of torch."""
+"""How a store of activations is divided into shards and chunks, and its size on disk. Does not import torch."""
 
 from __future__ import annotations
 
@@ -11,24 +11,19 @@ import numpy as np
 from manifold_capacity.activations.store import CHECKSUM_BYTES, INDEX_ENTRY_BYTES
 from manifold_capacity.models.layers import Layer
 
-# One layer's part of a batch. Handing it to zarr takes about three times as much memory.
+# One layer's part of a batch. Writing it with zarr needs about three times as much memory.
 _MAX_ROW_BYTES = 128 * 2**20
 
-
-# Features of an inner chunk: enough for fast reading (a chunk costs about 0.2 ms whatever its size),
-# yet so few that one block of features of all points, what the reader holds, stays below the bound.
+# Features of an inner chunk: many, since reading a chunk takes about 0.2 ms whatever its size, but so
+# few that one block of features of all points, which the reader holds, stays below the bound.
 _MAX_CHUNK_FEATURES = 4096
-
-
 _MIN_CHUNK_FEATURES = 256
-
-
 _MAX_BLOCK_BYTES = 80 * 2**20
 
 
 @dataclass(frozen=True)
 class Grid:
-    """How one layer's array is cut: shards of (1, points, n_chunks * features), one file each."""
+    """How one layer's array is divided: shards of (1, points, n_chunks * features), one file each."""
 
     shape: tuple[int, int, int]
     points: int
@@ -45,17 +40,10 @@ class Grid:
         return (1, self.points, self.features * self.n_chunks)
 
     @property
-    def n_shards(self) -> int:
-        return self.shape[0] * math.ceil(self.shape[1] / self.points)
-
-    @property
-    def shard_bytes(self) -> int:
-        chunk = math.prod(self.chunk) * self.itemsize + CHECKSUM_BYTES
-        return self.n_chunks * (chunk + INDEX_ENTRY_BYTES) + CHECKSUM_BYTES
-
-    @property
     def n_bytes(self) -> int:
-        return self.n_shards * self.shard_bytes
+        n_shards = self.shape[0] * math.ceil(self.shape[1] / self.points)
+        chunk_bytes = math.prod(self.chunk) * self.itemsize + CHECKSUM_BYTES
+        return n_shards * (self.n_chunks * (chunk_bytes + INDEX_ENTRY_BYTES) + CHECKSUM_BYTES)
 
 
 def points_per_batch(layers: Sequence[Layer], n_points: int, batch_size: int) -> int:
@@ -69,7 +57,7 @@ def grid_of(layer: Layer, n_manifolds: int, n_points: int, row_points: int, dtyp
     itemsize = np.dtype(dtype).itemsize
     most = _MAX_BLOCK_BYTES // (n_manifolds * n_points * itemsize)
     most = min(max(most, _MIN_CHUNK_FEATURES), _MAX_CHUNK_FEATURES)
-    # Equal parts: an inner chunk is stored whole, also where it reaches over the last feature.
+    # Equal parts: the last chunk is stored in full length, even if fewer features remain.
     n_chunks = math.ceil(layer.n_features / most)
     return Grid(
         shape=(n_manifolds, n_points, layer.n_features),
@@ -81,8 +69,8 @@ def grid_of(layer: Layer, n_manifolds: int, n_points: int, row_points: int, dtyp
 
 
 @dataclass(frozen=True)
-class Bill:
-    """What a store takes on disk.
+class StoreSize:
+    """Size of a store on disk.
 
     Attributes
     ----------
@@ -100,31 +88,31 @@ class Bill:
     def __str__(self) -> str:
         rows = [(label, " x ".join(map(str, shape)), n) for label, shape, n in self.entries]
         rows.append(("total", "", self.total))
-        label_width = max(len(row[0]) for row in rows)
-        shape_width = max(len(row[1]) for row in rows)
+        widest_label = max(len(label) for label, _, _ in rows)
+        widest_shape = max(len(shape) for _, shape, _ in rows)
         return "\n".join(
-            f"{label:<{label_width}}  {shape:>{shape_width}}  {n_bytes / 2**30:10.4f} GiB"
+            f"{label:<{widest_label}}  {shape:>{widest_shape}}  {n_bytes / 2**30:10.4f} GiB"
             for label, shape, n_bytes in rows
         )
 
 
-def bill(
+def store_size(
     layers: Sequence[Layer],
     n_manifolds: int,
     n_points: int,
     dtype: str = "float32",
     *,
     batch_size: int = 64,
-) -> Bill:
-    """What the activations of these layers take on disk, to the byte.
+) -> StoreSize:
+    """Size of the activations of these layers on disk, exact to the byte.
 
     Examples
     --------
     >>> conv = Layer(1, "features.0", "Conv2d", (64, 32, 32), 65536)
-    >>> print(bill([conv], n_manifolds=100, n_points=50))
+    >>> print(store_size([conv], n_manifolds=100, n_points=50))
     1_Conv2d  100 x 50 x 65536      1.2207 GiB
     total                           1.2207 GiB
     """
     points = points_per_batch(layers, n_points, batch_size)
     grids = [(layer, grid_of(layer, n_manifolds, n_points, points, dtype)) for layer in layers]
-    return Bill(tuple((layer.label, grid.shape, grid.n_bytes) for layer, grid in grids))
+    return StoreSize(tuple((layer.label, grid.shape, grid.n_bytes) for layer, grid in grids))

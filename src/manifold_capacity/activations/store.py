@@ -1,12 +1,12 @@
 """Reading the store of activations: one zarr array per layer, axes (manifold, point, feature).
 
-Reads by blocks of features, checked: a chunk that is damaged or was never written is an error that
-names it, never a fill value. Writing is `manifold_capacity.activations.extract`, which needs torch; reading
-does not.
+Everything read is checked: a chunk that is damaged or was never written is an error that names it, never
+a fill value. `manifold_capacity.activations.extract` writes the store and needs torch; reading does not.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,38 +18,30 @@ from manifold_capacity.errors import UserError
 if TYPE_CHECKING:
     import zarr
 
-
 STORE = "activations.zarr"
-
-
 FORMAT_VERSION = 1
 
-
-# A shard ends in the place and length of each inner chunk (two 8-byte numbers) and their checksum.
+# A shard ends in the offset and length of each inner chunk (two 8-byte numbers) and their checksum.
 INDEX_ENTRY_BYTES = 16
-
-
 CHECKSUM_BYTES = 4
-
-
 _NEVER_WRITTEN = 2**64 - 1
 
 
 class StoreError(UserError):
-    """A store of activations that is missing, incomplete, damaged, or doesn't fit on the disk."""
+    """A store of activations is missing, incomplete or damaged, or does not fit on the disk."""
 
 
 class LayerArray:
-    """One layer's activations[manifold, point, feature], read with every chunk accounted for.
+    """One layer's activations[manifold, point, feature], with every chunk checked.
 
     Attributes
     ----------
     shape : tuple of int, (n_manifolds, n_points, n_features)
     dtype : numpy dtype
     chunks : tuple of int
-        What is read at the least, along each axis.
+        The smallest part that is read, along each axis.
     attributes : dict
-        What the store says about itself and about this layer.
+        The metadata of the store and of this layer.
     """
 
     ndim = 3
@@ -59,83 +51,70 @@ class LayerArray:
 
         array = group[label]
         assert isinstance(array, zarr.Array)
+        assert array.shards is not None
         self._array, self._path, self.label = array, path, label
         self.shape: tuple[int, int, int] = array.shape  # type: ignore[assignment]
         self.dtype = np.dtype(str(array.dtype))
         self.chunks: tuple[int, ...] = array.chunks
+        self._n_chunks = array.shards[2] // self.chunks[2]
         self.attributes: dict[str, Any] = {**group.attrs.asdict(), **array.attrs.asdict()}
-        shards = array.shards
-        assert shards is not None
-        self._shard: tuple[int, ...] = shards
-        self._check_shards()
+        for manifold, row in np.ndindex(self.shape[0], math.ceil(self.shape[1] / self.chunks[1])):
+            problem = self._shard_problem(self._shard_path(manifold, row))
+            if problem:
+                raise self._damage(manifold, row, problem)
 
     def __getitem__(self, key: Any) -> np.ndarray:
         try:
             return np.asarray(self._array[key])
         except (ValueError, OSError) as error:
-            raise self._explained(error) from error
+            raise self._damaged_chunk() or error from error
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:
-            raise UserError("activations are read from disk: that is a copy")
+            raise UserError("activations are read from disk, which makes a copy")
         return np.asarray(self[...], dtype=dtype)
 
     def _shard_path(self, manifold: int, row: int) -> Path:
         return self._path / self.label / "c" / str(manifold) / str(row) / "0"
 
-    def _check_shards(self) -> None:
-        """Every chunk was written, and every shard is as long as it must be."""
-        for manifold in range(self.shape[0]):
-            for row in range(math.ceil(self.shape[1] / self._shard[1])):
-                problem = self._shard_problem(self._shard_path(manifold, row))
-                if problem:
-                    raise self._damage(manifold, row, problem)
-
     def _shard_problem(self, path: Path) -> str | None:
+        """What is wrong with a shard, judged by its length and its index."""
         from google_crc32c import value as crc32c
 
-        n_chunks = self._shard[2] // self.chunks[2]
-        index_bytes = n_chunks * INDEX_ENTRY_BYTES
+        index_bytes = self._n_chunks * INDEX_ENTRY_BYTES
         try:
             with open(path, "rb") as file:
                 size = file.seek(0, 2)
                 if size < index_bytes + CHECKSUM_BYTES:
-                    return f"is cut short ({size} bytes)"
+                    return f"is truncated ({size} bytes)"
                 file.seek(size - index_bytes - CHECKSUM_BYTES)
-                tail = file.read()
+                index, checksum = file.read(index_bytes), file.read()
         except FileNotFoundError:
             return "was never written"
-        index, checksum = tail[:index_bytes], tail[index_bytes:]
         if crc32c(index) != int.from_bytes(checksum, "little"):
             return "is damaged (checksum of its index)"
-        places = np.frombuffer(index, dtype="<u8").reshape(n_chunks, 2)
+        places = np.frombuffer(index, dtype="<u8").reshape(self._n_chunks, 2)
         if (places == _NEVER_WRITTEN).any():
-            return "was never written whole"
+            return "was never written completely"
         if (places.sum(axis=1) > size).any():
-            return "is cut short"
+            return "is truncated"
         return None
 
-    def _explained(self, error: Exception) -> Exception:
-        """The error, naming the first chunk that can't be read; or as it is, if all can be."""
-        step_points, step_features = self.chunks[1], self.chunks[2]
-        for manifold in range(self.shape[0]):
-            for point in range(0, self.shape[1], step_points):
-                for feature in range(0, self.shape[2], step_features):
-                    try:
-                        self._array[
-                            manifold,
-                            point : point + step_points,
-                            feature : feature + step_features,
-                        ]
-                    except (ValueError, OSError) as found:
-                        last = min(feature + step_features, self.shape[2]) - 1
-                        problem = f"is damaged in features {feature} to {last} ({found})"
-                        return self._damage(manifold, point // step_points, problem)
-        return error
+    def _damaged_chunk(self) -> StoreError | None:
+        """An error that names the first chunk that cannot be read; None if all can be."""
+        starts = (range(0, n, step) for n, step in zip(self.shape, self.chunks, strict=True))
+        for manifold, point, feature in itertools.product(*starts):
+            stop = min(feature + self.chunks[2], self.shape[2])
+            try:
+                self._array[manifold, point : point + self.chunks[1], feature:stop]
+            except (ValueError, OSError) as error:
+                problem = f"is damaged in features {feature} to {stop - 1} ({error})"
+                return self._damage(manifold, point // self.chunks[1], problem)
+        return None
 
     def _damage(self, manifold: int, row: int, problem: str) -> StoreError:
-        first = row * self._shard[1]
-        last = min(first + self._shard[1], self.shape[1]) - 1
+        first = row * self.chunks[1]
+        last = min(first + self.chunks[1], self.shape[1]) - 1
         return StoreError(
             f"layer {self.label}: the chunk of manifold {manifold}, points {first} to {last} "
             f"{problem}: {self._shard_path(manifold, row)}; delete {self._path.parent} and run again"
@@ -176,14 +155,9 @@ class Draw:
 
 
 def open_draw(folder: Path, label: str, draw: int, n_draws: int) -> LayerArray | Draw:
-    """Open one of the equal draws of points that a layer of a store consists of.
+    """Open one of the `n_draws` equal draws of points that a layer consists of, counted from 0.
 
-    Parameters
-    ----------
-    folder, label
-        As of `open_layer`.
-    draw, n_draws : int
-        Which, from 0, of how many.
+    See `open_layer` for `folder` and `label`.
     """
     layer = open_layer(folder, label)
     return layer if n_draws == 1 else Draw(layer, draw, n_draws)
@@ -195,37 +169,34 @@ def open_layer(folder: Path, label: str) -> LayerArray:
     Parameters
     ----------
     folder : Path
-        What `manifold_capacity.activations.extract.extract` was given.
+        The folder that `manifold_capacity.activations.extract.extract` was given.
     label : str
         ``1_Conv2d``.
 
     Raises
     ------
     StoreError
-        If there is no store, it isn't complete, its format is a newer one, it has no such layer, or
-        a chunk is missing or cut short. Reading raises it for a chunk whose checksum is wrong.
+        If the store is missing, incomplete or of a newer format, has no such layer, or a chunk is
+        missing or truncated. Reading raises it for a chunk with a wrong checksum.
     """
     import zarr
 
     path = folder / STORE
+    again = f"delete {folder} and run again"
     if not (path / "zarr.json").is_file():
         raise StoreError(f"there is no store of activations at {path}; run the extraction")
     try:
         group = zarr.open_group(path, mode="r", zarr_format=3)
     except (ValueError, KeyError) as error:
-        raise StoreError(
-            f"{path / 'zarr.json'} can't be read ({error}); delete {folder} and run again"
-        ) from error
+        raise StoreError(f"{path / 'zarr.json'} cannot be read ({error}); {again}") from error
     version = group.attrs.get("format_version")
     if version != FORMAT_VERSION:
         raise StoreError(
-            f"{path} has format version {version}, this release reads {FORMAT_VERSION}; "
-            f"use the release that wrote it, or delete {folder} and run again"
+            f"{path} has format version {version}, but this release reads {FORMAT_VERSION}; "
+            f"use the release that wrote it, or {again}"
         )
     if group.attrs.get("complete") is not True:
-        raise StoreError(
-            f"{path} is not complete: its extraction was interrupted; delete {folder} and run again"
-        )
+        raise StoreError(f"{path} is incomplete: its extraction was interrupted; {again}")
     if label not in group:
         labels = sorted(group.array_keys(), key=lambda key: int(key.split("_")[0]))
         raise StoreError(f"{path} has no layer {label!r}; it has {', '.join(labels)}")

@@ -1,7 +1,7 @@
 """The command `manifold-capacity`: measure files, list a network's layers, draw a table.
 
-It reads and writes what the pipeline does, without Snakemake. ``measure`` needs no more than the
-library's own dependencies; what a command needs beyond is imported when it is asked for.
+It reads and writes the same files as the pipeline, without Snakemake. ``measure`` needs only the
+library's dependencies; a command imports what else it needs when it runs.
 """
 
 from __future__ import annotations
@@ -26,17 +26,12 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        By default those of the process.
+    """Run the command with these arguments, by default those of the process.
 
     Returns
     -------
     int
-        Exit code: 0 if all is done, 1 if something could not be read, measured or written, 2 if the
+        Exit code: 0 for success, 1 if something could not be read, measured or written, 2 if the
         command line is wrong, 130 if interrupted.
     """
     with warnings.catch_warnings():
@@ -53,11 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"pip install 'manifold-capacity[pipeline]' (in a clone: pip install '.[pipeline]')"
             )
         except BrokenPipeError:
-            # Who read the output has enough (`| head`). Python would complain at its exit.
+            # The reader has closed the pipe (`| head`). Python would complain at its exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return FAILED
         except (ValueError, OSError, MemoryError) as error:
-            # What concerns an option begins with it.
+            # A message about an option begins with it.
             return fail(error, USAGE if in_options(error).startswith("--") else FAILED)
         except KeyboardInterrupt:
             return fail("interrupted", INTERRUPTED)

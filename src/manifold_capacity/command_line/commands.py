@@ -1,10 +1,10 @@
-"""What each command does."""
+"""The commands: measure, layers and plot."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,112 +13,92 @@ from manifold_capacity.command_line.errors import DONE, PROGRAM, UsageError, fai
 if TYPE_CHECKING:
     import pandas as pd
 
-    from manifold_capacity.activations.external import OwnActivations
+    from manifold_capacity.activations.external import ExternalActivations
     from manifold_capacity.models.layers import Layer
 
 
 def run_measure(arguments: argparse.Namespace) -> int:
-    from manifold_capacity.activations.external import OwnActivations
+    from manifold_capacity.activations.external import ExternalActivations
     from manifold_capacity.summary.collect import layers_table, manifolds_table
     from manifold_capacity.summary.rows import STATUS_OK
     from manifold_capacity.summary.tables import write_table
     from manifold_capacity.summary.text import format_table
 
-    # All are looked at before any is measured: a mistake in the last one shows at once.
+    # All files are checked before any is measured: a mistake in the last one shows at once.
     found = [
-        OwnActivations(path, arguments.labels, names=arguments.layers) for path in arguments.files
+        ExternalActivations(path, arguments.labels, names=arguments.layers)
+        for path in arguments.files
     ]
     for one in found:
         _check_points(one, arguments.points_per_class)
-    rows: list[dict[str, Any]] = []
-    tables: list[pd.DataFrame] = []
+    measured: list[tuple[dict[str, Any], pd.DataFrame]] = []
     for name, one in zip(_distinct([one.path for one in found]), found, strict=True):
         for layer in one.layers:
             if sys.stderr.isatty():
                 print(f"{one.path}: {layer.name}, {layer.n_features} features", file=sys.stderr)
-            row, manifolds = _measure_layer(one, name, layer, arguments)
-            rows.append(row)
-            tables.append(manifolds)
-    layers = layers_table(rows)
+            measured.append(_measure_layer(one, name, layer, arguments))
+    layers = layers_table([row for row, _ in measured])
     print(format_table(layers))
-    if arguments.points_per_class == "all":
-        _hint_at_unequal_numbers(found)
+    for one in found:
+        counts = one.counts["all"]
+        if arguments.points_per_class == "all" and min(counts) < max(counts):
+            print(
+                f"{one.path}: {min(counts)} to {max(counts)} points per manifold. The more points, the lower the "
+                f"capacity: `--points-per-class {min(counts)}` draws equally many from each.",
+                file=sys.stderr,
+            )
     if arguments.output:
         write_table(layers, arguments.output)
     if arguments.manifolds:
-        write_table(manifolds_table(tables), arguments.manifolds)
+        write_table(manifolds_table([manifolds for _, manifolds in measured]), arguments.manifolds)
     failed = int((layers["status"] != STATUS_OK).sum())
     if failed:
         return fail(f"{failed} of {len(layers)} layers could not be measured; the table says why")
     return DONE
 
 
-def _hint_at_unequal_numbers(found: Sequence[OwnActivations]) -> None:
-    """Say so if manifolds have different numbers of points: more points make a manifold larger."""
-    for one in found:
-        counts = one.counts["all"]
-        if min(counts) < max(counts):
-            print(
-                f"{one.path}: {min(counts)} to {max(counts)} points per manifold. The more points, the lower the "
-                f"capacity: `--points-per-class {min(counts)}` takes equally many of each.",
-                file=sys.stderr,
-            )
-
-
-def _check_points(own: OwnActivations, points: int | str) -> None:
-    """Raise if a class has fewer points than are to be drawn: it would stop the run halfway."""
-    counts = dict(zip(own.class_names, own.counts["all"], strict=True))
-    least = min(counts, key=lambda name: counts[name])
-    if isinstance(points, int) and points > counts[least]:
+def _check_points(activations: ExternalActivations, points: int | str) -> None:
+    """Raise if a class has fewer points than are to be drawn, which would stop the run halfway."""
+    least, name = min(zip(activations.counts["all"], activations.class_names, strict=True))
+    if isinstance(points, int) and points > least:
         raise UsageError(
-            f"--points-per-class: {points}, but {own.path} has only {counts[least]} points of class "
-            f"{least!r}; draw at most {counts[least]}"
+            f"--points-per-class: {points}, but {activations.path} has only {least} points of class "
+            f"{name!r}; draw at most {least}"
         )
 
 
 def _measure_layer(
-    own: OwnActivations, name: str, layer: Layer, arguments: argparse.Namespace
+    activations: ExternalActivations, name: str, layer: Layer, arguments: argparse.Namespace
 ) -> tuple[dict[str, Any], pd.DataFrame]:
-    """The layer's row and the table of its manifolds, as the pipeline has them."""
+    """The layer's row and the table of its manifolds, as in the pipeline."""
     import pandas as pd
 
     from manifold_capacity.geometry.draws import combine_draws
     from manifold_capacity.geometry.measure import measure
-    from manifold_capacity.summary.rows import (
-        EXTERNAL,
-        ORIGINAL,
-        SPLIT,
-        STATUS_OK,
-        layer_columns,
-        manifold_table,
-    )
+    from manifold_capacity.summary import rows
 
     row: dict[str, Any] = {
-        "dataset": own.name,
+        "dataset": activations.name,
         "model": name,
-        "weights": EXTERNAL,
+        "weights": rows.EXTERNAL,
         "seed": arguments.seed,
-        "checkpoint": EXTERNAL,
+        "checkpoint": rows.EXTERNAL,
         "epoch": None,
-        "split": SPLIT,
-        "labels": ORIGINAL,
-        **layer_columns(layer),
+        "split": rows.SPLIT,
+        "labels": rows.ORIGINAL,
+        **rows.layer_columns(layer),
     }
+    drawn = {"points_per_class": arguments.points_per_class, "seed": arguments.seed}
+    names = ("margin", "n_gaussians", "relative_error", "seed", "threads")
+    options = {name: getattr(arguments, name) for name in names}
     try:
-        geometry = measure(
-            own.open(layer.label, points_per_class=arguments.points_per_class, seed=arguments.seed),
-            margin=arguments.margin,
-            n_gaussians=arguments.n_gaussians,
-            relative_error=arguments.relative_error,
-            seed=arguments.seed,
-            threads=arguments.threads,
-        )
+        geometry = measure(activations.open(layer.label, **drawn), **options)
     except ValueError as error:
-        row |= {"status": in_options(error), "n_manifolds": len(own.class_names)}
-        return row, manifold_table(row, {}, pd.DataFrame())
+        row |= {"status": in_options(error), "n_manifolds": len(activations.class_names)}
+        return row, rows.manifold_table(row, {}, pd.DataFrame())
     numbers, manifolds = combine_draws([geometry])
-    row |= {"status": STATUS_OK} | numbers
-    return row, manifold_table(row, dict(enumerate(own.class_names)), manifolds)
+    row |= {"status": rows.STATUS_OK} | numbers
+    return row, rows.manifold_table(row, dict(enumerate(activations.class_names)), manifolds)
 
 
 def run_layers(arguments: argparse.Namespace) -> int:
@@ -132,22 +112,17 @@ def run_layers(arguments: argparse.Namespace) -> int:
         check_model(arguments.model)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    size = arguments.image_size
-    shape = input_shape(arguments.model, (size, size, arguments.channels))
+    image = (arguments.image_size, arguments.image_size, arguments.channels)
+    shape = input_shape(arguments.model, image)
     found = list_layers(arguments.model, n_classes=arguments.classes, image_shape=shape)
-    table = pd.DataFrame(
-        {
-            "index": layer.index,
-            "name": layer.name,
-            "type": layer.type,
-            "output_shape": "x".join(map(str, layer.output_shape)),
-            "n_features": layer.n_features,
-        }
-        for layer in found
-    )
-    print(_aligned(["Index", "Name", "Type", "Shape", "Features"], table.values.tolist()))
+    rows = [
+        (x.index, x.name, x.type, "x".join(map(str, x.output_shape)), x.n_features) for x in found
+    ]
+    titles = ["Index", "Name", "Type", "Shape", "Features"]
+    print(_aligned([titles, *rows]))
     if arguments.output:
-        write_table(table, arguments.output)
+        names = ["index", "name", "type", "output_shape", "n_features"]
+        write_table(pd.DataFrame(rows, columns=names), arguments.output)
     return DONE
 
 
@@ -159,7 +134,7 @@ def run_plot(arguments: argparse.Namespace) -> int:
 
     path: Path = arguments.table
     if path.suffix not in (".csv", ".parquet"):
-        raise UsageError(f"{path} is not taken; allowed: .csv, .parquet")
+        raise UsageError(f"{path} is not supported; use one of .csv, .parquet")
     table = read_table(path)
     fitting = [
         figure.name
@@ -168,14 +143,14 @@ def run_plot(arguments: argparse.Namespace) -> int:
     ]
     if not fitting:
         raise ValueError(
-            f"{path} is none of the tables layers, manifolds, centers and training of a run, nor of "
-            f"`{PROGRAM} measure`: its columns are {', '.join(map(str, table.columns[:8]))}"
+            f"{path} is not a table of layers, manifolds, centers or training, as a run or "
+            f"`{PROGRAM} measure` writes them: its columns are {', '.join(map(str, table.columns[:8]))}"
             f"{', ...' if len(table.columns) > 8 else ''}"
         )
     figure = arguments.figure or fitting[0]
     if figure not in fitting:
         raise UsageError(
-            f"--figure: {figure} can't be drawn from {path}; allowed: {', '.join(fitting)}"
+            f"--figure: {figure} cannot be drawn from {path}; use one of {', '.join(fitting)}"
         )
     output = arguments.output or Path(f"{path.stem}.svg")
     write(FIGURES[figure].plot(table), output)
@@ -184,7 +159,7 @@ def run_plot(arguments: argparse.Namespace) -> int:
 
 
 def _distinct(paths: Sequence[Path]) -> list[str]:
-    """What to call each set: by its file's name, or by its whole path where names repeat."""
+    """A name for each set of activations: its file's name, or its whole path where names repeat."""
     from manifold_capacity.activations.external import default_name
 
     names = [default_name(str(path)) for path in paths]
@@ -194,17 +169,11 @@ def _distinct(paths: Sequence[Path]) -> list[str]:
     ]
 
 
-def _aligned(titles: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Columns of text; numbers to the right."""
-    lines = [titles, *rows]
-    widths = [max(len(str(line[column])) for line in lines) for column in range(len(titles))]
-    numbers = [
-        all(isinstance(row[column], int) for row in lines[1:]) for column in range(len(titles))
-    ]
-    return "\n".join(
-        "   ".join(
-            str(cell).rjust(width) if number else str(cell).ljust(width)
-            for cell, width, number in zip(line, widths, numbers, strict=True)
-        ).rstrip()
-        for line in lines
-    )
+def _aligned(lines: Sequence[Sequence[Any]]) -> str:
+    """Columns of text below their titles; numbers to the right."""
+    columns = []
+    for title, *cells in zip(*lines, strict=True):
+        texts = [title, *map(str, cells)]
+        pad = str.rjust if all(isinstance(cell, int) for cell in cells) else str.ljust
+        columns.append([pad(text, max(map(len, texts))) for text in texts])
+    return "\n".join("   ".join(cells).rstrip() for cells in zip(*columns, strict=True))

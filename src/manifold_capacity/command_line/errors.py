@@ -1,4 +1,4 @@
-"""How the command ends when something is wrong: exit codes and one-line messages."""
+"""Exit codes of the command, and its one-line error messages and warnings."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ import sys
 from typing import Any
 
 PROGRAM = "manifold-capacity"
-
-
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
-
-# What the readers call by the configuration's keys, and what it is called here.
+# Keys of the configuration in the readers' messages, and the command's own options.
 _KEYS = {
     "activations.path: ": "",
     "activations.labels: null": "--labels: not given",
@@ -24,10 +21,11 @@ _KEYS = {
 
 
 class UsageError(ValueError):
-    """The command line asks for something that there isn't."""
+    """The command line asks for something that does not exist."""
 
 
 def in_options(message: object) -> str:
+    """The message in one line, with options in place of the configuration's keys."""
     text = str(message)
     for key, option in _KEYS.items():
         text = text.replace(key, option)

@@ -1,12 +1,13 @@
-"""The command's options and their help."""
+"""Options of the command, their help texts and the checks of their values."""
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from manifold_capacity import __version__
 from manifold_capacity.command_line.commands import run_layers, run_measure, run_plot
@@ -14,13 +15,9 @@ from manifold_capacity.command_line.errors import PROGRAM, USAGE
 from manifold_capacity.figures.registry import FIGURES
 
 _TABLES = (".csv", ".parquet", ".json")
-
-
 _PICTURES = (".svg", ".png", ".pdf")
 
-
 _DESCRIPTION = "Manifold capacity, radius, dimension and center correlation of layers."
-
 
 _EPILOG = """\
 examples:
@@ -32,68 +29,61 @@ examples:
 `manifold-capacity COMMAND --help` explains a command.
 
 exit codes:
-  0  all done
+  0  success
   1  something could not be read, measured or written; the last line says what
-  2  the command line is wrong, or doesn't fit the files: an option, a value, a file that isn't there
+  2  the command line is wrong or does not match the files: an option, a value, a missing file
 """
 
-
 _MEASURE = """\
-Measure activations that are in files, and print a row per layer.
+Measure activations in files, and print a row per layer.
 
 FILE is an .npy, an .npz, a folder of .npy files, or a zarr store (v2 or v3). Each array is a layer:
 
   samples x features                with labels, a number or text per sample: the samples of a class
-                                    are a manifold. Labels are an array `labels` in FILE, or --labels
+                                    form a manifold. Labels are an array `labels` in FILE, or --labels
   manifolds x points x features     without labels
 
-Further axes are flattened into features. Files are read block by block, and never changed.
+Further axes are flattened into features. Files are read block by block and never changed.
 """
-
 
 _MEASURE_EPILOG = """\
 examples:
-  every array of a recording that holds its labels:
+  every array of a file that contains its labels:
     manifold-capacity measure recording.npz
-  some of its areas in this order, 40 trials of each condition:
+  some of its arrays in this order, 40 samples of each class:
     manifold-capacity measure recording.npz --layers V1,V4,IT --points-per-class 40
-  one array (samples, features) with labels of its own; tables to go on with:
+  one array (samples, features) and its labels; the results as tables:
     manifold-capacity measure V4.npy --labels conditions.npy --output layers.csv --manifolds classes.csv
-  as many Gaussian samples as a standard error of 0.5 % takes:
+  as many Gaussian samples as a standard error of 0.5 % needs:
     manifold-capacity measure V4.npy --labels conditions.npy --n-gaussians auto --relative-error 0.005
 
-A layer without a geometry (all its activations zero, say; or NaN among them) has a row that says so. The others are
-measured, and the exit code is 1. Columns: those of the pipeline's summary/layers.csv and manifolds.csv, see
+If a layer cannot be measured (all its activations are zero, say, or some are NaN), its row says why, the other layers
+are measured, and the exit code is 1. The columns are those of the pipeline's summary/layers.csv and manifolds.csv, see
 docs/outputs.md.
 """
 
-
 _LAYERS = """\
-List the layers that a network has: index, name, type, shape and number of features of the output for one image.
+List the layers of a network: index, name, type, and the shape and number of features of the output for one image.
 
-`name` is what `layers.names` of a configuration takes, `type` what `layers.types` takes. No weights are needed or
-downloaded. Needs PyTorch.
+In a configuration, `layers.names` selects by name, `layers.types` by type. No weights are downloaded. Needs PyTorch.
 """
-
 
 _LAYERS_EPILOG = """\
 examples:
-  as published, on images of 224 x 224 pixels and 1000 classes:
+  as published, for images of 224 x 224 pixels and 1000 classes:
     manifold-capacity layers resnet18
-  on CIFAR-100:
+  for CIFAR-100:
     manifold-capacity layers vgg16 --image-size 32 --classes 100
   as a table:
     manifold-capacity layers vit_b_16 --output vit_b_16.csv
 """
 
-
 _PLOT = """\
 Draw a table of a run, or of `manifold-capacity measure`, as a figure. Needs matplotlib.
 
-Which figure it is follows from the table: capacity, radius, dimension and center correlation along the layers
+The table determines the figure: capacity, radius, dimension and center correlation along the layers
 (layers.csv), their spread over classes (manifolds.csv), or loss and accuracy (training.csv).
 """
-
 
 _PLOT_EPILOG = """\
 examples:
@@ -104,106 +94,78 @@ examples:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong; how to use a command is in its `--help`."""
+    """Reports a mistake in one line, without the usage."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(USAGE, f"{PROGRAM}: error: {message}; see {self.prog} --help\n")
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog=PROGRAM,
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = _Parser(prog=PROGRAM, description=_DESCRIPTION, epilog=_EPILOG, formatter_class=raw)
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     def command(
         run: Callable[[argparse.Namespace], int], name: str, help: str, text: str, epilog: str
-    ) -> argparse.ArgumentParser:
+    ) -> Callable[..., None]:
         added = commands.add_parser(
             name,
             help=help,
             description=text,
             epilog=epilog,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=raw,
             allow_abbrev=False,
         )
         added.set_defaults(run=run)
-        return added
 
-    table = f"write the table as {', '.join(_TABLES)}, by the name's ending"
-    add = command(
-        run_measure, "measure", "measure activations in files", _MEASURE, _MEASURE_EPILOG
-    ).add_argument
-    add("files", nargs="+", type=_existing, metavar="FILE", help="see above; several are measured")
-    add("--labels", type=_existing, metavar="FILE", help="labels, .npy, or `labels` of an .npz")
-    add(
-        "--layers",
-        type=_names,
-        default=["*"],
-        metavar="NAMES",
-        help="names or patterns of the arrays to measure, with commas, in their order (default: all)",
-    )
-    add(
-        "--points-per-class",
-        type=_or_word("all", 1),
-        default="all",
-        metavar="N",
-        help="points to draw from each manifold, by the seed (default: all)",
-    )
-    add("--margin", type=_margin, default=0.0, help="margin of the readout (default: 0)")
-    add(
-        "--n-gaussians",
-        type=_or_word("auto", 2),
-        default=300,
-        metavar="N",
-        help="Gaussian samples per manifold, or auto: as many as --relative-error takes (default: 300)",
-    )
-    add(
-        "--relative-error",
-        type=_above_zero,
-        default=0.01,
-        metavar="X",
-        help="standard error of capacity, over capacity, that `auto` aims for (default: 0.01)",
-    )
-    add("--seed", type=_whole(0), default=0, metavar="N", help="of all random draws (default: 0)")
-    add("--threads", type=_whole(1), metavar="N", help="default: one per CPU; same result with any")
-    add("-o", "--output", type=_table, metavar="FILE", help=f"{table}: a row per layer")
-    add("--manifolds", type=_table, metavar="FILE", help="likewise, a row per layer and manifold")
+        def add(
+            flags: str, help: str, parse: Any, default: Any = None, metavar: str = "N", **more: Any
+        ) -> None:
+            help += "" if default is None else f" (default: {default})"
+            added.add_argument(
+                *flags.split(), help=help, type=parse, default=default, metavar=metavar, **more
+            )
 
-    add = command(
-        run_layers, "layers", "list the layers of a network", _LAYERS, _LAYERS_EPILOG
-    ).add_argument
-    add("model", metavar="MODEL", help="small_cnn or a classifier of torchvision: vgg16, vit_b_16")
-    add("--image-size", type=_whole(1), default=224, metavar="N", help="pixels (default: 224)")
-    add("--classes", type=_whole(1), default=1000, metavar="N", help="outputs (default: 1000)")
-    add(
-        "--channels",
-        type=_whole(1),
-        default=3,
-        metavar="N",
-        help="of the images, for small_cnn; the others take 3 (default: 3)",
-    )
-    add("-o", "--output", type=_table, metavar="FILE", help=table)
+        return add
 
-    add = command(run_plot, "plot", "draw a table as a figure", _PLOT, _PLOT_EPILOG).add_argument
-    add(
-        "table",
-        type=_existing,
-        metavar="TABLE",
-        help="a .csv or .parquet of the pipeline or of measure",
-    )
-    add(
-        "-o",
-        "--output",
-        type=_picture,
-        metavar="FILE",
-        help=f"{', '.join(_PICTURES)} (default: the table's name as .svg, in this folder)",
-    )
-    add("--figure", choices=FIGURES, help="another figure of the table")
+    one_or_more, table = _integer(1), _writable(*_TABLES)
+    per_layer = f"write the table to a file ending in {', '.join(_TABLES)}"
+    above_zero = _number("above 0", lambda number: number > 0)
+    zero_or_more = _number("0 or more", lambda number: number >= 0)
+
+    add = command(run_measure, "measure", "measure activations in files", _MEASURE, _MEASURE_EPILOG)
+    add("files", "see above; several can be given", _existing, metavar="FILE", nargs="+")
+    add("--labels", "labels: an .npy, or an .npz with an array `labels`", _existing, metavar="FILE")
+    names = "names or patterns of the arrays to measure, separated by commas, in this order"
+    add("--layers", names, _names, "*", metavar="NAMES")
+    points = "points to draw at random from each manifold"
+    add("--points-per-class", points, _integer(1, "all"), "all")
+    add("--margin", "margin of the readout", zero_or_more, 0.0, metavar="X")
+    samples = "Gaussian samples per manifold, or auto: as many as --relative-error needs"
+    add("--n-gaussians", samples, _integer(2, "auto"), 300)
+    error = "standard error of capacity, relative to capacity, that `auto` aims for"
+    add("--relative-error", error, above_zero, 0.01, metavar="X")
+    add("--seed", "seed of all random draws", _integer(0), 0)
+    add("--threads", "results do not depend on it (default: one per CPU)", one_or_more)
+    add("-o --output", f"{per_layer}: a row per layer", table, metavar="FILE")
+    add("--manifolds", "the same: a row per layer and manifold", table, metavar="FILE")
+
+    add = command(run_layers, "layers", "list the layers of a network", _LAYERS, _LAYERS_EPILOG)
+    model = "small_cnn, or a classifier of torchvision such as vgg16"
+    add("model", model, str, metavar="MODEL")
+    add("--image-size", "height and width of the images in pixels", one_or_more, 224)
+    add("--classes", "number of outputs", one_or_more, 1000)
+    channels = "channels of the images, for small_cnn; other networks take 3"
+    add("--channels", channels, one_or_more, 3)
+    add("-o --output", per_layer, table, metavar="FILE")
+
+    add = command(run_plot, "plot", "draw a table as a figure", _PLOT, _PLOT_EPILOG)
+    add("table", ".csv or .parquet, of the pipeline or of measure", _existing, metavar="TABLE")
+    pictures = f"{', '.join(_PICTURES)} (default: the table's name as .svg, in this folder)"
+    add("-o --output", pictures, _writable(*_PICTURES), metavar="FILE")
+    figure = "a figure other than the table's first: %(choices)s"
+    add("--figure", figure, str, metavar="FIGURE", choices=FIGURES)
     return parser
 
 
@@ -217,55 +179,50 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _or_word(word: str, least: int) -> Callable[[str], int | str]:
-    return lambda text: word if text == word else _whole(least, f" or {word}")(text)
+def _integer(least: int, word: str | None = None) -> Callable[[str], int | str]:
+    """A parser of integers from `least` on, or a word."""
 
-
-def _whole(least: int, other: str = "") -> Callable[[str], int]:
-    def parse(text: str) -> int:
+    def parse(text: str) -> int | str:
+        if text == word:
+            return text
         if not text.isdecimal() or int(text) < least:
+            other = f", or {word}" if word else ""
             raise argparse.ArgumentTypeError(
-                f"{text!r} is not taken; allowed: a whole number, {least} or more{other and ','}{other}"
+                f"must be an integer, {least} or more{other}, not {text!r}"
             )
         return int(text)
 
     return parse
 
 
-def _margin(text: str) -> float:
-    return _number(text, "0 or more", lambda number: number >= 0)
+def _number(allowed: str, fits: Callable[[float], bool]) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not (math.isfinite(number) and fits(number)):
+            raise argparse.ArgumentTypeError(f"must be a number {allowed}, not {text!r}")
+        return number
+
+    return parse
 
 
-def _above_zero(text: str) -> float:
-    return _number(text, "above 0", lambda number: number > 0)
+def _writable(*endings: str) -> Callable[[str], Path]:
+    """A parser of files that can be written later, as far as this can be checked before."""
 
+    def parse(text: str) -> Path:
+        path = Path(text)
+        if path.suffix not in endings:
+            raise argparse.ArgumentTypeError(
+                f"{text} is not supported; use one of {', '.join(endings)}"
+            )
+        if not path.parent.is_dir():
+            raise argparse.ArgumentTypeError(
+                f"{text}: there is no folder {path.parent}; make it first"
+            )
+        if path.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
+            raise ModuleNotFoundError("Parquet is written by pyarrow", name="pyarrow")
+        return path
 
-def _number(text: str, allowed: str, fits: Callable[[float], bool]) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not fits(number) or number == float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not taken; allowed: a number {allowed}")
-    return number
-
-
-def _table(text: str) -> Path:
-    path = _writable(text, _TABLES)
-    if path.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
-        raise ModuleNotFoundError("Parquet is written by pyarrow", name="pyarrow")
-    return path
-
-
-def _picture(text: str) -> Path:
-    return _writable(text, _PICTURES)
-
-
-def _writable(text: str, endings: Sequence[str]) -> Path:
-    """A file that can be written later, as far as one can know before."""
-    path = Path(text)
-    if path.suffix not in endings:
-        raise argparse.ArgumentTypeError(f"{text} is not taken; allowed: {', '.join(endings)}")
-    if not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"{text}: there is no folder {path.parent}; make it first")
-    return path
+    return parse

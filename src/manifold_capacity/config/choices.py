@@ -1,20 +1,20 @@
-"""What the short forms of a configuration stand for: its classes, its models' checkpoints, its external activations."""
+"""Work out what a configuration's short forms stand for: classes, checkpoints, external activations."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from manifold_capacity.activations.external import OwnActivations
-from manifold_capacity.config.schema import ConfigError, is_number
+from manifold_capacity.activations.external import ExternalActivations
+from manifold_capacity.config.schema import ConfigError
 from manifold_capacity.errors import nearest
 from manifold_capacity.summary.rows import EXTERNAL
 
-__all__ = ["class_indices", "model_checkpoints", "own_activations"]
+__all__ = ["class_indices", "external_activations", "model_checkpoints"]
 
 
 class Classes(Protocol):
-    """A source of manifolds: a `Dataset` or `OwnActivations`."""
+    """A source of manifolds: a `Dataset`, or external activations."""
 
     @property
     def name(self) -> str: ...
@@ -23,12 +23,12 @@ class Classes(Protocol):
     def class_names(self) -> tuple[str, ...]: ...
 
 
-def own_activations(config: Mapping[str, Any]) -> OwnActivations | None:
-    """The activations that exist already, by a resolved configuration; None where a network makes them."""
+def external_activations(config: Mapping[str, Any]) -> ExternalActivations | None:
+    """The external activations of a resolved configuration; None where a network is run."""
     section = config["activations"]
     if section["path"] is None:
         return None
-    return OwnActivations(
+    return ExternalActivations(
         section["path"], section["labels"], section["class_names"], config["layers"]["names"]
     )
 
@@ -42,15 +42,11 @@ def model_checkpoints(config: Mapping[str, Any], model: Mapping[str, Any]) -> li
 
 
 def class_indices(classes: str | int | Sequence[str | int], dataset: Classes) -> list[int]:
-    """Indices of the classes that `manifolds.classes` selects, in the order asked for.
+    """Indices of the classes that `manifolds.classes` selects, in the order given.
 
-    A name goes before an index, and where names are numbers there are no indices: of the labels 1, 2
-    and 3, `1` is the first, and `0` is none of them.
-
-    Raises
-    ------
-    ConfigError
-        For a class that the dataset does not have, or a class given twice.
+    A name has precedence over an index. Where all names are numbers there are no indices: of the
+    labels 1, 2 and 3, `1` is the first, and `0` is an error. A class that the dataset does not have, or
+    that is given twice, is a ConfigError.
     """
     names = list(dataset.class_names)
     if classes == "all":
@@ -64,7 +60,7 @@ def class_indices(classes: str | int | Sequence[str | int], dataset: Classes) ->
                 ]
             )
         return list(range(classes))
-    are_numbers = all(map(is_number, names))
+    are_numbers = all(map(_is_number, names))
     indices: list[int] = []
     problems = []
     for entry in classes:
@@ -73,12 +69,9 @@ def class_indices(classes: str | int | Sequence[str | int], dataset: Classes) ->
         elif not are_numbers and isinstance(entry, int) and 0 <= entry < len(names):
             indices.append(entry)
         else:
+            known = f"nor an index from 0 to {len(names) - 1}{nearest(entry, names)}"
             if are_numbers:
-                known = (
-                    f"its classes are {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
-                )
-            else:
-                known = f"nor an index from 0 to {len(names) - 1}{nearest(entry, names)}"
+                known = f"its classes are {', '.join(names[:10])}{', ...' * (len(names) > 10)}"
             problems.append(
                 f"manifolds.classes: {entry!r} is not a class of {dataset.name}, {known}"
             )
@@ -87,3 +80,11 @@ def class_indices(classes: str | int | Sequence[str | int], dataset: Classes) ->
     if problems:
         raise ConfigError(problems)
     return indices
+
+
+def _is_number(name: str) -> bool:
+    try:
+        float(name)
+    except ValueError:
+        return False
+    return True

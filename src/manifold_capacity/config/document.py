@@ -1,4 +1,4 @@
-"""The documentation's table of the configuration's keys, from the schema."""
+"""Make the documentation's table of the configuration's keys from the schema."""
 
 from __future__ import annotations
 
@@ -10,33 +10,31 @@ from manifold_capacity.config.schema import allowed_text, join_key
 
 __all__ = ["document"]
 
+_TABLE_HEAD = ["| key | allowed | default | meaning |", "|---|---|---|---|"]
+
 
 def document(schema: Mapping[str, Any]) -> str:
     """The reference of all keys as Markdown (`docs/config.md`)."""
     lines = [
         "# Configuration",
         "",
-        "<!-- Made from schemas/config.schema.yaml by `make docs`; change it there. -->",
+        "<!-- Generated from schemas/config.schema.yaml by `make docs`; change it there. -->",
         "",
         _text(schema),
         "",
-        "**Bold** keys have to be given.",
+        "**Bold** keys are required.",
         "",
         *_TABLE_HEAD,
     ]
     sections = []
     for key, subschema in schema["properties"].items():
         inner = subschema.get("items", subschema)
-        lines.append(
-            _table_row(key, subschema, key in schema["required"], linked="properties" in inner)
-        )
-        if "properties" in inner:
+        linked = "properties" in inner
+        lines.append(_table_row(key, subschema, key in schema["required"], linked=linked))
+        if linked:
             sections += ["", f"## {key}", "", _text(subschema), "", *_TABLE_HEAD]
-            sections += list(_table_rows("", inner))
+            sections += _table_rows("", inner)
     return "\n".join([*lines, *sections]) + "\n"
-
-
-_TABLE_HEAD = ["| key | allowed | default | meaning |", "|---|---|---|---|"]
 
 
 def _table_rows(prefix: str, schema: Mapping[str, Any]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""From the configuration as given to the one that is run: checked, with every default."""
+"""Turn the configuration as given into the one that is run: checked, with every default."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 from manifold_capacity.activations.external import default_name
 from manifold_capacity.config.checks import (
     combination_problems,
-    own_activations_problems,
+    data_problems,
     results_problems,
     source_problems,
 )
+from manifold_capacity.config.choices import external_activations
 from manifold_capacity.config.schema import (
     ConfigError,
     fill_defaults,
@@ -21,6 +22,7 @@ from manifold_capacity.config.schema import (
     schema_problems,
     typed_values,
 )
+from manifold_capacity.datasets.prepare import describe
 from manifold_capacity.summary.rows import EXTERNAL, SPLIT
 
 __all__ = ["resolve"]
@@ -32,34 +34,46 @@ def resolve(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, A
     Parameters
     ----------
     config : mapping
-        What the user wrote. Text stands for the number or truth value it spells where nothing else
-        is allowed: YAML takes ``1e-2`` for text, and Snakemake's ``--config
-        training='{epochs: 1}'`` makes text of everything.
+        As the user wrote it. Text that spells a number or truth value becomes one where text is not
+        allowed: YAML reads ``1e-2`` as text, and Snakemake's ``--config training='{epochs: 1}'`` makes
+        text of everything.
     schema : mapping
         The parsed `schemas/config.schema.yaml`.
 
     Returns
     -------
     dict
-        A complete configuration: every key present, models as mappings with a unique `label`, checkpoints as sorted epochs.
+        Every key is present; models are mappings with a unique `label`, checkpoints sorted epochs.
 
     Raises
     ------
     ConfigError
-        Listing every unknown key, wrong type, value out of range or impossible combination.
+        Listing every unknown key, wrong type, value out of range and invalid combination.
     """
-    own = given_text(config, "activations.path") is not None
-    if own:
+    external = given_text(config, "activations.path") is not None
+    if external:
         schema = {**schema, "required": []}
     resolved = typed_values(dict(config), schema)
     problems = list(schema_problems(resolved, schema)) or [
-        *source_problems(resolved, own),
+        *source_problems(resolved, external),
         *results_problems(resolved.get("results", schema["properties"]["results"]["default"])),
     ]
+    if not problems and external:
+        _fill_external(resolved, schema)
+        problems = [*data_problems(resolved, lambda: external_activations(resolved))]
+    elif not problems:
+        _fill_networks(resolved, schema)
+        problems = [
+            *combination_problems(resolved),
+            *data_problems(resolved, lambda: describe(resolved["dataset"])),
+        ]
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
-    if own:
-        return _resolve_own_activations(resolved, schema)
+    return in_schema_order(resolved, schema)
+
+
+def _fill_networks(resolved: dict[str, Any], schema: Mapping[str, Any]) -> None:
+    """Fill in the defaults of a configuration that runs networks, in place."""
     resolved["models"] = [
         {"name": entry} if isinstance(entry, str) else dict(entry) for entry in resolved["models"]
     ]
@@ -73,14 +87,10 @@ def resolve(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, A
     resolved["checkpoints"] = sorted(
         {epochs if c == "final" else c for c in resolved["checkpoints"]}
     )
-    problems = list(combination_problems(resolved))
-    if problems:
-        raise ConfigError(problems)
-    return in_schema_order(resolved, schema)
 
 
-def _resolve_own_activations(resolved: dict[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The rest of `resolve` where no network is run: one "model", every layer, every point."""
+def _fill_external(resolved: dict[str, Any], schema: Mapping[str, Any]) -> None:
+    """The same for external activations: one "model", by default every layer and every point."""
     all_layers = not given_text(resolved, "layers.names")
     all_points = given_text(resolved, "manifolds.points_per_class") is None
     fill_defaults(resolved, schema)
@@ -94,7 +104,3 @@ def _resolve_own_activations(resolved: dict[str, Any], schema: Mapping[str, Any]
     resolved["manifolds"]["splits"] = [SPLIT]
     if all_points:
         resolved["manifolds"]["points_per_class"] = "all"
-    problems = list(own_activations_problems(resolved))
-    if problems:
-        raise ConfigError(problems)
-    return in_schema_order(resolved, schema)

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from manifold_capacity.datasets.catalog import applicable_keys
 from manifold_capacity.errors import UserError, nearest
 
 __all__ = ["ConfigError", "given_keys", "load_schema"]
 
 
 class ConfigError(UserError):
-    """The configuration cannot be run; the message lists every problem with key, value, what is allowed and the remedy."""
+    """The configuration cannot be run; lists every problem with key, value, what is allowed and remedy."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = list(problems)
@@ -23,26 +24,19 @@ class ConfigError(UserError):
 
 
 def load_schema(path: Path | str) -> dict[str, Any]:
-    """Read the schema from a YAML file."""
+    """Read the schema from a YAML file; `dataset.name` allows the datasets of the catalog."""
     import yaml
 
     with open(path, encoding="utf-8") as file:
         schema: dict[str, Any] = yaml.safe_load(file)
+    schema["properties"]["dataset"]["properties"]["name"]["enum"] = [*applicable_keys()]
     return schema
 
 
 def given_keys(config: Mapping[str, Any]) -> list[str]:
-    """Keys that a configuration gives itself, without those that have their default.
+    """Keys in a configuration as the user wrote it: ``["models", "models[0].name", ...]``.
 
-    Parameters
-    ----------
-    config : mapping
-        As the user wrote it; a model may be its name alone.
-
-    Returns
-    -------
-    list of str
-        Sorted, so that the order of lines does not count: ``["models", "models[0].name", ...]``.
+    Sorted, so that the order of lines does not matter.
     """
     return sorted(_keys(config, ""))
 
@@ -57,11 +51,11 @@ def _keys(value: Any, name: str) -> Iterator[str]:
         for place, part in enumerate(value):
             if name == "models" and isinstance(part, str):
                 part = {"name": part}
-            yield from _keys(part, f"{name}[{place}]")
+            yield from _keys(part, join_key(name, place))
 
 
 def typed_values(value: Any, schema: Mapping[str, Any]) -> Any:
-    """A copy in which text that spells a number or truth value is one, where text is not allowed."""
+    """A copy in which text that spells a number or truth value becomes one, where text is not allowed."""
     if isinstance(value, Mapping):
         known = _properties(schema)
         return {key: typed_values(entry, known.get(key, {})) for key, entry in value.items()}
@@ -69,7 +63,7 @@ def typed_values(value: Any, schema: Mapping[str, Any]) -> Any:
         return [typed_values(entry, _items(schema)) for entry in value]
     if isinstance(value, str):
         options = [schema, *schema.get("oneOf", [])]
-        if not any("string" in _types(o) or value in _constants(o) for o in options):
+        if not any("string" in _types(option) for option in options):
             for kind in (kind for option in options for kind in _types(option)):
                 try:
                     return _SPELLED[kind](value)
@@ -78,23 +72,11 @@ def typed_values(value: Any, schema: Mapping[str, Any]) -> Any:
     return value
 
 
-def _truth(text: str) -> bool:
-    try:
-        return {"true": True, "false": False}[text.lower()]
-    except KeyError:
-        raise UserError(text) from None
-
-
-def _nothing(text: str) -> None:
-    if text not in ("null", "~"):
-        raise UserError(text)
-
-
 _SPELLED: dict[str, Callable[[str], Any]] = {
     "integer": int,
     "number": float,
-    "boolean": _truth,
-    "null": _nothing,
+    "boolean": lambda text: {"true": True, "false": False}[text.lower()],
+    "null": lambda text: {"null": None, "~": None}[text],
 }
 
 
@@ -117,23 +99,12 @@ def _properties(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 def _items(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     """What a list holds, of whichever alternative."""
-    for option in [schema, *schema.get("oneOf", [])]:
-        if isinstance(option.get("items"), Mapping):
-            found: Mapping[str, Any] = option["items"]
-            return found
-    return {}
-
-
-def is_number(name: str) -> bool:
-    try:
-        float(name)
-    except ValueError:
-        return False
-    return True
+    options = [schema, *schema.get("oneOf", [])]
+    return next((option["items"] for option in options if "items" in option), {})
 
 
 def given_text(config: Mapping[str, Any], dotted: str) -> Any:
-    """What the user wrote for a key; None if nothing, or something that isn't a mapping, is there."""
+    """What the user wrote for a key; None if there is nothing, or a parent is not a mapping."""
     value: Any = config
     for key in dotted.split("."):
         value = value.get(key) if isinstance(value, Mapping) else None
@@ -141,13 +112,12 @@ def given_text(config: Mapping[str, Any], dotted: str) -> Any:
 
 
 def schema_problems(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
+    """Unknown and missing keys, wrong types and values that are not allowed."""
     from jsonschema import Draft202012Validator
 
-    validator = Draft202012Validator(schema)
-    for error in sorted(
-        validator.iter_errors(config), key=lambda e: [str(p) for p in e.absolute_path]
-    ):
-        key = _dotted(error.absolute_path)
+    errors = Draft202012Validator(schema).iter_errors(config)
+    for error in sorted(errors, key=lambda error: [str(part) for part in error.absolute_path]):
+        key = join_key("", *error.absolute_path)
         subschema = error.schema
         assert isinstance(subschema, Mapping)
         if error.validator == "additionalProperties":
@@ -160,18 +130,16 @@ def schema_problems(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Ite
         elif error.validator == "required":
             for missing in sorted(set(subschema["required"]) - set(error.instance)):
                 meaning = subschema["properties"][missing].get("description", "")
-                instead = (
-                    "" if key else " (or activations.path, for activations that exist already)"
-                )
+                instead = "" if key else " (or activations.path, for external activations)"
                 yield f"{join_key(key, missing)}: missing; add it{instead}. {meaning}"
         else:
             value = json.dumps(error.instance, default=str)
-            near = ""
+            hint = ""
             if error.validator == "enum":
-                near = nearest(error.instance, subschema["enum"])
+                hint = nearest(error.instance, subschema["enum"])
             elif _types(subschema) == ["array"] and not isinstance(error.instance, Mapping):
-                near = f"; for one entry write [{error.instance}]"
-            yield f"{key or 'the configuration'}: {value} is not allowed; allowed: {allowed_text(subschema)}{near}"
+                hint = f"; for one entry write [{error.instance}]"
+            yield f"{key or 'the configuration'}: {value} is not allowed; allowed: {allowed_text(subschema)}{hint}"
 
 
 def fill_defaults(value: Any, schema: Mapping[str, Any]) -> None:
@@ -182,9 +150,9 @@ def fill_defaults(value: Any, schema: Mapping[str, Any]) -> None:
                 value[key] = copy.deepcopy(subschema["default"])
             if key in value:
                 fill_defaults(value[key], subschema)
-    elif isinstance(value, list) and isinstance(schema.get("items"), Mapping):
+    elif isinstance(value, list):
         for item in value:
-            fill_defaults(item, schema["items"])
+            fill_defaults(item, schema.get("items", {}))
 
 
 def in_schema_order(value: Any, schema: Mapping[str, Any]) -> Any:
@@ -194,61 +162,47 @@ def in_schema_order(value: Any, schema: Mapping[str, Any]) -> Any:
     """
     if isinstance(value, Mapping):
         known = _properties(schema)
-        keys = [
-            *(key for key in known if key in value),
-            *(key for key in value if key not in known),
-        ]
+        keys = [key for key in known if key in value] + [key for key in value if key not in known]
         return {key: in_schema_order(value[key], known.get(key, {})) for key in keys}
     if isinstance(value, list):
         return [in_schema_order(entry, _items(schema)) for entry in value]
     return value
 
 
-def _dotted(path: Sequence[str | int] | Any) -> str:
-    text = ""
-    for part in path:
-        text = f"{text}[{part}]" if isinstance(part, int) else join_key(text, part)
-    return text
+def join_key(key: str, *parts: str | int) -> str:
+    """``join_key("models", 0, "name")`` is ``"models[0].name"``."""
+    for part in parts:
+        key += f"[{part}]" if isinstance(part, int) else f".{part}" if key else part
+    return key
 
 
-def join_key(key: str, part: str) -> str:
-    return f"{key}.{part}" if key else part
+_WORDS = {"string": "text", "object": "mapping", "array": "list", "boolean": "true or false"}
+# What limits a value, in the order in which it is said.
+_LIMITS: dict[str, Callable[[Any], str]] = {
+    "minimum": "≥ {}".format,
+    "exclusiveMinimum": "> {}".format,
+    "maximum": "≤ {}".format,
+    "exclusiveMaximum": "< {}".format,
+    "pattern": "matching {}".format,
+    "minLength": lambda length: "not empty",
+    "minItems": "of at least {}".format,
+    "uniqueItems": lambda unique: "each once",
+    "items": lambda items: f"of: {allowed_text(items)}",
+    "properties": lambda properties: f"with the keys {', '.join(properties)}",
+}
 
 
 def allowed_text(schema: Mapping[str, Any]) -> str:
-    """A phrase that says what values a subschema takes."""
-    if "enum" in schema:
-        return ", ".join(_literal(value) for value in schema["enum"])
-    if "const" in schema:
-        return _literal(schema["const"])
+    """A phrase that says what values a subschema allows."""
     if "oneOf" in schema:
-        return " or ".join(allowed_text(option) for option in schema["oneOf"])
-    types = schema.get("type", "anything")
-    names = [types] if isinstance(types, str) else list(types)
-    words = {"string": "text", "object": "mapping", "array": "list", "boolean": "true or false"}
-    phrase = " or ".join(words.get(name, name) for name in names)
-    limits = []
-    for keyword, sign in (
-        ("minimum", "≥"),
-        ("exclusiveMinimum", ">"),
-        ("maximum", "≤"),
-        ("exclusiveMaximum", "<"),
-    ):
-        if keyword in schema:
-            limits.append(f"{sign} {schema[keyword]}")
-    if "pattern" in schema:
-        limits.append(f"matching {schema['pattern']}")
-    if schema.get("minLength") or schema.get("minItems"):
-        least = schema.get("minItems", 1)
-        limits.append(f"of at least {least}" if "minItems" in schema else "not empty")
-    if schema.get("uniqueItems"):
-        limits.append("each once")
-    if isinstance(schema.get("items"), Mapping) and "properties" not in schema["items"]:
-        limits.append(f"of: {allowed_text(schema['items'])}")
-    if "object" in names and "properties" in schema:
-        limits.append(f"with the keys {', '.join(schema['properties'])}")
-    return " ".join([phrase, *([", ".join(limits)] if limits else [])])
-
-
-def _literal(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+        return " or ".join(map(allowed_text, schema["oneOf"]))
+    if constants := _constants(schema):
+        return ", ".join(c if isinstance(c, str) else json.dumps(c) for c in constants)
+    names = [_WORDS.get(name, name) for name in _types(schema) or ["anything"]]
+    limits = [
+        text(schema[keyword])
+        for keyword, text in _LIMITS.items()
+        # Of a list of mappings, the keys are listed elsewhere.
+        if keyword in schema and not (keyword == "items" and "properties" in schema["items"])
+    ]
+    return " ".join([" or ".join(names), *([", ".join(limits)] if limits else [])])

@@ -1,4 +1,4 @@
-"""Check the configuration's choice of layers against the networks."""
+"""Check the configuration's selection of layers against the networks."""
 
 from __future__ import annotations
 
@@ -18,58 +18,33 @@ def check_layers(
 ) -> dict[str, Sequence[Layer]]:
     """Check that `layers` selects something in every model, and every type and pattern something in one.
 
-    Building a network takes seconds, so tables that an earlier run left are tried first; only where such a table is missing or
-    the selection does not fit (it may be stale) is the network built.
+    Building a network takes seconds. So the tables of an earlier run are used first; networks are built
+    only for missing tables, and for all models if the selection does not fit (tables may be out of date).
+    `known` gives a model's layers from an earlier run (or None), `find` those of the network itself.
 
-    Parameters
-    ----------
-    config : mapping
-        The resolved configuration.
-    known, find : callable
-        Model entry -> layers: from an earlier run (or None), and from the network itself.
-
-    Returns
-    -------
-    dict
-        Label of each model -> all its layers.
-
-    Raises
-    ------
-    ConfigError
-        Naming the pattern or type that matches nothing.
+    Returns the label of each model -> all its layers; a ConfigError names what matches nothing.
     """
     models = {model["label"]: model for model in config["models"]}
     tables = {label: known(model) for label, model in models.items()}
-    complete = {label: table for label, table in tables.items() if table is not None}
-    if len(complete) == len(models) and not _unfit(config, complete):
-        return complete
-    built: dict[str, Sequence[Layer]] = {}
-    problems = []
-    for label, model in models.items():
-        if tables[label] is None:
+    problems: list[str] = []
+    missing = [label for label, table in tables.items() if table is None]
+    for labels in (missing, [label for label in models if label not in missing]):
+        for label in labels:
             try:
-                tables[label] = built[label] = find(model)
+                tables[label] = find(models[label])
             except ValueError as error:
                 problems.append(str(error))
-    found = {label: table for label, table in tables.items() if table is not None}
-    if not problems and not _unfit(config, found):
-        return found
-    for label, model in models.items():
-        if label not in built and tables[label] is not None:
-            tables[label] = find(model)
-    found = {label: table for label, table in tables.items() if table is not None}
-    problems += _unfit(config, found)
-    if problems:
-        raise ConfigError(list(dict.fromkeys(problems)))
-    return found
+        found = {label: table for label, table in tables.items() if table is not None}
+        unfit = _unfit(config, {models[label]["name"]: table for label, table in found.items()})
+        if not problems and not unfit:
+            return found
+    raise ConfigError(list(dict.fromkeys([*problems, *unfit])))
 
 
-def _unfit(config: Mapping[str, Any], tables: Mapping[str, Sequence[Layer] | None]) -> list[str]:
-    """What is wrong with the selection of layers, given the models' tables."""
-    names = {model["label"]: model["name"] for model in config["models"]}
-    found = {names[label]: table or [] for label, table in tables.items()}
-    problems = unmatched(found, config["layers"]) if found else []
-    for name, table in found.items():
+def _unfit(config: Mapping[str, Any], tables: Mapping[str, Sequence[Layer]]) -> list[str]:
+    """What is wrong with the selection of layers, given the layers of each network by its name."""
+    problems = unmatched(tables, config["layers"]) if tables else []
+    for name, table in tables.items():
         try:
             select_layers(table, config["layers"], model=name)
         except ValueError as error:

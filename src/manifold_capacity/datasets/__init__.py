@@ -1,1 +1,1 @@
-"""Images and labels: named datasets and a user's own, verified and laid out as arrays."""
+"""Images and labels: named datasets and your images, verified and written as arrays."""

@@ -1,7 +1,7 @@
-"""The archives that image datasets are published in, read as untrusted input.
+"""Read the archives that image datasets are published in, as untrusted input.
 
-Nothing is extracted to disk, no more is unpacked than such an archive can hold, and what is unpickled can
-call nothing. The files' checksums are the caller's affair, and come first.
+Nothing is extracted to disk, no more is unpacked than such an archive can hold, and unpickling can
+call nothing. The caller verifies the files' checksums first.
 """
 
 from __future__ import annotations
@@ -10,50 +10,44 @@ import gzip
 import pickle
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from manifold_capacity.datasets.catalog import CifarLayout, CifarSplit
+from manifold_capacity.datasets.catalog import CifarArchive, Dataset, IdxFiles, Split
 from manifold_capacity.errors import UserError
 
-__all__ = ["read_cifar", "read_idx"]
+__all__ = ["read_cifar", "read_idx", "read_idx_files"]
 
-
-# An archive of 60,000 color images of 32 x 32 unpacks to 187 MB, from 9 or 10 members; one of more than
-# this is not such an archive.
+# 60,000 color images of 32 x 32 unpack to 187 MB, from 9 or 10 members; anything above these limits
+# is another kind of archive.
 LARGEST_ARCHIVE_BYTES = 512 * 1024**2
-
-
 LARGEST_ARCHIVE_MEMBERS = 100
+
+
+def read_idx_files(
+    paths: Mapping[str, Path], dataset: Dataset, source: IdxFiles, block_length: int
+) -> dict[str, Split]:
+    """Both splits of a dataset in MNIST's format, from its files by name; see `read_idx`."""
+    splits: dict[str, Split] = {}
+    for split, (images, labels) in source.files.items():
+        n_images = sum(dataset.counts[split])
+        (all_labels,) = read_idx(paths[labels], (n_images,), n_images)
+        blocks = read_idx(paths[images], (n_images, *dataset.image_shape[:2]), block_length)
+        splits[split] = all_labels.astype(np.int64), (block[..., np.newaxis] for block in blocks)
+    return splits
 
 
 def read_idx(path: Path, shape: tuple[int, ...], block_length: int) -> Iterator[NDArray[np.uint8]]:
     """Read a gzipped idx file of unsigned bytes (MNIST's format), block by block.
 
-    Format: two zero bytes, 8 for unsigned bytes, the number of axes; each axis' length as a big-endian
-    32-bit integer; the values, the last axis fastest. Not a byte more than `shape` has is unpacked.
-
-    Parameters
-    ----------
-    path : Path
-        File.
-    shape : tuple of int
-        Shape that the file has to have.
-    block_length : int
-        Entries of the first axis to read at a time.
-
-    Yields
-    ------
-    (block_length or less, *shape[1:]) array of uint8
-
-    Raises
-    ------
-    ValueError
-        If the file is damaged, or another one; names it.
+    Yields arrays (`block_length` or less, *shape[1:]). Format: two zero bytes, 8 for unsigned bytes, the
+    number of axes; each axis' length as a big-endian 32-bit integer; the values, the last axis fastest.
+    The file must hold an array of the given shape: a damaged or another one is a UserError that names
+    it, and no more is unpacked than `shape` has.
     """
     header = bytes([0, 0, 8, len(shape)]) + np.array(shape, dtype=">u4").tobytes()
     try:
@@ -66,7 +60,7 @@ def read_idx(path: Path, shape: tuple[int, ...], block_length: int) -> Iterator[
             if found != header:
                 axes = tuple(np.frombuffer(found[4:], dtype=">u4").tolist())
                 raise UserError(
-                    f"{path} holds an array of shape {axes}, but {shape} is expected; a mirror has to hold "
+                    f"{path} holds an array of shape {axes}, but {shape} is expected; a mirror must hold "
                     "the whole dataset"
                 )
             for begin in range(0, shape[0], block_length):
@@ -77,39 +71,22 @@ def read_idx(path: Path, shape: tuple[int, ...], block_length: int) -> Iterator[
                     raise UserError(f"{path} ends before the last value of its array {shape}")
                 yield np.frombuffer(values, dtype=np.uint8).reshape(block_shape)
             if file.read(1):
-                raise UserError(f"{path} goes on after the last value of its array {shape}")
+                raise UserError(f"{path} continues after the last value of its array {shape}")
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UserError(f"{path} is not an intact gzip file: {error}") from error
 
 
 def read_cifar(
-    path: Path, layout: CifarLayout, image_shape: tuple[int, int, int]
-) -> tuple[tuple[str, ...], dict[str, CifarSplit]]:
-    """Read a CIFAR archive, python version: a .tar.gz of pickled dicts.
+    path: Path, dataset: Dataset, archive: CifarArchive, block_length: int
+) -> dict[str, Split]:
+    """Both splits of a CIFAR archive, python version: a .tar.gz of pickled dicts.
 
-    Parameters
-    ----------
-    path : Path
-        The archive.
-    layout : CifarLayout
-        `CIFAR10` or `CIFAR100`.
-    image_shape : tuple of int
-        Height, width, channels.
-
-    Returns
-    -------
-    class_names : tuple of str
-    splits : dict
-        `"train"` and `"test"`.
-
-    Raises
-    ------
-    ValueError
-        If the archive is damaged, hostile or not in this layout; names the archive and the member.
+    One that is damaged, hostile, in another format or has other classes is a UserError that names the
+    archive and the member.
     """
-    height, width, channels = image_shape
-    members = [member for of_split in layout.members.values() for member in of_split]
-    content = _read_pickles(path, [*members, layout.meta])
+    height, width, channels = dataset.image_shape
+    members = [member for of_split in archive.members.values() for member in of_split]
+    content = _read_pickles(path, [*members, archive.meta])
 
     def entry(member: str, key: str, kind: type) -> Any:
         batch = content[member]
@@ -121,15 +98,20 @@ def read_cifar(
         what = "array" if kind is _ByteArray else "list"
         raise UserError(f"{path}: {member} holds no {what} {key!r}")
 
-    names = entry(layout.meta, layout.class_names, list)
-    class_names = tuple(str(name, "utf-8") if isinstance(name, bytes) else name for name in names)
-    splits = {}
-    for split, of_split in layout.members.items():
-        images: list[NDArray[np.uint8]] = []
+    names = entry(archive.meta, archive.class_names, list)
+    names = [str(name, "utf-8") if isinstance(name, bytes) else name for name in names]
+    if names != list(dataset.class_names):
+        raise UserError(
+            f"{path} has the classes {', '.join(map(str, names))}; those of {dataset.name} are "
+            f"{', '.join(dataset.class_names)}"
+        )
+    splits: dict[str, Split] = {}
+    for split, of_split in archive.members.items():
+        batches: list[NDArray[np.uint8]] = []
         labels: list[int] = []
         for member in of_split:
             data = entry(member, "data", _ByteArray).array
-            of_member = entry(member, layout.labels, list)
+            of_member = entry(member, archive.labels, list)
             expected = (len(of_member), height * width * channels)
             if data.shape != expected:
                 raise UserError(
@@ -139,10 +121,20 @@ def read_cifar(
                 raise UserError(
                     f"{path}: {member} has labels that are not integers from 0 to {len(names) - 1}"
                 )
-            images.append(data.reshape(-1, channels, height, width))
+            batches.append(data.reshape(-1, channels, height, width))
             labels += of_member
-        splits[split] = CifarSplit(images, np.array(labels, dtype=np.int64))
-    return class_names, splits
+        splits[split] = np.array(labels, dtype=np.int64), _channels_last(batches, block_length)
+    return splits
+
+
+def _channels_last(
+    batches: list[NDArray[np.uint8]], block_length: int
+) -> Iterator[NDArray[np.uint8]]:
+    for batch in batches:
+        for begin in range(0, len(batch), block_length):
+            block = batch[begin : begin + block_length]
+            # Faster than a transposition.
+            yield np.stack([block[:, channel] for channel in range(block.shape[1])], axis=-1)
 
 
 def _read_pickles(path: Path, names: list[str]) -> dict[str, Any]:
@@ -161,7 +153,7 @@ def _read_pickles(path: Path, names: list[str]) -> dict[str, Any]:
                     continue
                 if name in found:
                     raise UserError(f"{path} holds {name} twice")
-                # A link is no file, and a sparse file can be far larger than the archive.
+                # A link is not a file, and a sparse file can be far larger than the archive.
                 file = archive.extractfile(member) if member.isreg() else None
                 if file is None or member.issparse():
                     raise UserError(f"{path}: {name} is not a regular file")
@@ -186,7 +178,7 @@ class _LimitedGzipFile(gzip.GzipFile):
 
 def _unpickle(file: IO[bytes], what: str) -> Any:
     try:
-        return _Unpickler(file).load()
+        return _Unpickler(file, encoding="bytes").load()
     except Exception as error:
         # A damaged or hostile pickle can raise about anything.
         raise UserError(f"{what} cannot be read: {error}") from error
@@ -195,18 +187,14 @@ def _unpickle(file: IO[bytes], what: str) -> Any:
 class _Unpickler(pickle.Unpickler):
     """Makes dicts, lists, strings, numbers and arrays of bytes; refuses everything else.
 
-    A pickle is a program that calls what it names. Those of CIFAR name three things of numpy, and stand-ins
-    answer for them: not even numpy's own code gets to see what the pickle says. numpy 2 knows one of the
-    three by another name.
+    A pickle is a program that calls what it names. CIFAR's name three things of numpy, for which
+    stand-ins are called here: not even numpy's own code runs on what a pickle says.
     """
-
-    def __init__(self, file: IO[bytes]) -> None:
-        super().__init__(file, encoding="bytes")
 
     def find_class(self, module: str, name: str) -> Any:
         known = {
             "numpy.core.multiarray._reconstruct": _ByteArray,
-            "numpy._core.multiarray._reconstruct": _ByteArray,
+            "numpy._core.multiarray._reconstruct": _ByteArray,  # the same, since numpy 2
             "numpy.ndarray": None,  # an argument of the above
             "numpy.dtype": _ByteType,
             "_codecs.encode": _latin1_bytes,  # bytes that Python 3 wrote for Python 2
@@ -233,7 +221,7 @@ class _ByteType:
 
 
 class _ByteArray:
-    """Stands in for an array that was pickled: made empty, then given a shape, a type and bytes."""
+    """Stands in for a pickled array: created empty, then given a shape, a type and bytes."""
 
     def __init__(self, *arguments: object) -> None:
         self.array = np.empty(0, dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Images and labels in an `.npz` file."""
+"""Read your images from an array file: images and labels in an `.npz`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import IO, Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from manifold_capacity.datasets.image_folder import SPLITS, Split
+from manifold_capacity.datasets.catalog import SPLITS, Split
 from manifold_capacity.datasets.sampling import every_fourth
 from manifold_capacity.errors import UserError
 
@@ -23,32 +23,16 @@ logger = logging.getLogger(__name__)
 
 
 class ArrayFile:
-    """An .npz with images and labels, for both splits or for all images together.
+    """An `.npz` with images and labels, for each split or for all images together.
 
-    Keys: `train_images`, `train_labels`, `test_images`, `test_labels`; or `images`, `labels`, of which
-    every fourth of each class is for testing. Images are uint8 (n_images, height, width) or
-    (n_images, height, width, channels), 1 or 3 channels; floating-point values have to be in [0, 1] and
+    Keys: `train_images`, `train_labels`, `test_images`, `test_labels`; or `images`, `labels`, and then
+    every fourth image of each class is a test image. Images are uint8 (n_images, height, width) or
+    (n_images, height, width, channels), 1 or 3 channels; floating-point values must be in [0, 1] and
     are rounded to the nearest of 256 levels. Labels count from 0. `class_names`, strings, is optional.
 
-    Making one reads the labels and the headers of the images. Nothing is unpickled.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Attributes
-    ----------
-    class_names : tuple of str
-    image_shape : tuple of int
-        Height, width, channels.
-    counts : dict
-        Split -> images per class.
-
-    Raises
-    ------
-    ValueError
-        Naming the file, the key, what it holds and what is expected.
+    The constructor reads the labels and the headers of the images; nothing is unpickled. It finds
+    `class_names`, `image_shape` (height, width, channels) and `counts`, split -> images per class.
+    Errors name the file, the key, what it holds and what is expected.
     """
 
     def __init__(self, path: Path) -> None:
@@ -57,18 +41,18 @@ class ArrayFile:
         if not path.is_file():
             raise UserError(f"dataset.path: there is no file {path}")
         keys = self._read_keys()
-        self._prefixes = ("",) if "images" in keys else tuple(f"{split}_" for split in SPLITS)
-        self._labels = {prefix: self._read_labels(f"{prefix}labels") for prefix in self._prefixes}
+        prefixes = ("",) if "images" in keys else tuple(f"{split}_" for split in SPLITS)
+        self._labels = {prefix: self._read_labels(f"{prefix}labels") for prefix in prefixes}
         self.class_names = self._find_names("class_names" in keys)
         self.image_shape = self._find_shape()
-        # For each split: whose keys hold it, and which of those images are its own.
-        if self._prefixes == ("",):
+        # Split -> prefix of the keys that hold it, and which of those images belong to it.
+        if "images" in keys:
             is_test = every_fourth(self._labels[""])
             self._selections = {"train": ("", ~is_test), "test": ("", is_test)}
         else:
             self._selections = {
-                split: (f"{split}_", np.ones(len(self._labels[f"{split}_"]), dtype=bool))
-                for split in SPLITS
+                prefix[:-1]: (prefix, np.ones(len(labels), dtype=bool))
+                for prefix, labels in self._labels.items()
             }
         self.counts = {split: self._count(split) for split in SPLITS}
 
@@ -91,7 +75,7 @@ class ArrayFile:
             self._fail(f"is not an .npz file: {error}")
         if keys - {"class_names"} not in (both, {"images", "labels"}):
             self._fail(
-                f"holds {', '.join(sorted(keys)) or 'nothing'}; it has to hold {', '.join(sorted(both))}, "
+                f"holds {', '.join(sorted(keys)) or 'nothing'}; it must hold {', '.join(sorted(both))}, "
                 "or images, labels, and may hold class_names"
             )
         return keys
@@ -100,14 +84,14 @@ class ArrayFile:
         labels = self._read_array(key)
         if labels.ndim != 1 or labels.dtype.kind not in "iu" or not labels.size:
             self._fail(
-                f"has {key} of type {labels.dtype} and shape {labels.shape}; they have to be integers of "
+                f"has {key} of type {labels.dtype} and shape {labels.shape}; they must be integers of "
                 "shape (n_images,)"
             )
-        # With as many classes as images, or more, there is one without images.
+        # With as many classes as images, or more, one has no images.
         if labels.min() < 0 or labels.max() >= labels.size:
             self._fail(
-                f"has {key} from {labels.min()} to {labels.max()}; they have to count from 0 to the "
-                "number of classes less one, with images of every class"
+                f"has {key} from {labels.min()} to {labels.max()}; they must count from 0 to the number "
+                "of classes minus 1, with images of every class"
             )
         return labels.astype(np.int64)
 
@@ -119,20 +103,20 @@ class ArrayFile:
         if names.shape != (n_classes,) or names.dtype.kind != "U":
             self._fail(
                 f"has class_names of type {names.dtype} and shape {names.shape}; for labels from 0 to "
-                f"{n_classes - 1} they have to be strings of shape ({n_classes},)"
+                f"{n_classes - 1} they must be strings of shape ({n_classes},)"
             )
         if len(set(names.tolist())) < n_classes:
             self._fail("has the same class name twice")
         return tuple(names.tolist())
 
     def _find_shape(self) -> tuple[int, int, int]:
-        shapes = {prefix: self._check_images(prefix) for prefix in self._prefixes}
+        shapes = {prefix: self._check_images(prefix) for prefix in self._labels}
         if len(set(shapes.values())) > 1:
             self._fail(
                 f"has train_images of {shapes['train_']}, but test_images of {shapes['test_']} "
-                "(height, width, channels); they have to agree"
+                "(height, width, channels); they must be the same"
             )
-        return shapes[self._prefixes[0]]
+        return next(iter(shapes.values()))
 
     def _check_images(self, prefix: str) -> tuple[int, int, int]:
         """Height, width and channels, from the header."""
@@ -142,7 +126,7 @@ class ArrayFile:
         is_image = len(shape) in (3, 4) and height and width and channels in (1, 3)
         if not is_image or (dtype != np.uint8 and dtype.kind != "f"):
             self._fail(
-                f"has {key} of type {dtype} and shape {shape}; they have to be uint8, or floating point in "
+                f"has {key} of type {dtype} and shape {shape}; they must be uint8, or floating point in "
                 "[0, 1], of shape (n_images, height, width) or (n_images, height, width, channels) with 1 "
                 "or 3 channels"
             )
@@ -155,7 +139,7 @@ class ArrayFile:
         counts = np.bincount(self._labels[prefix][chosen], minlength=len(self.class_names))
         if not counts.all():
             name = self.class_names[int(counts.argmin())]
-            why = "" if prefix else ": of `images`, every fourth of a class is for testing"
+            why = "" if prefix else ": every fourth of the class's `images` is a test image"
             self._fail(f"has no {split} images of class {name!r}{why}")
         return tuple(counts.tolist())
 
@@ -171,16 +155,16 @@ class ArrayFile:
                     self._fail(f"ends before the last of its {shape[0]} {key}")
                 block = np.frombuffer(content, dtype).reshape(n_images, *self.image_shape)
                 yield self._as_uint8(key, block[chosen[begin : begin + n_images]])
-            # To the end: that is where the archive's own checksum is compared.
+            # Reading to the end makes zipfile compare its own checksum.
             if file.read(1):
-                self._fail(f"goes on after the last of its {shape[0]} {key}")
+                self._fail(f"continues after the last of its {shape[0]} {key}")
 
     def _as_uint8(self, key: str, block: NDArray[Any]) -> NDArray[np.uint8]:
         if block.dtype == np.uint8:
             return block
         if not ((block >= 0) & (block <= 1)).all():  # NaN is neither
             self._fail(
-                f"has {key} from {block.min()} to {block.max()}; floating-point values have to be in [0, 1]"
+                f"has {key} from {block.min()} to {block.max()}; floating-point values must be in [0, 1]"
                 ", others uint8"
             )
         levels = block.astype(np.float64) * 255
@@ -194,13 +178,14 @@ class ArrayFile:
     def _read_array(self, key: str) -> NDArray[Any]:
         with self._open(key) as (file, shape, dtype):
             content = file.read()
-        if len(content) != int(np.prod(shape)) * dtype.itemsize:
-            self._fail(f"has {key} that are not the {shape} values that they begin with")
+            if len(content) != int(np.prod(shape)) * dtype.itemsize:
+                self._fail(f"has {key} of another length than their shape {shape}")
         return np.frombuffer(content, dtype).reshape(shape)
 
     @contextmanager
     def _open(self, key: str) -> Iterator[tuple[IO[bytes], tuple[int, ...], np.dtype[Any]]]:
         """One array's values as a stream, its shape and its type."""
+        failed = f"has an array {key} that cannot be read"
         try:
             with zipfile.ZipFile(self._path) as archive, archive.open(f"{key}.npy") as file:
                 version = np.lib.format.read_magic(file)
@@ -209,18 +194,18 @@ class ArrayFile:
                 else:
                     shape, is_fortran, dtype = np.lib.format.read_array_header_2_0(file)
                 if dtype.hasobject:
-                    raise UserError("it holds Python objects, which would have to be unpickled")
+                    self._fail(
+                        f"{failed}: it holds Python objects, which would have to be unpickled"
+                    )
                 if is_fortran and len(shape) > 1:
-                    raise UserError("it is in Fortran order; save numpy.ascontiguousarray of it")
+                    self._fail(
+                        f"{failed}: it is in Fortran order; save numpy.ascontiguousarray of it"
+                    )
                 yield file, shape, dtype
-        except _ArrayFileError:
+        except UserError:
             raise
         except (ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            self._fail(f"has an array {key} that cannot be read: {error}")
+            self._fail(f"{failed}: {error}")
 
     def _fail(self, what: str) -> NoReturn:
-        raise _ArrayFileError(f"dataset.path: {self._path} {what}")
-
-
-class _ArrayFileError(UserError):
-    """What is wrong with an .npz, its path included."""
+        raise UserError(f"dataset.path: {self._path} {what}")

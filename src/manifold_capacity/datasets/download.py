@@ -1,14 +1,11 @@
-"""Downloads that are verified, resumed and retried, and are never half there."""
+"""Download files: verified, resumed, retried, and never left half-written under their names."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,26 +19,18 @@ if TYPE_CHECKING:
 
 __all__ = ["DownloadError", "download"]
 
-
 logger = logging.getLogger(__name__)
 
-
-# Read and written at a time: large enough that the loop costs nothing; what a cut connection had
-# sent of a chunk may be lost.
+# Bytes to read and write at a time; an incomplete chunk is lost when a connection breaks.
 CHUNK_BYTES = 64 * 1024
-
-
-# A plain line of progress at most this often, where there is no terminal to draw a bar on.
-# No single wait between two attempts is longer, whatever the server asks for.
+# No wait between two attempts is longer, whatever the server asks for.
 LONGEST_WAIT_S = 60.0
-
-
-# Answers that a later attempt may not get: timeout, too many requests, and every server error.
+# Answers that may be different next time: timeout, too early, too many requests, server errors.
 TRANSIENT_STATUS = {408, 425, 429, *range(500, 600)}
 
 
 class DownloadError(OSError, UserError):
-    """A file could not be fetched, or what came is not what was expected."""
+    """A file could not be downloaded, or is not the expected one."""
 
 
 class _Interrupted(Exception):
@@ -61,128 +50,163 @@ def download(
     backoff_s: float = 1.0,
     timeout_s: float = 60.0,
 ) -> None:
-    """Fetch a file, so that afterwards `target` has the expected content, or an error says why not.
+    """Download a file; afterwards `target` has the expected content, or an error says why not.
 
-    A file that is already there with the right checksum is left as it is. What has come so far is
-    kept in `target` + `.part` and resumed by a later attempt or a later process, provided the server
-    says that its file is still the same one. Two processes that want the same target take turns.
+    A file that is already there with the right checksum is left as it is. Received bytes are kept in
+    `target` + `.part`, where a later attempt or a later process resumes, whichever address it uses: the
+    checksum tells whether the parts belong together, and if not the download starts over, once. Two
+    processes with the same target take turns.
 
-    Parameters
-    ----------
-    url : str
-        Address, http or https.
-    target : Path
-        File to write; its folder is created.
-    sha256 : str
-        Expected SHA-256, 64 hexadecimal digits.
-    retries : int
-        Attempts in a row that may end without having got any further, before the download is
-        given up; the first attempt is not counted.
-    backoff_s : float
-        Seconds before the first retry; doubled each time.
-    timeout_s : float
-        Seconds without an answer, or without a byte of it, after which an attempt has failed.
-
-    Raises
-    ------
-    ValueError
-        For an address that is not http or https, or a checksum that is not a SHA-256.
-    DownloadError
-        If the file is not to be had, or has another checksum; nothing is left behind then, but for
-        a `.part` that can be resumed.
-    OSError
-        If the disk is full; with the errno, and what is needed.
+    Attempts fail after `timeout_s` seconds without another byte. After a failure that may pass, the
+    next one starts in `backoff_s` seconds, doubled each time; `retries` of them in a row may receive
+    nothing new. What cannot be downloaded, or has another checksum, is a DownloadError; only a `.part`
+    that can be resumed is left behind. A full disk is a DiskFullError.
     """
-    if not url.lower().startswith(("http://", "https://")):
-        raise UserError(f"{url!r} cannot be downloaded: an address begins with http:// or https://")
     if not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
         raise UserError(f"{sha256!r} is not a SHA-256: 64 hexadecimal digits are expected")
     sha256 = sha256.lower()
-    if _is_intact(target, sha256):
-        logger.info("%s is there already, SHA-256 as expected", target)
-        return
+    if target.is_file():
+        found = file_sha256(target)
+        if found == sha256:
+            logger.info("%s exists, SHA-256 as expected", target)
+            return
+        logger.warning("%s has SHA-256 %s, not %s: it is downloaded again", target, found, sha256)
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(target.name + ".part")
-    state = target.with_name(target.name + ".part.json")
-    with _locked(part) as file:
+    with _Part(target) as part:
+        # Another process may have downloaded the file while this one waited for the lock; and a
+        # process may have died after the last byte and before the renaming.
+        if target.is_file() and file_sha256(target) == sha256:
+            part.remove()
+            return
+        if not (part.size and file_sha256(part.path) == sha256):
+            _fetch(url, part, sha256, retries, backoff_s, timeout_s)
+        part.finish(target)
+    logger.info("downloaded %s (%s), SHA-256 as expected", target, mb(target.stat().st_size))
+
+
+class _Part:
+    """The bytes of a file received so far, locked for this process."""
+
+    def __init__(self, target: Path) -> None:
+        self.path = target.with_name(f"{target.name}.part")
+        self.resumed = False
+
+    def __enter__(self) -> _Part:
+        while True:
+            self._file = FileIO(self.path, "a")
+            lock(self._file, waiting_for=str(self.path))
+            # The process that held the lock has usually renamed or removed the file meanwhile.
+            try:
+                if os.path.samestat(os.fstat(self._file.fileno()), self.path.stat()):
+                    return self
+            except FileNotFoundError:
+                pass
+            self._file.close()
+
+    def __exit__(self, kind: object, *arguments: object) -> None:
+        if kind is not None and not self.size:
+            self.remove()
+        self._file.close()
+
+    @property
+    def size(self) -> int:
+        return os.fstat(self._file.fileno()).st_size
+
+    def append(self, chunk: bytes) -> None:
+        view = memoryview(chunk)
+        while view:
+            view = view[self._file.write(view) :]
+
+    def clear(self) -> None:
+        self._file.truncate(0)
+        self.resumed = False
+
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+    def finish(self, target: Path) -> None:
+        """Rename the file, so that it survives a power cut."""
+        os.fsync(self._file.fileno())
+        os.replace(self.path, target)
+        folder = os.open(target.parent, os.O_RDONLY)
         try:
-            # Another process may have fetched the file while this one waited for its turn; and a
-            # process may have died after the last byte and before the renaming.
-            if target.is_file() and file_sha256(target) == sha256:
-                _remove(part, state)
-                return
-            if not (file.seek(0, os.SEEK_END) and file_sha256(part) == sha256):
-                _fetch(url, file, part, state, retries, backoff_s, timeout_s)
-                _check(url, part, state, sha256)
-            os.fsync(file.fileno())
-            os.replace(part, target)
-            state.unlink(missing_ok=True)
-            _sync_folder(target.parent)
-        except BaseException:
-            # Nothing to resume, or no way to tell whether the server's file is still the same.
-            if not (file.seek(0, os.SEEK_END) and state.exists()):
-                _remove(part, state)
-            raise
-    logger.info("fetched %s (%s), SHA-256 as expected", target, mb(target.stat().st_size))
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def _fetch(
-    url: str,
-    file: FileIO,
-    part: Path,
-    state: Path,
-    retries: int,
-    backoff_s: float,
-    timeout_s: float,
+    url: str, part: _Part, sha256: str, retries: int, backoff_s: float, timeout_s: float
 ) -> None:
-    """Attempt after attempt, until the whole file has come."""
+    """Receive the file with this checksum; what was resumed may need a second start."""
+    _receive(url, part, retries, backoff_s, timeout_s)
+    found = file_sha256(part.path)
+    if found != sha256 and part.resumed:
+        logger.warning("%s: wrong checksum after resuming; starting over", url)
+        part.clear()
+        _receive(url, part, retries, backoff_s, timeout_s)
+        found = file_sha256(part.path)
+    if found == sha256:
+        return
+    with part.path.open("rb") as file:
+        is_page = file.read(256).lstrip().lower().startswith((b"<!doctype html", b"<html"))
+    part.remove()
+    raise DownloadError(
+        f"{url}: wrong checksum: expected SHA-256 {sha256}, received {found} ({part.size} bytes"
+        f"{', a web page' if is_page else ''}). The file was deleted. Try again or another address; if "
+        "this file is the one you want, give its own checksum"
+    )
+
+
+def _receive(url: str, part: _Part, retries: int, backoff_s: float, timeout_s: float) -> None:
+    """Attempt after attempt, until the whole file is received."""
     failures = 0
-    furthest = file.seek(0, os.SEEK_END)
+    furthest = part.size
     while True:
         try:
-            _attempt(url, file, part, state, timeout_s)
-            return
+            return _attempt(url, part, timeout_s)
         except _Interrupted as interruption:
-            received = file.seek(0, os.SEEK_END)
-            if received > furthest:
-                furthest, failures = received, 0
+            if part.size > furthest:
+                furthest, failures = part.size, 0
             failures += 1
             if failures > retries:
-                kept = ""
-                if received and state.exists():
-                    kept = f"; the {mb(received)} that came are kept in {part} and the next run resumes there"
+                kept = f"; {mb(part.size)} are kept in {part.path}, and the next run resumes there"
                 raise DownloadError(
-                    f"{url}: {interruption}; given up after {failures} attempts in a row that got "
-                    f"no further{kept}"
+                    f"{url}: {interruption}; given up after {failures} attempts in a row without "
+                    f"progress{kept if part.size else ''}"
                 ) from interruption
-            wait_s = backoff_s * 2 ** (failures - 1)
-            wait_s = min(max(wait_s, interruption.wait_s), LONGEST_WAIT_S)
-            logger.warning("%s: %s; trying again in %.3g s", url, interruption, wait_s)
+            wait_s = max(backoff_s * 2 ** (failures - 1), interruption.wait_s)
+            wait_s = min(wait_s, LONGEST_WAIT_S)
+            logger.warning("%s: %s; next attempt in %.3g s", url, interruption, wait_s)
             time.sleep(wait_s)
 
 
-def _attempt(url: str, file: FileIO, part: Path, state: Path, timeout_s: float) -> None:
-    """One request for what is still missing."""
+def _attempt(url: str, part: _Part, timeout_s: float) -> None:
+    """One request for the bytes that are missing."""
     import requests
     import urllib3
 
-    offset = file.seek(0, os.SEEK_END)
-    validator = _read_validator(state, url) if offset else None
-    # identity: a .gz stays as it is, and Content-Length counts what is written.
+    # identity: a .gz stays as it is, and Content-Length counts the bytes that are written.
     headers = {"User-Agent": "manifold-capacity", "Accept-Encoding": "identity"}
-    if validator:
-        headers |= {"Range": f"bytes={offset}-", "If-Range": validator}
+    if part.size:
+        headers["Range"] = f"bytes={part.size}-"
     try:
         with requests.get(url, headers=headers, stream=True, timeout=timeout_s) as response:
-            _judge(url, response)
-            if response.status_code == 200 or not _continues(response, offset, validator):
-                # All of it, or a range that does not follow on what is there: start over.
-                _truncate(file)
-                state.unlink(missing_ok=True)
-                if response.status_code != 200:
-                    raise _Interrupted("the file changed, or the server sent another range of it")
-                _write_validator(state, url, response)
-            _receive(url, response, file, part, state)
+            status = response.status_code
+            if status in TRANSIENT_STATUS:
+                after = response.headers.get("Retry-After", "")
+                wait_s = float(after) if after.isdecimal() else 0.0
+                raise _Interrupted(f"HTTP {status} {response.reason}", wait_s)
+            if status not in (200, 206, 416):
+                raise DownloadError(f"{url}: HTTP {status} {response.reason}")
+            part.resumed = status == 206
+            if not part.resumed:
+                part.clear()
+            if status == 416:
+                raise _Interrupted(
+                    "the file on the server does not continue the part received earlier"
+                )
+            _append_body(url, response, part)
     except requests.exceptions.SSLError as error:
         raise DownloadError(f"{url}: no secure connection: {error}") from error
     except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
@@ -191,141 +215,25 @@ def _attempt(url: str, file: FileIO, part: Path, state: Path, timeout_s: float) 
         raise DownloadError(f"{url}: {error}") from error
 
 
-def _judge(url: str, response: requests.Response) -> None:
-    """Raise for an answer without content: for now, or for good."""
-    status = response.status_code
-    answer = f"HTTP {status} {response.reason}"
-    if status in TRANSIENT_STATUS:
-        after = response.headers.get("Retry-After", "")
-        raise _Interrupted(answer, float(after) if after.isdecimal() else 0.0)
-    # 416: what is there is not a beginning of the server's file.
-    if status not in (200, 206, 416):
-        raise DownloadError(f"{url}: {answer}")
-
-
-def _continues(response: requests.Response, offset: int, validator: str | None) -> bool:
-    """Whether an answer of 206 is the rest, from `offset` on, of the file begun earlier."""
-    if response.status_code != 206 or validator is None:
-        return False
-    content_range = response.headers.get("Content-Range", "")
-    # A server may know ranges and not If-Range: then only the answer's own validator tells.
-    return content_range.startswith(f"bytes {offset}-") and _validator(response) in (
-        validator,
-        None,  # it may leave out what the client knows (RFC 9110, 15.3.7)
-    )
-
-
-def _receive(url: str, response: requests.Response, file: FileIO, part: Path, state: Path) -> None:
-    """Append the body to the part."""
-    offset = file.seek(0, os.SEEK_END)
+def _append_body(url: str, response: requests.Response, part: _Part) -> None:
     length = response.headers.get("Content-Length", "")
-    total = offset + int(length) if length.isdecimal() else None
+    total = part.size + int(length) if length.isdecimal() else None
     if total is not None:
-        require_space(part.parent, total - offset, f"the rest of {url}")
-    progress = Progress(part.stem, total, "MB", scale=1e6, initial=offset)
+        require_space(part.path.parent, int(length), f"the rest of {url}")
+    progress = Progress(part.path.stem, total, "MB", scale=1e6, initial=part.size)
     for chunk in response.raw.stream(CHUNK_BYTES, decode_content=False):
         try:
-            _write(file, chunk)
+            part.append(chunk)
         except OSError as error:
-            # Resuming later is not worth a disk that stays full.
-            _remove(part, state)
-            raise DiskFullError(
-                error.errno,
-                f"{part} could not be written after {mb(file.tell())} of "
-                f"{'?' if total is None else mb(total)}: {error.strerror}; "
-                "make room, or choose another `results` folder",
-            ) from error
+            # A part to resume later would keep the disk full.
+            of_total = "" if total is None else f" of {mb(total)}"
+            message = (
+                f"{part.path} could not be written after {mb(part.size)}{of_total}: "
+                f"{error.strerror}; make room, or choose another `results` folder"
+            )
+            part.remove()
+            raise DiskFullError(error.errno, message) from error
         progress.update(len(chunk))
-    received = file.seek(0, os.SEEK_END)
-    # urllib3 says so itself since version 2.
-    if total is not None and received < total:
-        raise _Interrupted(f"the connection ended after {received} of {total} bytes")
-
-
-def _check(url: str, part: Path, state: Path, sha256: str) -> None:
-    """Remove what came and raise unless it is what was expected."""
-    found = file_sha256(part)
-    if found == sha256:
-        return
-    with part.open("rb") as file:
-        is_page = file.read(256).lstrip().lower().startswith((b"<!doctype html", b"<html"))
-    size = part.stat().st_size
-    _remove(part, state)
-    raise DownloadError(
-        f"{url}: wrong checksum: SHA-256 {sha256} was expected, {found} came ({size} bytes"
-        f"{', a web page' if is_page else ''}). It was deleted. Try again or another address; if "
-        "this file is the one you want, give its own checksum"
-    )
-
-
-def _is_intact(path: Path, sha256: str) -> bool:
-    if not path.is_file():
-        return False
-    found = file_sha256(path)
-    if found != sha256:
-        logger.warning("%s has SHA-256 %s, not %s: it is fetched again", path, found, sha256)
-    return found == sha256
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[FileIO]:
-    """Open a file for appending that no other process has open in this way."""
-    while True:
-        file = FileIO(path, "a")
-        lock(file, waiting_for=str(path))
-        # Whoever held the lock has renamed or removed the file meanwhile, as a rule.
-        try:
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                break
-        except FileNotFoundError:
-            pass
-        file.close()
-    with file:
-        yield file
-
-
-def _read_validator(state: Path, url: str) -> str | None:
-    try:
-        saved = json.loads(state.read_text(encoding="utf-8"))
-        return saved["validator"] if saved["url"] == url else None
-    except (FileNotFoundError, ValueError, LookupError, TypeError):
-        # None, or torn by a crash: then nothing is known about the part, and it is fetched anew.
-        return None
-
-
-def _write_validator(state: Path, url: str, response: requests.Response) -> None:
-    validator = _validator(response)
-    if validator:
-        state.write_text(json.dumps({"url": url, "validator": validator}), encoding="utf-8")
-
-
-def _validator(response: requests.Response) -> str | None:
-    """What identifies this version of the file: a strong ETag (RFC 9110, 13.1.5), else its date."""
-    etag = response.headers.get("ETag", "")
-    return etag if etag.startswith('"') else response.headers.get("Last-Modified")
-
-
-def _truncate(file: FileIO) -> None:
-    # Only where there is something: a device has no length to set.
-    if file.seek(0, os.SEEK_END):
-        file.truncate(0)
-
-
-def _write(file: FileIO, chunk: bytes) -> None:
-    view = memoryview(chunk)
-    while view:
-        view = view[file.write(view) :]
-
-
-def _remove(*paths: Path) -> None:
-    for path in paths:
-        path.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a renaming last through a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    # urllib3 itself raises for a short body since version 2.
+    if total is not None and part.size < total:
+        raise _Interrupted(f"the connection ended after {part.size} of {total} bytes")

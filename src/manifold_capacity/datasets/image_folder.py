@@ -1,10 +1,9 @@
-"""Images of the user's own: a folder of class folders, or arrays in an .npz file."""
+"""Read your images from an image folder: a folder for each class, in one for each split."""
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from manifold_capacity.datasets.catalog import SPLITS, Split
 from manifold_capacity.errors import UserError
 from manifold_capacity.logs import Progress
 
@@ -21,73 +21,47 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageFolder"]
 
-
-logger = logging.getLogger(__name__)
-
-
-SPLITS = ("train", "test")
-
-
-# Endings of files that are taken for images, in lower case, and the formats that may be in them.
+# Suffixes of image files, in lower case, and the formats that may be in them.
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-
-
 IMAGE_FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-
-
-# Labels, and the images (n, height, width, channels) block by block.
-Split = tuple[NDArray[np.int64], Iterable[NDArray[np.uint8]]]
 
 
 class ImageFolder:
     """A folder with `train/<class>/` and `test/<class>/`, image files in each.
 
-    Making one lists the files, and reads the header of the first image if no size is given.
+    With an `image_size`, images are resized so that the shorter side has this many pixels (bilinear,
+    antialiased), then cropped to the central square, as torchvision's `Resize` and `CenterCrop` do;
+    without, all must have the same size. They become RGB: gray is repeated, transparency dropped.
 
-    Parameters
-    ----------
-    root : Path
-        The folder.
-    image_size : int or None
-        Images are resized so that the shorter side has this many pixels (bilinear, antialiased), then
-        cropped to the square in the middle, as torchvision's `Resize` and `CenterCrop` do. None: all
-        have the same size already.
-
-    Attributes
-    ----------
-    class_names : tuple of str
-        Names of the class folders, sorted.
-    image_shape : tuple of int
-        Height, width, 3: gray images are given three channels, transparency is dropped.
-    counts : dict
-        Split -> images per class.
-
-    Raises
-    ------
-    ValueError
-        Naming the file or folder that is not as it has to be.
+    The constructor lists the files, and reads the header of the first image if no size is given. It
+    finds `class_names`, the sorted names of the class folders; `image_shape` (height, width, 3); and
+    `counts`, split -> images per class. Errors name the file or folder that is not as it must be.
     """
 
     def __init__(self, root: Path, image_size: int | None) -> None:
         if image_size is not None and image_size < 1:
-            raise UserError(f"dataset.image_size: {image_size}; at least 1 pixel is needed")
+            raise UserError(f"dataset.image_size: {image_size}; it must be at least 1 pixel")
         self._image_size = image_size
         found = {split: _list_classes(root, split) for split in SPLITS}
         train, test = (set(found[split]) for split in SPLITS)
         if train != test:
-            alone = [
+            missing = [
                 f"only {split} has {', '.join(sorted(names))}"
                 for split, names in (("train", train - test), ("test", test - train))
                 if names
             ]
             raise UserError(
-                f"dataset.path: {root}/train and {root}/test have to hold the same classes; "
-                + "; ".join(alone)
+                f"dataset.path: {root}/train and {root}/test must have the same classes; "
+                + "; ".join(missing)
             )
         self.class_names = tuple(sorted(train))
         self._files = {split: [found[split][name] for name in self.class_names] for split in SPLITS}
         self.counts = {split: tuple(map(len, self._files[split])) for split in SPLITS}
-        self.image_shape = self._find_shape()
+        if image_size is not None:
+            self.image_shape = (image_size, image_size, 3)
+        else:
+            with _open_image(self._files["train"][0][0]) as image:
+                self.image_shape = (image.height, image.width, 3)
 
     def splits(self, block_length: int, threads: int) -> dict[str, Split]:
         """Labels and images of each split; class after class, files in the order of their names."""
@@ -98,12 +72,6 @@ class ImageFolder:
             )
             for split in SPLITS
         }
-
-    def _find_shape(self) -> tuple[int, int, int]:
-        if self._image_size is not None:
-            return self._image_size, self._image_size, 3
-        with _open_image(self._files["train"][0][0]) as image:
-            return image.height, image.width, 3
 
     def _decode_all(
         self, split: str, block_length: int, threads: int
@@ -122,7 +90,7 @@ class ImageFolder:
     def _decode(self, path: Path) -> NDArray[np.uint8]:
         """Pixels of one image, `image_shape`."""
         with _open_image(path) as opened:
-            # Pillow wants transparency in a palette to be made a channel before it is dropped.
+            # Pillow warns unless transparency in a palette becomes a channel before it is dropped.
             has_key = opened.mode == "P" and "transparency" in opened.info
             image = (opened.convert("RGBA") if has_key else opened).convert("RGB")
         if self._image_size is not None:
@@ -131,8 +99,8 @@ class ImageFolder:
         if pixels.shape != self.image_shape:
             raise UserError(
                 f"dataset.path: the image {path} has {pixels.shape[0]} x {pixels.shape[1]} pixels, but the "
-                f"first has {self.image_shape[0]} x {self.image_shape[1]}; set dataset.image_size to bring "
-                "them to one size"
+                f"first has {self.image_shape[0]} x {self.image_shape[1]}; set dataset.image_size to "
+                "resize all images"
             )
         return pixels
 
@@ -154,33 +122,30 @@ def _list_classes(root: Path, split: str) -> dict[str, list[Path]]:
 def _list_images(folder: os.DirEntry[str]) -> list[Path]:
     if not folder.is_dir():
         raise UserError(
-            f"dataset.path: {folder.path} is not a folder; only class folders may be beside it"
+            f"dataset.path: {folder.path} is not a folder; beside it only class folders are allowed"
         )
-    files = []
-    for entry in _visible(Path(folder.path)):
+    entries = _visible(Path(folder.path))
+    for entry in entries:
         if not (entry.name.lower().endswith(IMAGE_SUFFIXES) and entry.is_file()):
             raise UserError(
-                f"dataset.path: {entry.path} is not an image file; a class folder may hold nothing but "
-                f"files {', '.join(IMAGE_SUFFIXES)}"
+                f"dataset.path: {entry.path} is not an image file; a class folder may hold only files "
+                f"{', '.join(IMAGE_SUFFIXES)}"
             )
-        files.append(Path(entry.path))
-    if not files:
+    if not entries:
         raise UserError(f"dataset.path: the class folder {folder.path} has no images")
-    return files
+    return [Path(entry.path) for entry in entries]
 
 
 def _visible(folder: Path) -> list[os.DirEntry[str]]:
-    """Entries in the order of their names, but for hidden ones."""
+    """Entries in the order of their names, without hidden ones."""
     with os.scandir(folder) as entries:
-        return sorted(
-            (entry for entry in entries if not entry.name.startswith(".")),
-            key=lambda entry: entry.name,
-        )
+        visible = (entry for entry in entries if not entry.name.startswith("."))
+        return sorted(visible, key=lambda entry: entry.name)
 
 
 @contextmanager
 def _open_image(path: Path) -> Iterator[Image.Image]:
-    """An image with 8 bits a channel, not decoded yet; an error names the file."""
+    """An image with 8 bits per channel, not decoded yet; an error names the file."""
     from PIL import Image
 
     try:

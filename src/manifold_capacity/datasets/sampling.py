@@ -32,7 +32,7 @@ def load_split(folder: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.
 
     Raises
     ------
-    ValueError
+    UserError
         For another split, or a folder that is not a complete prepared dataset.
     """
     _check_split(split)
@@ -41,11 +41,13 @@ def load_split(folder: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.
         images = np.load(folder / f"{split}_images.npy", mmap_mode="r", allow_pickle=False)
         labels = np.load(folder / f"{split}_labels.npy", allow_pickle=False)
     except (OSError, ValueError, LookupError) as error:
-        raise UserError(f"{folder} holds no complete dataset ({error}); prepare it anew") from error
+        raise UserError(
+            f"{folder} holds no complete dataset ({error}); prepare it again"
+        ) from error
     if not len(images) == len(labels) == sum(counts[split]):
         raise UserError(
             f"{folder} holds {len(images)} {split} images and {len(labels)} labels, but its "
-            f"dataset.json says {sum(counts[split])}; prepare it anew"
+            f"dataset.json says {sum(counts[split])}; prepare it again"
         )
     return images, labels
 
@@ -55,9 +57,8 @@ def sample_manifolds(
 ) -> NDArray[np.int64]:
     """Draw the images whose activations are the points of each class's manifold.
 
-    Without replacement. What is drawn from a class depends on the seed, the split, the class and
-    the labels, not on which other classes are drawn; and a smaller `points_per_class` draws the
-    beginning of what a larger one does.
+    Without replacement. A class's draw depends on the seed, the split, the class and the labels, not on
+    which other classes are drawn; a smaller `points_per_class` gives the first points of a larger one.
 
     Parameters
     ----------
@@ -79,9 +80,9 @@ def sample_manifolds(
 
     Raises
     ------
-    ValueError
-        If a class has too few images, or is asked for twice; names the class, what was wanted and
-        what there is.
+    UserError
+        If a class has too few images, or is given twice; names the class, how many are needed and how
+        many there are.
 
     Examples
     --------
@@ -92,21 +93,19 @@ def sample_manifolds(
     _check_split(split)
     labels = np.asarray(labels)
     if points_per_class < 1:
-        raise UserError(f"manifolds.points_per_class: {points_per_class}; at least 1 is needed")
+        raise UserError(f"manifolds.points_per_class: {points_per_class}; it must be at least 1")
     if len(set(class_indices)) < len(class_indices):
         raise UserError(f"classes {list(class_indices)}: each may be given once")
-    order = np.argsort(labels, kind="stable")
-    ordered = labels[order]
     sample = np.empty((len(class_indices), points_per_class), dtype=np.int64)
     for row, index in enumerate(class_indices):
-        first, end = np.searchsorted(ordered, [index, index + 1])
-        if end - first < points_per_class:
+        of_class = np.flatnonzero(labels == index)
+        if len(of_class) < points_per_class:
             raise UserError(
                 f"manifolds.points_per_class: {points_per_class}, but class {index} has "
-                f"{end - first} {split} images; use at most so many, or leave out the class"
+                f"{len(of_class)} {split} images; use at most so many, or leave out the class"
             )
         generator = np.random.default_rng([seed, SPLITS.index(split), index])
-        sample[row] = generator.permutation(order[first:end])[:points_per_class]
+        sample[row] = generator.permutation(of_class)[:points_per_class]
     return sample
 
 
@@ -116,18 +115,8 @@ def _check_split(split: str) -> None:
 
 
 def every_fourth(labels: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Mask of the fourth, eighth, ... image of each class: the test split where data bring none.
+    """Mask (n_images,) of the fourth, eighth, ... image of each class: the test split of data without one.
 
-    Parameters
-    ----------
-    labels : (n_images,) array of int
-
-    Returns
-    -------
-    (n_images,) array of bool
-
-    Examples
-    --------
     >>> every_fourth(np.array([0, 0, 1, 0, 0, 1]))
     array([False, False, False, False,  True, False])
     """

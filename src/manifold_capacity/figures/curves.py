@@ -1,9 +1,9 @@
-"""From a table to curves: which rows are a curve, and how its model, checkpoint and split are drawn."""
+"""From a table to curves: which rows make up a curve, and its color and line."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,38 +11,30 @@ import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.colors import to_hex
-from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from manifold_capacity.errors import UserError
 from manifold_capacity.figures.style import (
     CHECKPOINT_COLORS,
     DASHES,
     GRAY,
     LABELS,
     MODEL_COLORS,
+    legend_line,
     line_style,
     tint,
 )
-from manifold_capacity.summary.rows import ORIGINAL, STATUS_OK
+from manifold_capacity.summary.rows import ORIGINAL, STATUS_OK, select_rows
 from manifold_capacity.summary.text import checkpoint_title, split_title
-
-# Curves of the figure of controls, besides that of the last checkpoint: color and marker.
-_CONTROLS: dict[str, tuple[str, str]] = {
-    "last checkpoint": (MODEL_COLORS[0], "o"),
-    "untrained": (MODEL_COLORS[5], "s"),
-    "labels shuffled": ("#606060", "^"),
-}
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One line: its place in the encoding, and what it passes through.
+    """One line of a figure.
 
     Attributes
     ----------
     position : (n,) array
-        Where its points stand: layers counted from 0, or epochs.
+        Where its points are: layers counted from 0, or epochs.
     value, spread : dict of (n,) arrays
         By quantity; NaN where there is none.
     dead : (n,) array of bool
@@ -61,139 +53,82 @@ class Curve:
 
 @dataclass(frozen=True)
 class Encoding:
-    """What color and line say in one figure."""
+    """What color and line mean in a figure: the style of each curve, and samples for the legend."""
 
-    models: tuple[str, ...]
-    checkpoints: dict[str, str]  # in the order of training -> title
-    splits: tuple[str, ...]
-    overlaid: bool  # several models in one panel
+    style: Callable[[Curve], dict[str, Any]]
+    samples: list[Artist]
 
-    def color(self, model: str, checkpoint: str) -> str:
-        base = MODEL_COLORS[self.models.index(model) % len(MODEL_COLORS)]
-        if len(self.checkpoints) < 2:
+
+def encode(
+    models: Sequence[str], checkpoints: Mapping[str, str], splits: Sequence[str], *, overlaid: bool
+) -> Encoding:
+    """Color by model and checkpoint, line by split.
+
+    Parameters
+    ----------
+    models, splits : sequence of str
+    checkpoints : mapping of str to str
+        Name and title, in the order of training.
+    overlaid : bool
+        Whether several models are in one panel.
+    """
+    place = {name: i / max(1, len(checkpoints) - 1) for i, name in enumerate(checkpoints)}
+
+    def color(model: str, checkpoint: str) -> str:
+        base = MODEL_COLORS[models.index(model) % len(MODEL_COLORS)]
+        if len(checkpoints) < 2:
             return base
-        place = [*self.checkpoints].index(checkpoint) / (len(self.checkpoints) - 1)
-        return tint(base, place) if self.overlaid else to_hex(CHECKPOINT_COLORS(place))
+        shade = place[checkpoint]
+        return tint(base, shade) if overlaid else to_hex(CHECKPOINT_COLORS(shade))
 
-    def line(self, model: str, checkpoint: str, split: str) -> dict[str, Any]:
-        """Keyword arguments of a line with markers."""
-        return line_style(self.color(model, checkpoint), split)
-
-    def handles(self) -> list[Artist]:
-        """Samples for the legend, of all that differs between the curves of a panel."""
-        samples: dict[str, dict[str, Any]] = {}
-        last = [*self.checkpoints][-1]
-        if self.overlaid:
-            samples |= {model: line_style(self.color(model, last)) for model in self.models}
-        if len(self.checkpoints) > 1:
-            for place, (checkpoint, title) in enumerate(self.checkpoints.items()):
-                gray = tint(GRAY, place / (len(self.checkpoints) - 1))
-                own = self.color(self.models[0], checkpoint)
-                samples[title] = line_style(gray if self.overlaid else own)
-        if len(self.splits) > 1:
-            samples |= {split_title(split): line_style(GRAY, split) for split in self.splits}
-        return [Line2D([], [], label=label, **style) for label, style in samples.items()]
+    samples: dict[str, dict[str, Any]] = {}
+    if overlaid:
+        last = [*checkpoints][-1]
+        samples |= {model: line_style(color(model, last)) for model in models}
+    if len(checkpoints) > 1:
+        for checkpoint, title in checkpoints.items():
+            gray = tint(GRAY, place[checkpoint])
+            samples[title] = line_style(gray if overlaid else color(models[0], checkpoint))
+    return Encoding(
+        lambda curve: line_style(color(curve.model, curve.checkpoint), curve.split),
+        legend_samples(samples, splits),
+    )
 
 
-@dataclass(frozen=True)
-class Roles:
-    """Color, marker and line of the curves in the figure of controls."""
+def encode_table(layers: pd.DataFrame, *, overlaid: bool) -> Encoding:
+    return encode(
+        [*layers["model"].unique()], checkpoints_of(layers), splits_of(layers), overlaid=overlaid
+    )
 
-    roles: tuple[str, ...]
-    splits: tuple[str, ...]
-    has_checkpoints: bool
 
-    def line(self, model: str, role: str, split: str) -> dict[str, Any]:
-        color, marker = _CONTROLS[role]
-        return line_style(color, split) | {"marker": marker}
-
-    def handles(self) -> list[Artist]:
-        samples = {role: self.line("", role, "train") for role in self.roles}
-        if not self.has_checkpoints:
-            samples = {"classes": samples.pop("last checkpoint"), **samples}
-        if len(self.splits) > 1:
-            samples |= {split_title(split): line_style(GRAY, split) for split in self.splits}
-        return [Line2D([], [], label=label, **style) for label, style in samples.items()]
+def legend_samples(styles: Mapping[str, dict[str, Any]], splits: Sequence[str]) -> list[Artist]:
+    """Samples of all that differs between the curves of a panel."""
+    if len(splits) > 1:
+        styles = {**styles, **{split_title(split): line_style(GRAY, split) for split in splits}}
+    return [legend_line(label, **style) for label, style in styles.items()]
 
 
 def of_classes(frame: pd.DataFrame) -> pd.DataFrame:
-    """Without the control."""
+    """Without the control with shuffled labels."""
     return frame[frame["labels"] == ORIGINAL] if "labels" in frame.columns else frame
 
 
 def at_last_checkpoint(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(
         select_rows(frame, model=model, checkpoint=[*checkpoints_of(frame, model)][-1])
-        for model in dict.fromkeys(frame["model"])
+        for model in frame["model"].unique()
     )
 
 
-def over_epochs(metrics: pd.DataFrame, parts: Sequence[str]) -> Iterator[Curve]:
-    """The curves of training, on both splits."""
-    for model in dict.fromkeys(metrics["model"]):
-        mine = select_rows(metrics, model=model)
-        epochs = sorted(mine["epoch"].unique())
-        for split in DASHES:
-            of_split = mine[["seed", "epoch"]].assign(
-                **{part: mine[f"{split}_{part}"] for part in parts}
-            )
-            yield Curve(
-                model,
-                "",
-                split,
-                mine["seed"].nunique(),
-                np.array(epochs, dtype=float),
-                *_mean_and_spread(of_split, "epoch", epochs, parts),
-                np.zeros(len(epochs), dtype=bool),
-            )
-
-
-def tabulated(
-    curves: Iterator[Curve], layers: pd.DataFrame | None, quantities: Sequence[str]
-) -> pd.DataFrame:
-    """A row per point of each curve and quantity; of layers by their names, else by position."""
-    columns = ["model", "checkpoint", "split", "layer", "quantity", "value", "spread", "n_seeds"]
-    names = {}
-    if layers is not None:
-        names = {model: layers_of(layers, model) for model in dict.fromkeys(layers["model"])}
-    rows = [
-        (
-            curve.model,
-            curve.checkpoint,
-            curve.split,
-            names[curve.model][int(place)] if names else int(place),
-            quantity,
-            curve.value[quantity][index],
-            curve.spread[quantity][index],
-            curve.n_seeds,
-        )
-        for curve in curves
-        for quantity in quantities
-        for index, place in enumerate(curve.position)
-    ]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def refuse_empty(frame: pd.DataFrame, what: str) -> None:
-    if frame.empty:
-        raise UserError(f"the table of {what} has no rows; there is nothing to draw")
-
-
-def select_rows(frame: pd.DataFrame, **wanted: str) -> pd.DataFrame:
-    for name, value in wanted.items():
-        frame = frame[frame[name] == value]
-    return frame
-
-
 def splits_of(frame: pd.DataFrame) -> list[str]:
-    found = [*dict.fromkeys(frame["split"])]
+    found = frame["split"].unique()
     return [*(s for s in DASHES if s in found), *(s for s in found if s not in DASHES)]
 
 
 def models_and_splits(frame: pd.DataFrame) -> list[tuple[str, str]]:
     return [
         (model, split)
-        for model in dict.fromkeys(frame["model"])
+        for model in frame["model"].unique()
         for split in splits_of(select_rows(frame, model=model))
     ]
 
@@ -206,62 +141,80 @@ def checkpoints_of(frame: pd.DataFrame, model: str | None = None) -> dict[str, s
     return {record["checkpoint"]: checkpoint_title(record) for record in ordered.to_dict("records")}
 
 
-def layers_of(frame: pd.DataFrame, model: str) -> list[str]:
-    mine = select_rows(frame, model=model).sort_values("layer_index", kind="stable")
-    return [*dict.fromkeys(mine["layer"])]
+def layers_of_models(frame: pd.DataFrame) -> dict[str, list[str]]:
+    """Each model's layers, in their order."""
+    ordered = frame.sort_values("layer_index", kind="stable")
+    return {
+        model: [*select_rows(ordered, model=model)["layer"].unique()]
+        for model in frame["model"].unique()
+    }
 
 
-def models_by_layers(layers: pd.DataFrame) -> dict[tuple[str, ...], list[str]]:
-    groups: dict[tuple[str, ...], list[str]] = {}
-    for model in dict.fromkeys(layers["model"]):
-        groups.setdefault(tuple(layers_of(layers, model)), []).append(model)
-    return groups
+def curves_along(layers: pd.DataFrame, names: Mapping[str, list[str]]) -> Iterator[Curve]:
+    """The curves of some models along their layers, a curve for each checkpoint and split."""
+    for model, of_model in names.items():
+        for checkpoint in checkpoints_of(layers, model):
+            of_checkpoint = select_rows(layers, model=model, checkpoint=checkpoint)
+            for split in splits_of(of_checkpoint):
+                rows = select_rows(of_checkpoint, split=split)
+                dead = {*rows["layer"]} - {*select_rows(rows, status=STATUS_OK)["layer"]}
+                yield Curve(
+                    model,
+                    checkpoint,
+                    split,
+                    rows["seed"].nunique(),
+                    np.arange(len(of_model), dtype=float),
+                    *mean_and_spread(rows, "layer", of_model, [*LABELS]),
+                    np.array([name in dead for name in of_model]),
+                )
 
 
-def encode_curves(frame: pd.DataFrame, overlaid: bool) -> Encoding:
-    models = tuple(dict.fromkeys(frame["model"]))
-    return Encoding(models, checkpoints_of(frame), tuple(splits_of(frame)), overlaid)
+def class_curves(layers: pd.DataFrame) -> list[Curve]:
+    """The curves of all models along their layers, without the control."""
+    classes = of_classes(layers)
+    return [*curves_along(classes, layers_of_models(classes))]
 
 
-def _mean_and_spread(
+def mean_and_spread(
     frame: pd.DataFrame, by: str, order: list[Any], quantities: Sequence[str]
 ) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
     """Over seeds, mean and standard deviation; of a single seed, its value and standard error."""
-    several = frame["seed"].nunique() > 1
 
     def aggregated(column: str, how: str) -> NDArray[np.float64]:
         if column not in frame.columns:
             return np.full(len(order), math.nan)
         finite = frame[column].astype(float).replace([math.inf, -math.inf], math.nan)
-        numbers = finite.groupby(frame[by]).agg(how)
-        return np.asarray(numbers.reindex(order), dtype=float)
+        return finite.groupby(frame[by]).agg(how).reindex(order).to_numpy(dtype=float)
 
-    value = {quantity: aggregated(quantity, "mean") for quantity in quantities}
-    if several:
-        return value, {quantity: aggregated(quantity, "std") for quantity in quantities}
-    return value, {quantity: aggregated(f"{quantity}_stderr", "mean") for quantity in quantities}
+    several = frame["seed"].nunique() > 1
+    return {quantity: aggregated(quantity, "mean") for quantity in quantities}, {
+        quantity: aggregated(quantity, "std")
+        if several
+        else aggregated(f"{quantity}_stderr", "mean")
+        for quantity in quantities
+    }
 
 
-def curves_along(
-    layers: pd.DataFrame, names: Sequence[str], models: Sequence[str]
-) -> Iterator[Curve]:
-    """The curves of models that have the same layers."""
-    for model in models:
-        for checkpoint in checkpoints_of(layers, model):
-            of_checkpoint = select_rows(layers, model=model, checkpoint=checkpoint)
-            for split in splits_of(of_checkpoint):
-                mine = select_rows(of_checkpoint, split=split)
-                measured = set(mine["layer"])
-                alive = set(select_rows(mine, status=STATUS_OK)["layer"])
-                yield Curve(
-                    model,
-                    checkpoint,
-                    split,
-                    mine["seed"].nunique(),
-                    np.arange(len(names), dtype=float),
-                    *_mean_and_spread(mine, "layer", [*names], [*LABELS]),
-                    np.array([name in measured - alive for name in names]),
-                )
+def tabulate(
+    curves: Iterable[Curve],
+    quantities: Sequence[str],
+    names: Mapping[str, Sequence[str]] | None = None,
+) -> pd.DataFrame:
+    """A row per point of each curve and quantity; `names` are each model's layers, None with epochs."""
+    rows = [
+        {
+            **{"model": curve.model, "checkpoint": curve.checkpoint, "split": curve.split},
+            "layer": names[curve.model][int(place)] if names else int(place),
+            "quantity": quantity,
+            "value": curve.value[quantity][index],
+            "spread": curve.spread[quantity][index],
+            "n_seeds": curve.n_seeds,
+        }
+        for curve in curves
+        for quantity in quantities
+        for index, place in enumerate(curve.position)
+    ]
+    return pd.DataFrame(rows)
 
 
 def isolated(value: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -272,10 +225,3 @@ def isolated(value: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 def has_spread(curves: Sequence[Curve]) -> bool:
     return any(np.isfinite(s).any() for curve in curves for s in curve.spread.values())
-
-
-def paths_of(layers: pd.DataFrame, model: str | None = None) -> Iterator[Curve]:
-    """The curves of the classes along the layers, of one model or all."""
-    layers = of_classes(layers)
-    for name in [model] if model else dict.fromkeys(layers["model"]):
-        yield from curves_along(layers, layers_of(layers, name), [name])

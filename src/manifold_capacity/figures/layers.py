@@ -1,4 +1,4 @@
-"""The figure of the course along the layers: capacity, radius, dimension and center correlation."""
+"""The figure of capacity, radius, dimension and center correlation along the layers."""
 
 from __future__ import annotations
 
@@ -7,44 +7,38 @@ from matplotlib.figure import Figure
 
 from manifold_capacity.figures.along_layers import plot_along
 from manifold_capacity.figures.curves import (
+    class_curves,
     curves_along,
-    encode_curves,
-    models_by_layers,
+    encode_table,
+    layers_of_models,
     of_classes,
-    paths_of,
-    refuse_empty,
-    tabulated,
+    tabulate,
 )
-from manifold_capacity.figures.style import LABELS
+from manifold_capacity.figures.style import LABELS, figure_of_table
 
 
+@figure_of_table
 def plot_layers(layers: pd.DataFrame) -> Figure:
     """Draw capacity, radius, dimension and center correlation along the layers.
 
     There is a curve for each model, checkpoint and split. Models with the same layers share their
-    panels, others stand side by side on common scales. A layer without geometry is a gap in the
-    curve and a cross at the foot of the panel.
+    panels, others are side by side on common scales. A layer without geometry is a gap in the
+    curve and a cross at the bottom of the panel.
 
     Parameters
     ----------
     layers : DataFrame
-        As `summary.collect_layers` returns it, with at least one row.
-
-    Raises
-    ------
-    ValueError
-        If the table has no rows.
+        The table of layers (``summary/layers.csv``); without rows, a ValueError.
     """
-    refuse_empty(layers, "layers")
     layers = of_classes(layers)
-    groups = models_by_layers(layers)
-    curves = [
-        curve for names, models in groups.items() for curve in curves_along(layers, names, models)
-    ]
-    encoding = encode_curves(layers, overlaid=any(len(models) > 1 for models in groups.values()))
-    return plot_along([*groups.items()], curves, encoding, layers)
+    names = layers_of_models(layers)
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for model, of_model in names.items():
+        groups.setdefault(tuple(of_model), []).append(model)
+    grouped = {model: names[model] for models in groups.values() for model in models}
+    encoding = encode_table(layers, overlaid=any(len(models) > 1 for models in groups.values()))
+    return plot_along([*groups.items()], [*curves_along(layers, grouped)], encoding, layers)
 
 
 def layers_values(layers: pd.DataFrame) -> pd.DataFrame:
-    """The numbers that the figure shows."""
-    return tabulated(paths_of(layers), layers, [*LABELS])
+    return tabulate(class_curves(layers), [*LABELS], layers_of_models(layers))

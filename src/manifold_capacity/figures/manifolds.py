@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,17 +10,14 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from manifold_capacity.figures.curves import (
     at_last_checkpoint,
     checkpoints_of,
-    layers_of,
+    layers_of_models,
     models_and_splits,
     of_classes,
-    refuse_empty,
-    select_rows,
 )
 from manifold_capacity.figures.panels import (
     BESIDE_AXES,
@@ -30,115 +27,101 @@ from manifold_capacity.figures.panels import (
     new_figure,
     panel_widths,
 )
-from manifold_capacity.figures.style import GRAY, LABELS, MODEL_COLORS, in_style
+from manifold_capacity.figures.style import (
+    GRAY,
+    LABELS,
+    MODEL_COLORS,
+    figure_of_table,
+    legend_line,
+)
+from manifold_capacity.summary.rows import select_rows
 from manifold_capacity.summary.text import shorten, split_title
 
 _PER_MANIFOLD = ("capacity", "radius", "dimension")
+_QUARTILES = [0.25, 0.5, 0.75]
+_ACCENTS = {"highest": MODEL_COLORS[1], "lowest": MODEL_COLORS[0]}
 
 
+@figure_of_table
 def plot_manifolds(manifolds: pd.DataFrame) -> Figure:
     """Draw how capacity, radius and dimension are spread over the classes, along the layers.
 
     A thin line per class (the mean over seeds), the median and the middle half of the classes; the
-    classes with the highest and the lowest capacity in the last layer stand out. Each model is shown
-    at its last checkpoint, in a column per split.
+    classes with the highest and the lowest capacity in the last layer are colored. Each model is
+    shown at its last checkpoint, in a column per split.
 
     Parameters
     ----------
     manifolds : DataFrame
-        As `summary.collect_manifolds` returns it, with at least one row.
-
-    Raises
-    ------
-    ValueError
-        If the table has no rows.
+        The table of manifolds (``summary/manifolds.csv``); without rows, a ValueError.
     """
-    refuse_empty(manifolds, "manifolds")
     last = at_last_checkpoint(of_classes(manifolds))
-    models = [*dict.fromkeys(last["model"])]
-    names = {model: layers_of(last, model) for model in models}
+    names = layers_of_models(last)
     columns = models_and_splits(last)
-    chosen = _extreme_classes(last)
+    colors = dict(zip(_extreme_classes(last), _ACCENTS.values(), strict=False))
     classes = last.drop_duplicates("class_index").set_index("class_index")["class_name"]
-    accents = dict(zip(chosen, (MODEL_COLORS[1], MODEL_COLORS[0]), strict=False))
-    ranks = ("highest capacity\nin the last layer", "lowest capacity\nin the last layer")
     handles: list[Artist] = [
-        Line2D([], [], color="black", label="median of the classes"),
+        legend_line("median of the classes", color="black"),
         Patch(color=GRAY, alpha=0.3, linewidth=0, label="middle half"),
-        Line2D([], [], color=GRAY, linewidth=0.5, label="one class"),
-        *(
-            Line2D(
-                [],
-                [],
-                color=color,
-                label=f"class {shorten(str(classes[index]), LONGEST_LABEL)}:\n{rank}",
-            )
-            for (index, color), rank in zip(accents.items(), ranks, strict=False)
-        ),
+        legend_line("one class", linewidth=0.5),
     ]
-    with in_style():
-        widths = panel_widths([names[model] for model, _ in columns], 3.4)
-        figure = new_figure(sum(widths), 6.8, handles)
-        axes = figure.subplots(
-            len(_PER_MANIFOLD),
-            len(columns),
-            sharex="col",
-            sharey="row",
-            squeeze=False,
-            width_ratios=widths,
-        )
-        for column, (model, split) in enumerate(columns):
-            mine = select_rows(last, model=model, split=split)
-            for quantity, axis in zip(_PER_MANIFOLD, axes[:, column], strict=True):
-                table = _class_table(mine, quantity, names[model])
-                _draw_classes(axis, table, accents)
-                if column == 0:
-                    axis.set_ylabel(LABELS[quantity])
-            (checkpoint,) = checkpoints_of(mine).values()
-            title = split_title(split)
-            if len(models) > 1:
-                title = f"{model}, {checkpoint}\n{title}"
-            axes[0, column].set_title(title, fontweight="bold")
-            axes[-1, column].set_xlim(-0.5, len(names[model]) - 0.5)
-            label_layers(axes[-1, column], "x", names[model], widths[column] - BESIDE_AXES)
-        figure.align_ylabels(axes[:, 0])
-        add_heading(figure, last, ("dataset", "model", "seed", "checkpoint"))
+    for (index, color), rank in zip(colors.items(), _ACCENTS, strict=False):
+        name = shorten(str(classes[index]), LONGEST_LABEL)
+        label = f"class {name}:\n{rank} capacity\nin the last layer"
+        handles.append(legend_line(label, color=color))
+    widths = panel_widths([names[model] for model, _ in columns], 3.4)
+    figure = new_figure(sum(widths), 6.8, handles)
+    shape = len(_PER_MANIFOLD), len(columns)
+    axes = figure.subplots(*shape, sharex="col", sharey="row", squeeze=False, width_ratios=widths)
+    for column, (model, split) in enumerate(columns):
+        mine = select_rows(last, model=model, split=split)
+        for quantity, axis in zip(_PER_MANIFOLD, axes[:, column], strict=True):
+            _draw_classes(axis, _class_table(mine, quantity, names[model]), colors)
+            if column == 0:
+                axis.set_ylabel(LABELS[quantity])
+        (checkpoint,) = checkpoints_of(mine).values()
+        title = split_title(split)
+        if len(names) > 1:
+            title = f"{model}, {checkpoint}\n{title}"
+        axes[0, column].set_title(title, fontweight="bold")
+        axes[-1, column].set_xlim(-0.5, len(names[model]) - 0.5)
+        label_layers(axes[-1, column], "x", names[model], widths[column] - BESIDE_AXES)
+    figure.align_ylabels(axes[:, 0])
+    add_heading(figure, last, ("dataset", "model", "seed", "checkpoint"))
     return figure
+
+
+def manifolds_values(manifolds: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat(_values(at_last_checkpoint(of_classes(manifolds))), ignore_index=True)
+
+
+def _values(last: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    extreme, names = _extreme_classes(last), layers_of_models(last)
+    classes = last.drop_duplicates("class_index").set_index("class_index")["class_name"]
+    for model, split in models_and_splits(last):
+        mine = select_rows(last, model=model, split=split)
+        for quantity in _PER_MANIFOLD:
+            table = _class_table(mine, quantity, names[model])
+            part = {
+                "model": model,
+                "checkpoint": mine["checkpoint"].iloc[0],
+                "split": split,
+                "layer": names[model],
+                "quantity": quantity,
+            }
+            quartiles = table.quantile(_QUARTILES).to_numpy()
+            part |= zip(("lower_quartile", "median", "upper_quartile"), quartiles, strict=True)
+            # A single class is both.
+            for rank, index in zip(_ACCENTS, [*extreme, extreme[0]], strict=False):
+                part[f"{rank}_class"] = classes[index]
+                part[f"{rank}_value"] = table.reindex([index]).to_numpy()[0]
+            yield pd.DataFrame(part)
 
 
 def _class_table(frame: pd.DataFrame, quantity: str, names: Sequence[str]) -> pd.DataFrame:
     """Mean over seeds, a row per class and a column per layer."""
     table = frame.pivot_table(index="class_index", columns="layer", values=quantity, observed=True)
     return table.reindex(columns=[*names])
-
-
-def manifolds_values(manifolds: pd.DataFrame) -> pd.DataFrame:
-    last = at_last_checkpoint(of_classes(manifolds))
-    chosen = _extreme_classes(last)
-    classes = last.drop_duplicates("class_index").set_index("class_index")["class_name"]
-    parts = []
-    for model, split in models_and_splits(last):
-        mine = select_rows(last, model=model, split=split)
-        for quantity in _PER_MANIFOLD:
-            names = layers_of(last, model)
-            table = _class_table(mine, quantity, names)
-            low, middle, high = table.quantile([0.25, 0.5, 0.75]).to_numpy()
-            part = {
-                "model": model,
-                "checkpoint": mine["checkpoint"].iloc[0],
-                "split": split,
-                "layer": names,
-                "quantity": quantity,
-                "lower_quartile": low,
-                "median": middle,
-                "upper_quartile": high,
-            }
-            # A single class is both.
-            for rank, index in zip(("highest", "lowest"), [*chosen, chosen[0]], strict=False):
-                part[f"{rank}_class"] = classes[index]
-                part[f"{rank}_value"] = table.reindex([index]).to_numpy()[0]
-            parts.append(pd.DataFrame(part))
-    return pd.concat(parts, ignore_index=True)
 
 
 def _extreme_classes(manifolds: pd.DataFrame) -> list[Any]:
@@ -148,17 +131,17 @@ def _extreme_classes(manifolds: pd.DataFrame) -> list[Any]:
     return [*dict.fromkeys([capacity.idxmax(), capacity.idxmin()])]
 
 
-def _draw_classes(axis: Axes, table: pd.DataFrame, accents: dict[Any, str]) -> None:
+def _draw_classes(axis: Axes, table: pd.DataFrame, colors: dict[Any, str]) -> None:
     """Lines of one quantity: `table` has a row per class and a column per layer."""
     values = table.to_numpy(dtype=float)
     x = np.arange(values.shape[1], dtype=float)
-    single = "o" if values.shape[1] == 1 else ""
+    marker = "o" if values.shape[1] == 1 else ""
     faint = min(1.0, 0.15 + 6 / len(values))
-    axis.plot(x, values.T, color=GRAY, linewidth=0.5, alpha=faint, marker=single, markersize=2)
-    low, middle, high = table.quantile([0.25, 0.5, 0.75]).to_numpy()
+    axis.plot(x, values.T, color=GRAY, linewidth=0.5, alpha=faint, marker=marker, markersize=2)
+    low, middle, high = table.quantile(_QUARTILES).to_numpy()
     axis.fill_between(x, low, high, color=GRAY, alpha=0.3, linewidth=0)
-    for index, color in accents.items():
+    for index, color in colors.items():
         if index in table.index:
             line = table.loc[index].to_numpy(dtype=float)
-            axis.plot(x, line, color=color, linewidth=1.1, marker=single)
-    axis.plot(x, middle, color="black", marker=single)
+            axis.plot(x, line, color=color, linewidth=1.1, marker=marker)
+    axis.plot(x, middle, color="black", marker=marker)

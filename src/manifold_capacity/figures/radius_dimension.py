@@ -10,17 +10,18 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.path import Path
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from manifold_capacity.figures.curves import (
-    encode_curves,
+    Curve,
+    Encoding,
+    class_curves,
+    encode_table,
+    layers_of_models,
     of_classes,
-    paths_of,
-    refuse_empty,
-    tabulated,
+    tabulate,
 )
 from manifold_capacity.figures.panels import (
     BESIDE_AXES,
@@ -29,20 +30,23 @@ from manifold_capacity.figures.panels import (
     NARROWEST,
     WIDEST,
     add_heading,
-    frame_logarithmic,
     new_figure,
-    plain_ticks,
 )
-from manifold_capacity.figures.style import GRAY, LABELS, STYLE, in_style
+from manifold_capacity.figures.style import (
+    LABELS,
+    STYLE,
+    figure_of_table,
+    legend_line,
+    legend_mark,
+)
 from manifold_capacity.geometry.balls import ball_capacity
 from manifold_capacity.summary.rows import STATUS_OK
 
-_LABEL_ROOM = 0.16  # around the middle of the label of a line of equal capacity
+_LABEL_ROOM = 0.16  # inches around the middle of the label of a line of equal capacity
+_CONTOUR_COLOR = "#b0b0b0"
 
 
-SMALLEST_SHARE = 1e-6  # of the centers' variance that is drawn
-
-
+@figure_of_table
 def plot_radius_dimension(layers: pd.DataFrame) -> Figure:
     """Draw each layer's radius against its dimension, the layers of a network as a path.
 
@@ -52,54 +56,78 @@ def plot_radius_dimension(layers: pd.DataFrame) -> Figure:
     Parameters
     ----------
     layers : DataFrame
-        As `summary.collect_layers` returns it, with at least one row.
-
-    Raises
-    ------
-    ValueError
-        If the table has no rows.
+        The table of layers (``summary/layers.csv``); without rows, a ValueError.
     """
-    refuse_empty(layers, "layers")
     layers = of_classes(layers)
-    models = [*dict.fromkeys(layers["model"])]
-    encoding = encode_curves(layers, overlaid=False)
-    drawn = [(curve.value["radius"], curve.value["dimension"]) for curve in paths_of(layers)]
+    models = [*layers["model"].unique()]
+    curves = class_curves(layers)
+    encoding = encode_table(layers, overlaid=False)
     handles = [
-        *encoding.handles(),
-        Line2D([], [], color=GRAY, linestyle="none", marker="s", markersize=6, label="first layer"),
-        Line2D([], [], color=GRAY, linestyle="none", marker="D", markersize=6, label="last layer"),
-        Line2D([], [], color="#b0b0b0", linewidth=0.9, label="equal capacity\nof balls"),
+        *encoding.samples,
+        legend_mark("first layer", "s"),
+        legend_mark("last layer", "D"),
+        legend_line("equal capacity\nof balls", color=_CONTOUR_COLOR, linewidth=0.9),
     ]
     known = layers[layers["status"] == STATUS_OK]
-    with in_style(), matplotlib.rc_context({"axes.grid": False}):
-        side = min(3.7, max(NARROWEST, (WIDEST - LEGEND_WIDTH) / len(models)))
+    side = min(3.7, max(NARROWEST, (WIDEST - LEGEND_WIDTH) / len(models)))
+    with matplotlib.rc_context({"axes.grid": False}):
         figure = new_figure(side * len(models), max(side, 0.22 * len(handles)), handles)
         axes = figure.subplots(1, len(models), sharex=True, sharey=True, squeeze=False)[0]
-        frame_logarithmic(axes[0], *zip(*drawn, strict=True))
-        for axis, model in zip(axes, models, strict=True):
-            for curve in paths_of(layers, model):
-                style = encoding.line(model, curve.checkpoint, curve.split)
-                x, y = (curve.value[quantity] for quantity in ("radius", "dimension"))
-                label = f"{model} {curve.checkpoint} {curve.split}"
-                every: dict[str, Any] = {"markevery": []} if len(x) > MOST_MARKERS else {}
-                axis.plot(
-                    x, y, label=label, **style | every | {"linewidth": 1.0, "markersize": 3.0}
-                )
-                ends = np.flatnonzero((x > 0) & (y > 0))
-                for place, marker in zip(ends[[0, -1]] if len(ends) else [], "sD", strict=False):
-                    size = style | {"marker": marker, "markersize": 6, "linestyle": "none"}
-                    axis.plot(x[place], y[place], **size)
-            axis.set(xscale="log", yscale="log", xlabel=LABELS["radius"])
-            if len(models) > 1:
-                axis.set_title(model, fontweight="bold")
-        axes[0].set_ylabel(LABELS["dimension"])
-        margins = known["margin"].unique() if "margin" in known else [0.0]
-        for axis in axes:
-            plain_ticks(axis)
-            if len(margins) == 1:
-                _draw_equal_capacity(axis, float(margins[0]), side - BESIDE_AXES)
-        add_heading(figure, layers, ("dataset", "model", "seed", "checkpoint", "split"))
+    axes[0].set_xlim(*_limits([curve.value["radius"] for curve in curves]))
+    axes[0].set_ylim(*_limits([curve.value["dimension"] for curve in curves]))
+    for axis, model in zip(axes, models, strict=True):
+        for curve in curves:
+            if curve.model == model:
+                _draw_path(axis, curve, encoding)
+        axis.set(xscale="log", yscale="log", xlabel=LABELS["radius"])
+        if len(models) > 1:
+            axis.set_title(model, fontweight="bold")
+    axes[0].set_ylabel(LABELS["dimension"])
+    margins = known["margin"].unique() if "margin" in known else [0.0]
+    for axis in axes:
+        _plain_ticks(axis)
+        if len(margins) == 1:
+            _draw_equal_capacity(axis, float(margins[0]), side - BESIDE_AXES)
+    add_heading(figure, layers)
     return figure
+
+
+def radius_dimension_values(layers: pd.DataFrame) -> pd.DataFrame:
+    return tabulate(class_curves(layers), ["radius", "dimension"], layers_of_models(layers))
+
+
+def _limits(values: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
+    """Limits of a logarithmic axis around all values, at least a factor of 1.5 apart."""
+    found = np.concatenate(values)
+    known = found[np.isfinite(found) & (found > 0)]
+    low, high = (known.min(), known.max()) if len(known) else (1.0, 1.0)
+    room = max((high / low) ** 0.08, (1.5 * low / high) ** 0.5)
+    return low / room, high * room
+
+
+def _draw_path(axis: Axes, curve: Curve, encoding: Encoding) -> None:
+    style = encoding.style(curve)
+    x, y = curve.value["radius"], curve.value["dimension"]
+    label = f"{curve.model} {curve.checkpoint} {curve.split}"
+    every: dict[str, Any] = {"markevery": []} if len(x) > MOST_MARKERS else {}
+    axis.plot(x, y, label=label, **style | every | {"linewidth": 1.0, "markersize": 3.0})
+    ends = np.flatnonzero((x > 0) & (y > 0))
+    for place, marker in zip(ends[[0, -1]] if len(ends) else [], "sD", strict=False):
+        size = style | {"marker": marker, "markersize": 6, "linestyle": "none"}
+        axis.plot(x[place], y[place], **size)
+
+
+def _plain_ticks(axis: Axes) -> None:
+    """Numbers in place of powers of ten, at 1, 2 and 5 of each; all digits if the range is narrow."""
+    for one in (axis.xaxis, axis.yaxis):
+        low, high = sorted(one.get_view_interval())
+        one.set_major_locator(
+            LogLocator(subs=(1.0, 2.0, 5.0))
+            if high / low > 8
+            else MaxNLocator(6, steps=[1, 2, 2.5, 5, 10])
+        )
+        one.set_minor_locator(NullLocator())
+        one.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def _draw_equal_capacity(axis: Axes, margin: float, width: float) -> None:
@@ -115,7 +143,7 @@ def _draw_equal_capacity(axis: Axes, margin: float, width: float) -> None:
         levels = np.array(MaxNLocator(5).tick_values(capacity.min(), capacity.max()))
         levels = levels[(levels > capacity.min()) & (levels < capacity.max())]
     contours = axis.contour(
-        radii, dimensions, capacity, levels, colors="#b0b0b0", linewidths=0.9, zorder=0.5
+        radii, dimensions, capacity, levels, colors=_CONTOUR_COLOR, linewidths=0.9, zorder=0.5
     )
     axis.set(xlim=limits[0], ylim=limits[1])
     places = _places_of_labels(axis, contours.get_paths(), _LABEL_ROOM / width)
@@ -154,8 +182,3 @@ def _along_line(points: NDArray[np.float64]) -> NDArray[np.float64]:
     points = points[np.isfinite(points).all(axis=1)]
     between = np.linspace(0, 1, 20)[:, None, None]
     return np.concatenate([points, *(points[:-1] + between * np.diff(points, axis=0))])
-
-
-def radius_dimension_values(layers: pd.DataFrame) -> pd.DataFrame:
-    """The numbers that the figure shows."""
-    return tabulated(paths_of(layers), layers, ["radius", "dimension"])

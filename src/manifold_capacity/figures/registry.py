@@ -1,6 +1,6 @@
-"""All figures of a run: what draws each, from which table, when, and what the report calls it.
+"""All figures of a run: from which table each is drawn, when, and what it shows.
 
-A new figure is a file of this folder with ``plot_NAME(table)`` and ``NAME_values(table)``, called NAME.py, and an entry here.
+A new figure is a file NAME.py of this folder with ``plot_NAME(table)`` and ``NAME_values(table)``, and an entry here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def trained(config: Mapping[str, Any]) -> bool:
 
 @dataclass(frozen=True)
 class Figure:
-    """What the command line, the workflow and the report know of a figure; nothing is imported for it.
+    """What the command line, the workflow and the documentation know of a figure, without importing its module.
 
     Attributes
     ----------
@@ -34,7 +34,9 @@ class Figure:
     table : str
         The table that it is drawn from: ``layers``, ``manifolds``, ``centers`` or ``training``.
     title : str
-        What the report calls it.
+        In the report's menu.
+    shows : str
+        What it shows, as Markdown, for docs/outputs.md.
     drawn : callable
         Whether a run with this (resolved) configuration draws it.
     category : str
@@ -44,6 +46,7 @@ class Figure:
     name: str
     table: str
     title: str
+    shows: str
     drawn: Callable[[Mapping[str, Any]], bool] = lambda config: True
     category: str = "Geometry"
 
@@ -58,10 +61,10 @@ class Figure:
         Returns
         -------
         DataFrame
-            In the long form: what identifies a point, then ``quantity``, ``value``, ``spread`` (what
-            a bar or band shows; empty where there is none) and ``n_seeds``. Of ``manifolds`` a row per
-            layer and quantity with the median, the quartiles and the two classes that stand out; of
-            ``centers`` a row per layer and component.
+            In the long form: what identifies a point, then ``quantity``, ``value``, ``spread`` (the bar
+            or band; empty without one) and ``n_seeds``. Of ``manifolds`` a row per layer and quantity
+            with the median, the quartiles and the two colored classes; of ``centers`` a row per layer
+            and component.
         """
         numbers: pd.DataFrame = self._function(f"{self.name}_values")(table)
         return numbers
@@ -72,25 +75,23 @@ class Figure:
         return function
 
 
-FIGURES = {
-    figure.name: figure
-    for figure in (
-        Figure("layers", "layers", "along the layers"),
-        Figure("manifolds", "manifolds", "class by class"),
-        Figure(
-            "dynamics",
-            "layers",
-            "over training",
-            drawn=lambda config: trained(config) and len(config["checkpoints"]) > 2,
-        ),
-        Figure("radius_dimension", "layers", "radius and dimension"),
-        Figure("centers", "centers", "spectrum of the centers"),
-        Figure(
-            "controls",
-            "layers",
-            "controls",
-            drawn=lambda config: config["manifolds"]["shuffle_labels"],
-        ),
-        Figure("training", "training", "loss and accuracy", trained, "Training"),
-    )
-}
+# fmt: off
+_ALL = (
+    Figure("layers", "layers", "along the layers", "Capacity, radius, dimension and center correlation along the layers."),
+    Figure("manifolds", "manifolds", "class by class",
+           "How capacity, radius and dimension are spread over the classes, at each model's last checkpoint; the classes of highest and lowest capacity "
+           "in the last layer are colored."),
+    Figure("dynamics", "layers", "over training", "The same four quantities as in `layers` over layers and checkpoints, if there are three checkpoints or more.",
+           drawn=lambda config: trained(config) and len(config["checkpoints"]) > 2),
+    Figure("radius_dimension", "layers", "radius and dimension",
+           "Each layer's radius against its dimension, the layers as a path. Along a gray line, balls of that radius and dimension have the same capacity, "
+           "the number on the line, by the [exact formula](theory.md#ground-truths)."),
+    Figure("centers", "centers", "spectrum of the centers",
+           "The spectrum of each layer's centers at the first and the last checkpoint. A dot marks the number K of directions that were projected out."),
+    Figure("controls", "layers", "controls",
+           "The four quantities at the last checkpoint beside the untrained network and shuffled labels, with `manifolds.shuffle_labels`.",
+           drawn=lambda config: config["manifolds"]["shuffle_labels"]),
+    Figure("training", "training", "loss and accuracy", "Loss and accuracy by epoch, if anything was trained.", trained, "Training"),
+)
+# fmt: on
+FIGURES = {figure.name: figure for figure in _ALL}

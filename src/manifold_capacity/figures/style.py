@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import matplotlib.style
 import numpy as np
+import pandas as pd
 from matplotlib import rcsetup
 from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
+from manifold_capacity.errors import UserError
 from manifold_capacity.summary.rows import SPLIT as NO_SPLIT
 
 LABELS = {
@@ -21,29 +25,17 @@ LABELS = {
     "dimension": r"Dimension $D_\mathrm{M}$",
     "center_correlation": r"Center correlation $\rho$",
 }
-
-
-# Okabe and Ito's colors, which the color-blind can tell apart; their yellow is lost on white.
+# Okabe and Ito's colors, which color-blind readers can tell apart, without their yellow: too pale on white.
 MODEL_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-
-
-# Viridis from light to dark, begun where it is dark enough for a line on white.
+# Viridis from light to dark, from where it is dark enough for a line on white.
 CHECKPOINT_COLORS = LinearSegmentedColormap.from_list(
     "checkpoints", matplotlib.colormaps["viridis_r"](np.linspace(0.25, 0.95, 64))
 )
-
-
-_LIGHTEST_TINT = 0.6  # of white in a model's color, at the first checkpoint
-
-
 GRAY = "#606060"
-
-
 DASHES: dict[str, Any] = {"train": "-", "test": (0, (4, 1.5))}
-
-
 _OTHER_DASHES: Any = (0, (1, 1.2))
-
+_LIGHTEST_TINT = 0.6  # share of white in a model's color at the first checkpoint
+_PNG_DPI = 200
 
 STYLE: dict[str, Any] = {
     "font.size": 9,
@@ -66,12 +58,28 @@ STYLE: dict[str, Any] = {
     "lines.linewidth": 1.4,
     "lines.markersize": 3.8,
     "svg.fonttype": "none",  # text stays text, to be searched and copied
-    "svg.hashsalt": "manifold-capacity",  # without it the ids in the file are drawn at random
+    "svg.hashsalt": "manifold-capacity",  # without it the ids in the file are random
 }
-"""The one style of all figures: settings of matplotlib, for `rcParams.update` in a notebook of your own."""
+"""The one style of all figures: settings of matplotlib, for `rcParams.update` in your own notebook."""
 
 
-_PNG_DPI = 200
+@contextmanager
+def in_style() -> Iterator[None]:
+    with matplotlib.style.context(["default", STYLE]):
+        yield
+
+
+def figure_of_table(plot: Callable[[pd.DataFrame], Figure]) -> Callable[[pd.DataFrame], Figure]:
+    """Refuse a table without rows, and draw in the one style whatever matplotlib's settings are."""
+
+    @functools.wraps(plot)
+    def draw(table: pd.DataFrame) -> Figure:
+        if table.empty:
+            raise UserError("the table has no rows; there is nothing to draw")
+        with in_style():
+            return plot(table)
+
+    return draw
 
 
 def save(figure: Figure, stem: str | os.PathLike[str]) -> None:
@@ -82,14 +90,14 @@ def save(figure: Figure, stem: str | os.PathLike[str]) -> None:
 
 def write(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Write a figure as SVG, PNG (200 dots per inch) or PDF, by the path's ending."""
-    # The time of writing would make the same figure another file.
+    # With the time of writing, the same figure would give another file each time.
     times = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
     with in_style():
         figure.savefig(path, dpi=_PNG_DPI, metadata=times.get(os.path.splitext(path)[1]))
 
 
 def tint(color: str, place: float) -> str:
-    """A color, mixed with white the more the earlier its place in training, from 0 to 1."""
+    """A color, mixed with more white the earlier its place in training, from 0 to 1."""
     white = _LIGHTEST_TINT * (1 - place)
     red, green, blue = (white + (1 - white) * part for part in to_rgb(color))
     return to_hex((red, green, blue))
@@ -104,7 +112,11 @@ def line_style(color: str, split: str = "train") -> dict[str, Any]:
     }
 
 
-@contextmanager
-def in_style() -> Iterator[None]:
-    with matplotlib.style.context(["default", STYLE]):
-        yield
+def legend_line(label: str, **style: Any) -> Line2D:
+    """A sample for a legend: a gray line, unless `style` says otherwise."""
+    usual: dict[str, Any] = {"color": GRAY, "linewidth": 1.5, "markersize": 6}
+    return Line2D([], [], label=label, **usual | style)
+
+
+def legend_mark(label: str, marker: str, size: float = 6) -> Line2D:
+    return legend_line(label, linestyle="none", marker=marker, markersize=size)

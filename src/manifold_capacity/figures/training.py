@@ -2,60 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from manifold_capacity.figures.curves import (
-    Encoding,
-    over_epochs,
-    refuse_empty,
-    tabulated,
-)
-from manifold_capacity.figures.panels import (
-    add_heading,
-    draw_curves,
-    new_figure,
-    with_marks,
-)
-from manifold_capacity.figures.style import DASHES, in_style
+from manifold_capacity.figures.curves import Curve, encode, mean_and_spread, tabulate
+from manifold_capacity.figures.panels import add_heading, draw_curves, new_figure, with_marks
+from manifold_capacity.figures.style import DASHES, figure_of_table
+from manifold_capacity.summary.rows import select_rows
 
 _PARTS = {"loss": "Loss", "accuracy": "Accuracy"}
 
 
+@figure_of_table
 def plot_training(metrics: pd.DataFrame) -> Figure:
     """Draw loss and accuracy on the training and the test split, epoch by epoch.
 
     Parameters
     ----------
     metrics : DataFrame
-        As `summary.collect_training` returns it, with at least one row: model, seed, epoch,
-        {train,test}_loss, {train,test}_accuracy (a fraction).
-
-    Raises
-    ------
-    ValueError
-        If the table has no rows.
+        The table of training (``summary/training.csv``): model, seed, epoch, {train,test}_loss,
+        {train,test}_accuracy (a fraction). Without rows, a ValueError.
     """
-    refuse_empty(metrics, "training")
-    models = tuple(dict.fromkeys(metrics["model"]))
-    encoding = Encoding(models, {"": ""}, tuple(DASHES), overlaid=len(models) > 1)
-    curves = [*over_epochs(metrics, [*_PARTS])]
-    handles = with_marks(encoding.handles(), curves)
-    with in_style():
-        figure = new_figure(7.6, 3.1, handles)
-        axes = figure.subplots(1, 2, sharex=True)
-        for axis, (part, label) in zip(axes, _PARTS.items(), strict=True):
-            draw_curves(axis, curves, part, encoding)
-            axis.set_ylabel(label)
-            axis.set_xlabel("Epoch")
-            axis.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
-        axes[1].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        add_heading(figure, metrics)
+    models = [*metrics["model"].unique()]
+    encoding = encode(models, {"": ""}, [*DASHES], overlaid=len(models) > 1)
+    curves = [*_over_epochs(metrics)]
+    figure = new_figure(7.6, 3.1, with_marks(encoding.samples, curves))
+    axes = figure.subplots(1, 2, sharex=True)
+    for axis, (part, label) in zip(axes, _PARTS.items(), strict=True):
+        draw_curves(axis, curves, part, encoding)
+        axis.set_ylabel(label)
+        axis.set_xlabel("Epoch")
+        axis.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
+    axes[1].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    add_heading(figure, metrics)
     return figure
 
 
 def training_values(metrics: pd.DataFrame) -> pd.DataFrame:
-    """The numbers that the figure shows."""
-    values = tabulated(over_epochs(metrics, [*_PARTS]), None, [*_PARTS])
+    values = tabulate(_over_epochs(metrics), [*_PARTS])
     return values.drop(columns="checkpoint").rename(columns={"layer": "epoch"})
+
+
+def _over_epochs(metrics: pd.DataFrame) -> Iterator[Curve]:
+    """A curve for each model and split."""
+    for model in metrics["model"].unique():
+        rows = select_rows(metrics, model=model)
+        epochs = sorted(rows["epoch"].unique())
+        for split in DASHES:
+            of_split = rows[["seed", "epoch"]].assign(
+                **{part: rows[f"{split}_{part}"] for part in _PARTS}
+            )
+            yield Curve(
+                model,
+                "",
+                split,
+                rows["seed"].nunique(),
+                np.array(epochs, dtype=float),
+                *mean_and_spread(of_split, "epoch", epochs, [*_PARTS]),
+                np.zeros(len(epochs), dtype=bool),
+            )

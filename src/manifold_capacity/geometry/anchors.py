@@ -1,4 +1,4 @@
-"""Anchor points of one manifold: thousands of small quadratic programs, solved exactly.
+"""Anchor points of one manifold: a quadratic program for every Gaussian vector, solved exactly.
 
 For a manifold with points ``s_j`` (in units of its center's norm, relative to the center), a
 margin ``kappa`` and a Gaussian vector ``t`` in ``D + 1`` dimensions, the theory asks for the vector
@@ -9,8 +9,8 @@ least-squares problem in the Gram matrix of the points alone, ::
 
 and the *anchor point* of ``t`` is their weighted mean, ``sum_j lam_j s_j / sum_j lam_j``.
 
-Every problem's duality gap is then computed from the points themselves, not from the Gram matrix
-the solver worked on: it bounds the error of the problem's optimal value, whatever found it.
+Each problem's duality gap is computed from the points, not from the Gram matrix that the solver
+used. It bounds the error of the optimal value, whichever solver found it.
 
 References
 ----------
@@ -23,11 +23,11 @@ References
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from manifold_capacity.errors import UserError
 from manifold_capacity.geometry.active_set import solve_gram
-from manifold_capacity.geometry.arguments import check_margin, check_solver
+from manifold_capacity.geometry.arguments import FloatArray, check_margin, check_solver
 from manifold_capacity.geometry.certificates import (
     GAP_TOLERANCE,
     AnchorGeometry,
@@ -37,8 +37,6 @@ from manifold_capacity.geometry.certificates import (
 )
 from manifold_capacity.geometry.kernels import pivoted_cholesky
 from manifold_capacity.geometry.other_solvers import solve_cvxopt, solve_orthogonal
-
-_EPS = float(np.finfo(np.float64).eps)
 
 
 def anchor_geometry(
@@ -68,8 +66,8 @@ def anchor_geometry(
     margin : float
         The margin kappa, 0 or more.
     solver : {"active_set", "cvxopt"}
-        The exact compiled solver, or cvxopt's interior-point method on the primal problem:
-        slower by two orders of magnitude, and independent.
+        The exact compiled solver, or cvxopt's interior-point method on the primal problem: an
+        independent check, slower by two orders of magnitude.
 
     Returns
     -------
@@ -79,8 +77,8 @@ def anchor_geometry(
     Raises
     ------
     ValueError
-        For shapes that do not fit, values that are not finite, a negative margin, an unknown
-        solver.
+        If shapes do not match, a value is not finite, the margin is negative, or the solver is
+        unknown.
     ModuleNotFoundError
         If ``solver="cvxopt"`` and cvxopt is not installed.
 
@@ -109,18 +107,11 @@ def sample_anchors(
     margin: float = 0.0,
     *,
     solver: str = "active_set",
-    gram: NDArray[np.float64] | None = None,
+    gram: FloatArray | None = None,
 ) -> AnchorSamples:
     """Solve every Gaussian sample's quadratic program; arguments as in `anchor_geometry`.
 
-    Parameters
-    ----------
-    gram : (m, m) array, optional
-        ``points @ points.T`` where the caller already has it.
-
-    Returns
-    -------
-    AnchorSamples
+    `gram` is ``points @ points.T``, where the caller already has it.
     """
     points = np.ascontiguousarray(points, dtype=np.float64)
     gaussians = np.ascontiguousarray(gaussians, dtype=np.float64)
@@ -139,10 +130,10 @@ def sample_anchors(
             "points, the center's, last"
         )
     for name, array in (("points", points), ("gaussians", gaussians)):
-        if not np.isfinite(array).all():
+        bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
+        if len(bad):
             raise UserError(
-                f"{name} holds NaN or infinity in row {int(_first_bad_row(array))}; "
-                "every value must be finite"
+                f"{name} holds NaN or infinity in row {bad[0]}; every value must be finite"
             )
     if not points.any():
         return point_samples(gaussians, margin, dimension)
@@ -158,20 +149,18 @@ def sample_anchors(
     samples = samples_of_weights(weights, scaled, gaussians, margin, rho)
     hard = np.flatnonzero(~(samples.gap <= GAP_TOLERANCE))
     if solver == "active_set" and len(hard):
-        # Points that differ by 1e-8 of the spread, or a spread of 1e3: the Gram matrix squares the
-        # condition number. Solve these problems again, orthogonally, on the points themselves.
+        # The Gram matrix squares the condition number, which is too much where points differ by
+        # 1e-8 of the spread, or the spread is 1e3. An orthogonal method on the points is not.
         weights[hard] = solve_orthogonal(scaled, gaussians[hard], margin, rho)
         samples = samples_of_weights(weights, scaled, gaussians, margin, rho)
     return samples
 
 
-def points_from_gram(
-    gram: NDArray[np.float64], dimension: int, tolerance: float
-) -> NDArray[np.float64]:
+def points_from_gram(gram: FloatArray, dimension: int, tolerance: float) -> FloatArray:
     """Points with a given Gram matrix: its Cholesky factor, pivoting on the largest point left.
 
-    The factor doesn't depend on the order of the points, up to ties: permuted points get permuted
-    rows. So the same Gaussian vectors meet the same manifold whatever the order.
+    Up to ties, the order of the points does not matter: permuted points get permuted rows, so that
+    the result for the same Gaussian vectors is the same.
 
     Parameters
     ----------
@@ -191,7 +180,3 @@ def points_from_gram(
     factor = np.zeros((dimension, n_points))
     pivoted_cholesky(np.ascontiguousarray(gram), tolerance, np.empty(n_points), factor)
     return factor.T
-
-
-def _first_bad_row(array: NDArray[np.float64]) -> int:
-    return int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])

@@ -1,4 +1,4 @@
-"""Checks of the arguments that measures share: whole numbers, margins, solvers, threads."""
+"""Arguments that several functions take: their types and checks."""
 
 from __future__ import annotations
 
@@ -6,29 +6,22 @@ import operator
 import os
 
 import numpy as np
+from numpy.typing import NDArray
 
 from manifold_capacity.errors import UserError
 
+FloatArray = NDArray[np.float64]
 SOLVERS = ("active_set", "cvxopt")
 
 
 def check_solver(solver: str) -> None:
-    """Raise ValueError unless `solver` is one of `SOLVERS`."""
     if solver not in SOLVERS:
         raise UserError(f"solver is {solver!r}; choose one of {', '.join(map(repr, SOLVERS))}")
 
 
 def check_margin(margin: float) -> None:
-    """Raise ValueError unless `margin` is finite and nonnegative."""
     if not (np.isfinite(margin) and margin >= 0):
         raise UserError(f"margin is {margin!r}; it must be a finite number, 0 or more")
-
-
-def default_threads() -> int:
-    """CPUs this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def check_integer(name: str, value: object, *, least: int, other: str = "") -> int:
@@ -41,3 +34,12 @@ def check_integer(name: str, value: object, *, least: int, other: str = "") -> i
         choice = f" or {other}" if other else ""
         raise UserError(f"{name} is {value!r}; it must be a whole number, {least} or more{choice}")
     return number
+
+
+def check_threads(threads: int | None) -> int:
+    """`threads`, or the number of CPUs that this process may use if it is None."""
+    if threads is not None:
+        return check_integer("threads", threads, least=1)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,19 +1,15 @@
-"""Capacity of balls, the manifolds that have a radius and a dimension and nothing else."""
+"""Capacity of balls, by the exact formula: manifolds that radius and dimension describe fully."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from manifold_capacity.errors import UserError
+from manifold_capacity.geometry.arguments import FloatArray
 
-FloatArray = NDArray[np.float64]
-
-
-# The norm of D Gaussians is within this of sqrt(D), but for 1 in 1e15.
-_REACH = 8.0
-
-
+# Norms of D Gaussians differ from sqrt(D) by less than this, with probability 1 - 1e-15.
+_RANGE = 8.0
 _NODES = 200
 
 
@@ -26,9 +22,9 @@ def ball_capacity(radius: ArrayLike, dimension: ArrayLike, margin: float = 0.0) 
     .. math:: A(t) = \int_{\kappa-t/R}^{\kappa+tR} Du \, \frac{(\kappa+Rt-u)^2}{1+R^2}, \quad
               B(t) = \int_{-\infty}^{\kappa-t/R} Du \, (t^2+(u-\kappa)^2)
 
-    (Chung, Lee & Sompolinsky, Phys. Rev. X 8, 031003, 2018), which makes sense for D that are not
-    whole. Layers of real networks come close to it with the radius and dimension that are measured
-    where these are means over manifolds that differ little.
+    (Chung, Lee & Sompolinsky, Phys. Rev. X 8, 031003, 2018). D may be fractional. With the measured
+    radius and dimension of a layer, it comes close to the layer's capacity if its manifolds differ
+    little.
 
     Parameters
     ----------
@@ -57,7 +53,7 @@ def ball_capacity(radius: ArrayLike, dimension: ArrayLike, margin: float = 0.0) 
         raise UserError("radius must be above 0 and dimension 1 or more")
     r, d = r[..., None], d[..., None]
     nodes, weights = np.polynomial.legendre.leggauss(_NODES)
-    low, high = np.maximum(np.sqrt(d) - _REACH, 0.0), np.sqrt(d) + _REACH
+    low, high = np.maximum(np.sqrt(d) - _RANGE, 0.0), np.sqrt(d) + _RANGE
     t = low + (high - low) * (nodes + 1) / 2
     density = np.exp((d - 1) * np.log(t) - t**2 / 2 - (d / 2 - 1) * np.log(2) - gammaln(d / 2))
 

@@ -1,63 +1,49 @@
-"""The fit behind the low-rank structure of the centers: its objective, its chart and L-BFGS."""
+"""The fit of the centers' low-rank structure: its objective, and L-BFGS on spans of directions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from manifold_capacity.geometry.arguments import FloatArray
+
+_Pair = tuple[FloatArray, FloatArray, float]  # step, change of the gradient, their inner product
 _EPS = float(np.finfo(np.float64).eps)
 
-# mu. From 0.003 to 0.03 the capacity of natural images at a given K moves by less than 1 %, and F
-# by less than 0.5 %, which is what separates local minima anyway. With 0, converged fits swallow a
-# center on a quarter of random inputs (benchmarks/centers.py --swallowing), and mean radii rise by
-# 10 % and more.
+# mu. From 0.003 to 0.03 the capacity of natural images at a given K changes by less than 1 %, and F
+# by less than 0.5 %, no more than between local minima. With 0, converged fits make a center vanish
+# on a quarter of random inputs (benchmarks/centers.py --swallowing), and mean radii rise by 10 %
+# and more.
 _BALANCE = 0.01
 
-
-# A fit runs in rounds of `_ROUND_ITERATIONS`, and ends at `_STALLS` relative decreases in a row
-# below its tolerance. The search over K is coarse, since each K goes on from the one before; then
-# the K whose mean |correlation| is within `_NEAR_BEST` of the least are fitted well, and the choice
-# is among these. The Monte-Carlo noise of 300 Gaussian samples is that of a tolerance of about
-# 1e-4.
+# A fit runs in rounds of `_ROUND_ITERATIONS`, and ends after `_STALLS` relative decreases in a row
+# below its tolerance. The search over K uses the coarse tolerance, since each K continues from the
+# one before; the best K are then refined to the final tolerance. The Monte Carlo noise of 300
+# Gaussian samples corresponds to a tolerance of about 1e-4.
 _ROUND_ITERATIONS = 12
-
-
 _MAX_ROUNDS = 25
-
-
 _STALLS = 3
-
-
 _SEARCH_TOLERANCE = 1e-3
-
-
 FINAL_TOLERANCE = 1e-5
-
-
 _MEMORY = 8
-
 
 # Rounds start from directions rounded to this fraction of the median residual: well above what
 # rounding errors grow to within a round (1e-10), well below what a round changes.
 _START_GRID = 2.0**-10
 
-
-# Coordinates are turned to the residuals' principal axes, where the preconditioner is diagonal,
+# Coordinates are rotated to the residuals' principal axes, where the preconditioner is diagonal,
 # whenever K has grown by this factor: an eigendecomposition costs as much as dozens of evaluations
 # of F.
 _REFRESH = 1.25
 
-
-# Rows of the residual correlations at a time: with more, they fall out of the cache (P = 1000: 6
-# against 9 ms an evaluation).
+# Rows of the residual correlations at a time, so that they stay in the cache (P = 1000: 6 instead
+# of 9 ms per evaluation).
 _TILE_ROWS = 256
 
 
 class _Fit:
-    """Directions (rank, K) in the problem's principal axes, and what they leave of the centers."""
+    """Directions (rank, K) in the problem's principal axes, and numbers of the residual centers."""
 
     def __init__(self, centers: FloatArray, directions: FloatArray, converged: bool) -> None:
         self.directions = directions
@@ -74,8 +60,7 @@ class _Fit:
 class Problem:
     """The balanced objective for centers with a given correlation matrix (P, P).
 
-    F and the shares q_i depend on the directions of the centers only, not on their norms, so the
-    centers are taken of unit norm.
+    F and the shares q_i do not depend on the centers' norms, so the centers have unit norm.
     """
 
     def __init__(
@@ -91,9 +76,9 @@ class Problem:
         self._buffers = np.empty((2, rows, len(correlation)))
         self._dual = vectors / np.sqrt(values)
         self._centers = vectors * np.sqrt(values)
-        # Where the fits work, coordinates are turned from the principal axes; see `_REFRESH`.
-        self._turn = np.eye(self.rank)
-        self._turned = self._centers
+        # Fits use coordinates rotated from the principal axes; see `_REFRESH`.
+        self._rotation = np.eye(self.rank)
+        self._rotated = self._centers
         self._refreshed_at = 0
         self.start = _Fit(self._centers, np.zeros((self.rank, 0)), converged=True)
 
@@ -107,23 +92,23 @@ class Problem:
         units = _residual_units(self._centers, previous.directions)[0]
         if n_directions >= _REFRESH * self._refreshed_at:
             _, axes = np.linalg.eigh(units.T @ units)
-            # In the null space, which the directions span, eigh's basis is arbitrary: keep theirs.
+            # In the null space, which the directions span, eigh's basis is arbitrary: keep them.
             axes = axes[:, ::-1][:, : self.rank - n_directions + 1]
             basis = np.linalg.qr(np.column_stack([previous.directions, axes]))[0]
-            self._turn = np.roll(basis, 1 - n_directions, axis=1)
-            self._turned = self._centers @ self._turn
+            self._rotation = np.roll(basis, 1 - n_directions, axis=1)
+            self._rotated = self._centers @ self._rotation
             self._refreshed_at = n_directions
-            leading = self._turn[:, 0]
+            leading = self._rotation[:, 0]
         else:
             leading = _leading_axis(units)
-        # The warm start, or the principal components where they are clearly better: with a few
-        # directions that outweigh all others, no path leads there through lower K.
+        # The warm start, or the principal components if they are clearly better: a few directions
+        # that dominate all others cannot be reached through lower K.
         warm = np.linalg.qr(np.column_stack([previous.directions, leading]))[0]
         principal = np.eye(self.rank, n_directions)
         warm_value, _ = self._evaluate(self._centers @ warm)
         principal_value, _ = self._evaluate(self._centers @ principal)
         start = principal if principal_value < 0.999 * warm_value else warm
-        # With a center all but within its span, F is so steep there that no fit gets away.
+        # Where a center lies almost within the span, F is too steep for a fit to leave.
         return self.fit(self._move_off(start, 1e-3), _SEARCH_TOLERANCE)
 
     def fit(self, directions: FloatArray, tolerance: float) -> _Fit:
@@ -141,13 +126,13 @@ class Problem:
         of their correlations), and with a V0 that diagonalizes the scaled loadings V0^T C_i / |r_i|
         (eigenvalues s_k), the Hessian is nearly diagonal, 2 |l_a s_k - l_a^2|: the preconditioner.
         """
-        origin = self._turn.T @ start
-        loadings, ratios = _load(self._turned, origin)
+        origin = self._rotation.T @ start
+        loadings, ratios = _load(self._rotated, origin)
         strengths = (1 / ratios**2) @ loadings**2
-        residuals = self._turned - loadings @ origin.T
+        residuals = self._rotated - loadings @ origin.T
         spread = ((1 / ratios**2) @ residuals**2)[:, None]
         curvature = 2 * np.abs(spread * strengths - spread**2)
-        # The floor keeps the directions that the diagonal takes for flat from running away.
+        # The floor prevents huge steps in directions where the diagonal is nearly 0.
         curvature = np.maximum(curvature, 1e-3 * curvature.max())
         residuals_t = np.ascontiguousarray(residuals.T)
         identity = np.eye(len(strengths))
@@ -167,10 +152,10 @@ class Problem:
             return scaled - origin @ (origin.T @ scaled)
 
         position, converged = _minimize(evaluate, precondition, np.zeros_like(origin), tolerance)
-        return self._turn @ np.linalg.qr(origin + position)[0], converged
+        return self._rotation @ np.linalg.qr(origin + position)[0], converged
 
     def _round(self, directions: FloatArray) -> FloatArray:
-        """The span's nearest one on a coarse grid, in a basis that only depends on the span."""
+        """The span rounded to a coarse grid, in a basis that only depends on the span."""
         loadings, ratios = _load(self._centers, directions)
         scaled = loadings / ratios[:, None]
         directions = directions @ np.linalg.eigh(scaled.T @ scaled)[1]
@@ -181,7 +166,7 @@ class Problem:
         return self._move_off(directions, 0.0)
 
     def _move_off(self, directions: FloatArray, least: float) -> FloatArray:
-        """Directions that leave every center more than `least` of the most, at random if need be."""
+        """Directions that leave each center more than `least` of the most; moved at random if not."""
         while True:
             ratios = _load(self._centers, directions)[1]
             if ratios.min() > max(4 * np.sqrt(_EPS), least * ratios.max()):
@@ -201,7 +186,7 @@ class Problem:
         gradient = np.empty_like(loadings)
         for first in range(0, n_centers, _TILE_ROWS):
             rows = slice(first, first + _TILE_ROWS)
-            # Residual Gram R = (correlations) - c c^T, a few rows at a time to stay in the cache.
+            # Residual Gram matrix R = (correlations) - c c^T.
             residual, squares = (buffer[: len(sums[rows])] for buffer in self._buffers)
             np.matmul(loadings[rows], loadings.T, out=residual)
             np.subtract(self._correlation[rows], residual, out=residual)
@@ -220,13 +205,13 @@ class Problem:
 
 
 def _load(centers: FloatArray, directions: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Loadings (P, K) of unit centers on orthonormal directions; norms (P,) of what they leave."""
+    """Loadings (P, K) of unit centers on orthonormal directions; norms (P,) of the residuals."""
     loadings = centers @ directions
     return loadings, np.sqrt(np.maximum(1 - np.einsum("ij,ij->i", loadings, loadings), _EPS))
 
 
 def _residual_units(centers: FloatArray, directions: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Unit residuals (P, rank), and the norms (P,) they had."""
+    """Residuals (P, rank) scaled to unit norm, and their norms (P,)."""
     residuals = centers - (centers @ directions) @ directions.T
     norms = np.sqrt(np.einsum("ij,ij->i", residuals, residuals))
     residuals /= np.maximum(norms, np.finfo(np.float64).tiny)[:, None]
@@ -234,7 +219,7 @@ def _residual_units(centers: FloatArray, directions: FloatArray) -> tuple[FloatA
 
 
 def _leading_axis(units: FloatArray) -> FloatArray:
-    """The direction most shared by unit vectors (P, rank), roughly, by power iteration."""
+    """The leading principal axis of unit vectors (P, rank), roughly, by power iteration."""
     axis = units.T @ units[:, np.einsum("ij,ij->j", units, units).argmax()]
     for _ in range(20):
         axis = units.T @ (units @ axis)
@@ -253,24 +238,12 @@ def _minimize(
     Returns the position, and whether `_STALLS` relative decreases in a row were below `tolerance`.
     """
     value, gradient = evaluate(position)
-    pairs: list[tuple[FloatArray, FloatArray, float]] = []
+    pairs: list[_Pair] = []
     stalls = 0
     for _ in range(_ROUND_ITERATIONS):
-        direction = gradient.copy()
-        weights = []
-        for step, change, product in reversed(pairs):
-            weight = np.vdot(step, direction) / product
-            direction -= weight * change
-            weights.append(weight)
-        direction = precondition(direction)
-        if pairs:
-            _, change, product = pairs[-1]
-            direction *= product / np.vdot(change, precondition(change))
-        for (step, change, product), weight in zip(pairs, reversed(weights), strict=True):
-            direction += (weight - np.vdot(change, direction) / product) * step
+        direction = _two_loop_recursion(gradient, pairs, precondition)
         slope = float(np.vdot(gradient, direction))
-        # The first step has no measured curvature behind it: keep it within the chart's
-        # neighborhood.
+        # The first step has no measured curvature: keep it short.
         length = 1.0 if pairs else 0.3 / max(float(np.linalg.norm(direction)), 0.3)
         for _ in range(20):
             new_position = position - length * direction
@@ -279,7 +252,7 @@ def _minimize(
                 break
             length *= 0.4
         else:
-            return position, True  # rounding leaves no descent
+            return position, True  # no descent, because of rounding
         step, change = new_position - position, new_gradient - gradient
         product = float(np.vdot(step, change))
         if product > 1e-10 * np.linalg.norm(step) * np.linalg.norm(change):
@@ -289,3 +262,22 @@ def _minimize(
         if stalls >= _STALLS:
             return position, True
     return position, False
+
+
+def _two_loop_recursion(
+    gradient: FloatArray, pairs: list[_Pair], precondition: Callable[[FloatArray], FloatArray]
+) -> FloatArray:
+    """Inverse Hessian times gradient (algorithm 7.4)."""
+    direction = gradient.copy()
+    weights = []
+    for step, change, product in reversed(pairs):
+        weight = np.vdot(step, direction) / product
+        direction -= weight * change
+        weights.append(weight)
+    direction = precondition(direction)
+    if pairs:
+        _, change, product = pairs[-1]
+        direction *= product / np.vdot(change, precondition(change))
+    for (step, change, product), weight in zip(pairs, reversed(weights), strict=True):
+        direction += (weight - np.vdot(change, direction) / product) * step
+    return direction

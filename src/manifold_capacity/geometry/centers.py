@@ -1,31 +1,29 @@
 """The low-rank structure of the centers, and the manifolds with it projected out.
 
-Mean-field theory treats the manifolds' centers as uncorrelated. Real centers share a few
-directions; following Cohen, Chung, Lee & Sompolinsky, *Nat. Commun.* 11, 746 (2020), these are
-found and removed from every point. With the center deviations C_i (rows), K orthonormal directions
-V minimize ::
+Mean-field theory assumes that the manifolds' centers are uncorrelated. Real centers share a few
+directions. Following Cohen, Chung, Lee & Sompolinsky, *Nat. Commun.* 11, 746 (2020), these are
+projected out of every point. With the center deviations C_i (rows), K orthonormal directions V
+minimize ::
 
     F(V) = 1/2 sum_ik cos(r_i, r_k)^2,    r_i = C_i - V V^T C_i,
 
 for K = 1, 2, ...; the K with the least mean ``|cos(r_i, r_k)|`` over i != k is kept.
 
-**F alone has no minimum.** Let V swallow one center: as r_i goes to zero, its direction is free,
-and can be chosen to suit the others. F then falls toward a value it never takes, and that manifold,
-measured in units of ``|r_i|``, grows without bound. (Factor analysis knows this as a Heywood case:
-a variable whose uniqueness goes to zero.) What is minimized here is therefore ::
+**F alone has no minimum.** If V comes close to containing one center, r_i goes to zero and its
+direction can be chosen to suit the others. F then falls toward a value it never reaches, and that
+manifold, measured in units of ``|r_i|``, grows without bound. (In factor analysis this is a Heywood
+case: a variable whose uniqueness goes to zero.) So a balance term is added ::
 
     F(V) + mu P log( mean_i q_i * mean_i 1/q_i ),    q_i = |r_i|^2 / |C_i|^2,
 
-with the logarithm of the ratio of the arithmetic to the harmonic mean of the shares q_i that are
-left of the centers. It is zero where all centers keep the same share, whatever that share (a
-structure may be as strong as it likes), and infinite where one of them vanishes. See `_BALANCE` for
-mu.
+the logarithm of the ratio of the arithmetic to the harmonic mean of the shares q_i that are left of
+the centers. It is zero if all centers keep the same share, however small, and infinite if one
+vanishes. `center_fit` says how mu was chosen.
 
-**Rounding must not decide.** The landscape has many local minima of nearly equal F, so that a
-perturbation of 1e-15 (another order of manifolds, another BLAS) grows until another one is found,
-whose capacity may differ by a percent. A fit therefore stops every dozen steps, and goes on from
-directions rounded to a thousandth of the residuals, which throws such perturbations away before
-they have grown.
+**Rounding must not matter.** F has many local minima of nearly equal value. A perturbation of 1e-15
+(another order of manifolds, another BLAS) would grow until the fit finds another one, whose
+capacity may differ by a percent. So a fit stops every dozen steps, and goes on from directions
+rounded to a thousandth of the residuals, which removes such perturbations before they have grown.
 """
 
 from __future__ import annotations
@@ -34,60 +32,49 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
 from manifold_capacity.errors import UserError
+from manifold_capacity.geometry.arguments import FloatArray
 from manifold_capacity.geometry.center_fit import FINAL_TOLERANCE, Problem
+from manifold_capacity.geometry.manifolds import DegenerateManifoldsError
 from manifold_capacity.geometry.moments import Moments
-
-FloatArray = NDArray[np.float64]
-
 
 _EPS = float(np.finfo(np.float64).eps)
 
-
-# Eigenvalues of the centers' correlation matrix below this fraction of the largest are left out:
-# what such directions hold of a center (3e-6 of it) drowns in the rounding of the rest.
+# Eigenvalues of the centers' correlation matrix below this fraction of the largest are ignored:
+# the part of a center in such directions (3e-6) is below the rounding errors of the rest.
 _RANK_TOLERANCE = 1e-11
 
-
-# A center closer to the mean than this fraction of the farthest center's distance has no direction
-# that float64 could tell: the square is below the rounding of the Gram matrix.
+# A center closer to the mean than this fraction of the largest distance has no direction in
+# float64: the square is below the rounding errors of the Gram matrix.
 _CENTER_TOLERANCE = 1e-7
 
-
-# The reference implementation tries K up to the components that stay short of this share of the
+# The reference implementation tries K up to the number of components short of this share of the
 # centers' variance, ...
 _EXPLAINED_VARIANCE = 0.95
 
-
 # ... plus this many; it stops earlier, but not before K = 5, ...
 _EXTRA_RANKS = 10
-
-
 _FIRST_STOP = 5
-
 
 # ... when the mean |correlation| has risen this many times in a row.
 _RISES = 3
 
-
+# The fits whose mean |correlation| is within this factor of the least are refined before K is
+# chosen among them.
 _NEAR_BEST = 1.01
 
 
-class CoincidingCentersError(UserError):
-    """Centers that have no direction: all the same, or one at the mean of all.
+class CoincidingCentersError(DegenerateManifoldsError):
+    """A center has no direction: all are the same, or it lies at the mean of all.
 
     Attributes
     ----------
     manifolds : tuple of int
         Indices of the manifolds concerned.
     """
-
-    def __init__(self, message: str, manifolds: tuple[int, ...]) -> None:
-        super().__init__(message)
-        self.manifolds = manifolds
 
 
 @dataclass(frozen=True)
@@ -98,7 +85,7 @@ class CenterStructure:
     ----------
     coefficients : (P, K) array
         The K directions as combinations of center deviations: the orthonormal directions in feature
-        space are ``C^T coefficients``, so ``coefficients^T G coefficients = 1``, and a vector x has
+        space are ``C^T coefficients``. So ``coefficients^T G coefficients = 1``, and a vector x has
         the loadings ``coefficients^T C x``.
     center_correlation : float
         Mean ``|cos|`` between different center deviations.
@@ -107,13 +94,13 @@ class CenterStructure:
     objective : float
         F (without the balance term) at the kept K. At least P^2 / (2 (rank - K)).
     least_residual_ratio : float
-        Least ``|r_i| / |C_i|`` over manifolds. Near zero, that manifold's radius would be
+        Least ``|r_i| / |C_i|`` over manifolds. If it were near zero, that manifold's radius would be
         meaningless.
     correlations : (n,) array
-        Mean ``|cos|`` at K = 0, 1, ..., n - 1, as far as the search went.
+        Mean ``|cos|`` at K = 0, 1, ..., n - 1, up to where the search ended.
     stopped : str
-        Why the search over K ended: "variance" (all K tried: the components short of 95 % of the
-        variance, plus 10), "rises" (three in a row), or "rank" (two dimensions must be left).
+        Why the search over K ended: "variance" (at 10 more than the components short of 95 % of the
+        variance), "rises" (three in a row), or "rank" (two dimensions must be left).
     converged : bool
         Whether the fit at the kept K reached its tolerance.
     """
@@ -156,16 +143,16 @@ class ProjectedMoments:
 def fit_centers(center_gram: ArrayLike, *, seed: int = 0) -> CenterStructure:
     """Find the low-rank structure of the centers.
 
-    The result doesn't depend on the scale, nor (up to rounding) on the order of the manifolds, and
-    not on the number of threads.
+    The result does not depend on the scale, the number of threads or (up to rounding) the order of
+    the manifolds.
 
     Parameters
     ----------
     center_gram : (P, P) array
         Gram matrix G of the center deviations, `Moments.center_gram`, in any unit.
     seed : int
-        Seed of the random directions by which a start is moved where a center lies exactly within
-        it (centers in special position, such as on coordinate axes). Otherwise it has no effect.
+        Only matters if a center lies exactly within the directions that a fit starts from (centers
+        on coordinate axes, for example). The start is then moved at random.
 
     Returns
     -------
@@ -208,14 +195,14 @@ def _check_centers(gram: FloatArray) -> FloatArray:
     """Norms of the center deviations, if each has a direction."""
     if len(gram) == 1:
         raise CoincidingCentersError(
-            "there is one manifold only: its center has nothing to be told from; give at least two",
+            "there is one manifold only, and no other center to compare with; give at least two",
             (0,),
         )
     norms = np.sqrt(np.maximum(gram.diagonal(), 0))
     if not norms.any():
         raise CoincidingCentersError(
-            "the centers of all manifolds coincide (a dead or constant layer?): there is nothing to "
-            "tell them apart by; leave the layer out",
+            "the centers of all manifolds coincide (a dead or constant layer?), so the manifolds "
+            "cannot be separated; leave the layer out",
             tuple(range(len(gram))),
         )
     _check_off_mean(norms, "centers")
@@ -226,22 +213,22 @@ def _check_off_mean(norms: FloatArray, of: str) -> None:
     central = np.flatnonzero(~(norms > _CENTER_TOLERANCE * norms.max())).tolist()
     if central:
         raise CoincidingCentersError(
-            f"manifold {', '.join(map(str, central))}: the center lies at the mean of all {of}, so it has "
-            "no direction, and the manifold no size in units of its distance; leave the manifold out or "
-            "sample other points",
+            f"manifold {', '.join(map(str, central))}: the center lies at the mean of all {of}, so "
+            "that it has no direction, and the manifold no size relative to its distance; leave the "
+            "manifold out or sample other points",
             tuple(central),
         )
 
 
 def _search(gram: FloatArray, norms: FloatArray, rng: np.random.Generator) -> CenterStructure:
     """Fit K = 1, 2, ... until the reference's rules end the search; keep the best K."""
-    # Rounding of the largest centers, seen beside the smallest.
+    # Rounding errors of the largest centers, relative to the smallest.
     noise = 8 * _EPS * len(gram) * norms.max() / norms.min()
     problem = Problem(gram / np.outer(norms, norms), max(noise, _RANK_TOLERANCE), rng)
     variances = np.linalg.eigvalsh(gram / np.mean(norms) ** 2)[::-1]
     explained = np.cumsum(variances) / variances.sum()
     cap = max(1, int((explained < _EXPLAINED_VARIANCE).sum())) + _EXTRA_RANKS
-    # In the last dimension all correlations are 1, so that one more than it must be left.
+    # In a single dimension all correlations are 1, so two must be left.
     most = max(0, problem.rank - 2)
     stopped = "variance" if cap <= most else "rank"
     cap = min(cap, most)
@@ -254,7 +241,7 @@ def _search(gram: FloatArray, norms: FloatArray, rng: np.random.Generator) -> Ce
             stopped = "rises"
             break
     best = fits[0]
-    if cap > 0:  # like the reference, K = 0 only where there is nothing else
+    if cap > 0:  # like the reference, K = 0 only if no other K is possible
         least = min(fit.correlation for fit in fits[1:])
         near = [k for k in range(1, len(fits)) if fits[k].correlation <= _NEAR_BEST * least]
         for k in near:

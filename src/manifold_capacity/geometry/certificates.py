@@ -1,4 +1,4 @@
-"""What solved quadratic programs say: a sample's capacity, radius and dimension, and the duality gap that bounds its error."""
+"""From solved quadratic programs to capacity, radius and dimension, with their duality gaps."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from manifold_capacity.geometry.arguments import FloatArray
 from manifold_capacity.geometry.kernels import add_rows, compiled
 
 GAP_TOLERANCE = 1e-9
-"""A problem whose relative duality gap is larger counts as unconverged."""
+"""A problem with a larger relative duality gap counts as unconverged."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class AnchorGeometry:
     Attributes
     ----------
     capacity, radius, dimension : float
-        Eqs. 16, 28 and 29 of [1]_.
+        Eqs. 16, 28 and 29 of Chung, Lee & Sompolinsky, Phys. Rev. X 8, 031003 (2018).
     capacity_stderr, radius_stderr, dimension_stderr : float
         Standard errors of the mean over Gaussian samples (delta method).
     worst_gap : float
@@ -62,25 +62,24 @@ class AnchorSamples:
         ``D``, the number of coordinates beside the center's.
     gap : (n_gaussians,) array
         Duality gap of each problem: a bound on the error of its `inverse_capacity`, relative to
-        the larger of that value and the manifold's mean (a value may come as close to 0 as it
-        likes by chance, and then contributes nothing).
+        the larger of that value and the manifold's mean (a value that happens to be near 0 hardly
+        contributes).
     """
 
-    inverse_capacity: NDArray[np.float64]
-    squared_deviation: NDArray[np.float64]
-    cosine: NDArray[np.float64]
+    inverse_capacity: FloatArray
+    squared_deviation: FloatArray
+    cosine: FloatArray
     dimension: int
-    gap: NDArray[np.float64]
+    gap: FloatArray
 
     def geometry(self) -> AnchorGeometry:
         """Average over the Gaussian samples, with standard errors."""
-        n = len(self.gap)
         inverse = float(self.inverse_capacity.mean())
-        # No sample touches the manifold's cone (a few samples of a point do so by chance).
+        # It is 0 if no sample has an active constraint, which happens by chance with few samples.
         capacity = 1.0 / inverse if inverse > 0 else np.inf
         variance = float(self.squared_deviation.mean())
         cosine = float(self.cosine.mean())
-        root_n = np.sqrt(n)
+        root_n = np.sqrt(len(self.gap))
         return AnchorGeometry(
             capacity=capacity,
             radius=float(np.sqrt(variance)),
@@ -105,7 +104,7 @@ class AnchorSamples:
         )
 
 
-def point_samples(gaussians: NDArray[np.float64], margin: float, dimension: int) -> AnchorSamples:
+def point_samples(gaussians: FloatArray, margin: float, dimension: int) -> AnchorSamples:
     """A manifold without extent: Gardner's perceptron, in closed form."""
     n = len(gaussians)
     inverse = np.maximum(gaussians[:, -1] + margin, 0.0) ** 2
@@ -114,110 +113,99 @@ def point_samples(gaussians: NDArray[np.float64], margin: float, dimension: int)
 
 
 def samples_of_weights(
-    weights: NDArray[np.float64],
-    points: NDArray[np.float64],
-    gaussians: NDArray[np.float64],
-    margin: float,
-    rho: float,
+    weights: FloatArray, points: FloatArray, gaussians: FloatArray, margin: float, rho: float
 ) -> AnchorSamples:
-    """Contributions and duality gaps of all samples, from the points rather than their Gram matrix.
+    """Contributions and duality gaps of all samples, from the weights that `solve_gram` returned.
 
-    Takes what `solve_gram` takes and returns.
+    The other arguments are those of `solve_gram`, without its Gram matrix.
     """
     n, n_points = weights.shape
     dimension = len(points)
-    inverse_capacity, squared_deviation, cosine, gap = np.zeros((4, n))
-    _measure_all(
-        weights,
-        points,
-        np.ascontiguousarray(points.T),
-        gaussians,
-        margin,
-        rho,
-        np.zeros((n, dimension)),
-        np.empty(dimension),
-        np.empty(n_points),
-        np.empty(dimension),
-        np.empty(n_points),
-        np.empty(n_points, dtype=np.int64),
-        np.arange(dimension),
-        inverse_capacity,
-        squared_deviation,
-        cosine,
-        gap,
-    )
+    anchors = np.zeros((n, dimension))
+    inverse_capacity, squared_deviation, cosine, gap, totals = np.zeros((5, n))
+    rest, mean = np.zeros((2, dimension))
+    shares, slack = np.empty((2, n_points))
+    support = np.empty(n_points, dtype=np.int64)
+    order = np.arange(dimension)
+    _find_anchors(weights, np.ascontiguousarray(points.T), anchors, totals, shares, support)
+    _deviate(anchors, rho, mean, squared_deviation)
+    _project(anchors, totals, gaussians, margin, rho, inverse_capacity, cosine)
+    _bound(weights, points, anchors, totals, gaussians, margin, rho, gap, rest, slack, order)
     if inverse_capacity.any():
         gap /= np.maximum(inverse_capacity, inverse_capacity.mean())
     return AnchorSamples(inverse_capacity, squared_deviation, cosine, dimension, gap)
 
 
-@compiled
-def _measure_all(  # type: ignore[no-untyped-def]
-    weights,
-    points,
-    rows,
-    gaussians,
-    margin,
-    rho,
-    anchors,
-    mean,
-    slack,
-    rest,
-    shares,
-    support,
-    order,
-    inverse_capacity,
-    squared_deviation,
-    cosine,
-    gap,
-):
-    """Write the last four arrays (n,), the gap absolute.
+# The functions below write their results into arrays of zeros, and sum in a fixed order.
 
-    `rows` is `points` transposed, `order` counts up, `anchors` is 0; the others are scratch.
-    With ``w_j = (s_j, 1) . v + kappa`` at ``v = t - sum lam_j (s_j, 1)`` and ``d = max(w, 0)``,
-    ``v - d e_center`` is feasible, and the optimal value lies at most
-    ``2 (d sum(lam) - lam . w) + d^2`` above the dual value.
-    """
+
+@compiled
+def _find_anchors(weights, rows, anchors, totals, shares, support):  # type: ignore[no-untyped-def]
+    """Anchors (n, D), the means of `rows` (m, D) by weight; sums of the weights (n,)."""
     n, m = weights.shape
-    dimension = points.shape[0]
-    for d in range(dimension):
-        mean[d] = 0.0
     for i in range(n):
-        height = gaussians[i, dimension] + margin
-        total = 0.0
         k = np.int64(0)
-        touching = True
         for j in range(m):
-            x = weights[i, j]
-            if x != 0.0:
+            if weights[i, j] != 0.0:
                 support[k] = j
                 k += 1
-                total += x
-                touching = x > 0.0
+                totals[i] += weights[i, j]
         for a in range(k):
-            shares[a] = weights[i, support[a]] / total
-        add_rows(rows, support, shares, k, dimension, anchors[i])
+            shares[a] = weights[i, support[a]] / totals[i]
+        add_rows(rows, support, shares, k, rows.shape[1], anchors[i])
+
+
+@compiled
+def _deviate(anchors, rho, mean, squared_deviation):  # type: ignore[no-untyped-def]
+    """Squared distances (n,) of the anchors from their mean."""
+    n, dimension = anchors.shape
+    for i in range(n):
+        for d in range(dimension):
+            mean[d] += anchors[i, d] / n
+    for i in range(n):
+        for d in range(dimension):
+            difference = rho * (anchors[i, d] - mean[d])
+            squared_deviation[i] += difference * difference
+
+
+@compiled
+def _project(anchors, totals, gaussians, margin, rho, inverse_capacity, cosine):  # type: ignore[no-untyped-def]
+    """Inverse capacity (n,), and cosine (n,) between anchors and Gaussians."""
+    n, dimension = anchors.shape
+    for i in range(n):
         dot = 0.0
         square = 0.0
         norm = 0.0
         for d in range(dimension):
             s = anchors[i, d]
-            mean[d] += s / n
             t = gaussians[i, d]
             dot += t * s
             square += s * s
             norm += t * t
         cosine[i] = dot / math.sqrt(square * norm) if square > 0.0 else 0.0
-        if not touching:
+        if totals[i] >= 0.0:
+            overlap = max(rho * dot + (gaussians[i, dimension] + margin), 0.0)
+            inverse_capacity[i] = overlap * overlap / (1.0 + rho * rho * square)
+
+
+@compiled
+def _bound(weights, points, anchors, totals, gaussians, margin, rho, gap, rest, slack, order):  # type: ignore[no-untyped-def]
+    """Absolute duality gaps (n,); infinite where the solver gave up and left no weights.
+
+    With ``w_j = (s_j, 1) . v + kappa`` at ``v = t - sum lam_j (s_j, 1)`` and ``d = max(w, 0)``,
+    ``v - d e_center`` is feasible, and the optimal value lies at most
+    ``2 (d sum(lam) - lam . w) + d^2`` above the dual value.
+    """
+    dimension, m = points.shape
+    for i in range(len(gap)):
+        total = totals[i]
+        if total < 0.0:  # no active constraint
             continue
-        reach = max(rho * dot + height, 0.0)
-        inverse_capacity[i] = reach * reach / (1.0 + rho * rho * square)
-        if k == 0:
-            # The solver gave up.
+        if total == 0.0:
             gap[i] = np.inf
             continue
         # Slacks over rho; sum(lam) = total / rho.
-        center = (height - total / rho) / rho
+        center = (gaussians[i, dimension] + margin - total / rho) / rho
         for j in range(m):
             slack[j] = center
         for d in range(dimension):
@@ -229,7 +217,3 @@ def _measure_all(  # type: ignore[no-untyped-def]
             worst = max(worst, slack[j])
             along += weights[i, j] * slack[j]
         gap[i] = max(2.0 * (worst * total - along) + (rho * worst) ** 2, 0.0)
-    for i in range(n):
-        for d in range(dimension):
-            difference = rho * (anchors[i, d] - mean[d])
-            squared_deviation[i] += difference * difference

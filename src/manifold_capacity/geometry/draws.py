@@ -1,12 +1,12 @@
-"""Several draws of points and Gaussian samples put together: their mean, and how far they scatter.
+"""Repeated draws of points: measured one by one, then their mean and standard error.
 
-Draws of one class have no point in common, and each has Gaussian samples of its own. How far the
-results scatter therefore holds both sampling errors, that of the points and that of the Gaussians.
+The draws of one class share no point, and each has its own Gaussian samples. So the standard error
+between draws covers both the choice of points and the Gaussian samples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,30 +14,27 @@ import numpy as np
 from manifold_capacity.errors import UserError
 from manifold_capacity.geometry.arguments import check_integer
 from manifold_capacity.geometry.measure import measure
-from manifold_capacity.geometry.result import Geometry
+from manifold_capacity.geometry.result import QUANTITIES, Geometry
 
 if TYPE_CHECKING:
     import pandas as pd
 
-
-_QUANTITIES = ("capacity", "radius", "dimension")
-
-
-# Of a layer: what is not a mean over draws.
-_SUMS = ("n_unconverged",)
-
-
-_LARGEST = ("worst_gap",)
-
-
-_LEAST = ("centers_least_residual_ratio", "centers_converged")
-
-
+# How values of several draws are combined, if not to their mean. "auto" may need different numbers
+# of Gaussian samples in different draws.
 _SHARED = ("n_manifolds", "n_points", "n_features", "margin", "solver", "seed")
+_REDUCED: dict[str, Callable[[np.ndarray], Any]] = {
+    "n_gaussians": lambda values: np.round(values.mean(axis=0)).astype(int),
+    "n_unconverged": lambda values: values.sum(axis=0),
+    "worst_gap": lambda values: values.max(axis=0),
+    "centers_least_residual_ratio": lambda values: values.min(axis=0),
+    "centers_converged": lambda values: values.min(axis=0),
+    "centers_stopped": lambda values: "/".join(dict.fromkeys(values.tolist())),
+}
+_HARMONIC = ("capacity", "signal_to_noise")
 
 
 def draw_seed(seed: int, draw: int) -> int:
-    """Seed of a draw's Gaussian samples; that of draw 0 is the seed itself.
+    """Seed of a draw's Gaussian samples; for draw 0 the seed itself.
 
     >>> draw_seed(7, 0), draw_seed(7, 1) == draw_seed(7, 2)
     (7, False)
@@ -48,7 +45,7 @@ def draw_seed(seed: int, draw: int) -> int:
 def measure_draws(
     manifolds: Sequence[Any], n_points: int, n_draws: int = 1, *, seed: int = 0, **options: Any
 ) -> list[Geometry]:
-    """Geometry of several draws of equally many points from each manifold; none is in two draws.
+    """Geometry of several draws of equally many points from each manifold, without overlap.
 
     Parameters
     ----------
@@ -57,23 +54,24 @@ def measure_draws(
     n_points : int
         Points to draw from each manifold, without replacement.
     n_draws : int
-        How many draws; every manifold needs `n_points` times as many points.
+        Number of draws; every manifold needs ``n_draws * n_points`` points.
     seed : int
-        Seed of the points and of the Gaussian samples. What is drawn depends on it and on the
-        manifold's place alone, so that manifolds of the same trials in two areas give the same trials.
+        Seed of the points and of the Gaussian samples. Which points are drawn depends on the seed
+        and on the manifold's position and size only, so that in recordings of the same trials from
+        two areas the same trials are drawn.
     **options
         Passed on to `manifold_capacity.measure`.
 
     Returns
     -------
     list of Geometry
-        One per draw, as `combine_draws` takes them. The workflow's ``manifolds.points_per_class`` and
+        One per draw, for `combine_draws`. The workflow's ``manifolds.points_per_class`` and
         ``geometry.repeats`` draw the same points.
 
     Raises
     ------
     ValueError
-        If a manifold has too few points, naming it.
+        If a manifold has too few points.
 
     Examples
     --------
@@ -107,7 +105,7 @@ def combine_draws(draws: Sequence[Geometry]) -> tuple[dict[str, Any], pd.DataFra
     Parameters
     ----------
     draws : sequence of Geometry
-        Of the same P manifolds, each from other points and other Gaussian samples.
+        Of the same P manifolds, from different points and Gaussian samples.
 
     Returns
     -------
@@ -118,11 +116,11 @@ def combine_draws(draws: Sequence[Geometry]) -> tuple[dict[str, Any], pd.DataFra
 
     Notes
     -----
-    Of one draw, both are its own. Of several, numbers are the mean over draws (capacity the harmonic
-    mean, as over manifolds), and a standard error is the standard deviation between draws over the
-    square root of their number; the center correlation then has one as well. With R draws, the 95 %
-    interval is the t distribution's, of R - 1 degrees of freedom: ± 4.3 standard errors for 3
-    draws, ± 2.8 for 5, ± 2.3 for 10.
+    For one draw, both are those of its geometry. For several, numbers are means over draws (the
+    harmonic mean for capacity, as over manifolds), and standard errors are the standard deviation
+    between draws divided by the square root of their number, also for the center correlation. With
+    R draws, the 95 % interval is that of the t distribution with R - 1 degrees of freedom: ± 4.3
+    standard errors for 3 draws, ± 2.8 for 5, ± 2.3 for 10.
     """
     import pandas as pd
 
@@ -130,42 +128,30 @@ def combine_draws(draws: Sequence[Geometry]) -> tuple[dict[str, Any], pd.DataFra
     frames = [draw.to_frame() for draw in draws]
     if len(draws) == 1:
         return summaries[0] | {"n_repeats": 1}, frames[0]
-    row: dict[str, Any] = {}
-    for name, first in summaries[0].items():
-        values = np.array([summary[name] for summary in summaries])
-        if name in _SHARED:
-            row[name] = first
-        elif name in _SUMS:
-            row[name] = int(values.sum())
-        elif name in _LARGEST:
-            row[name] = float(values.max())
-        elif name in _LEAST:
-            row[name] = values.min().item()
-        elif isinstance(first, str):
-            row[name] = "/".join(dict.fromkeys(values.tolist()))
-        elif name == "n_gaussians":  # "auto" may need more in one draw than in another
-            row[name] = round(float(values.mean()))
-        elif not name.endswith("_stderr"):
-            mean = _harmonic if name in ("capacity", "signal_to_noise") else _arithmetic
-            average, error = mean(values)
-            row[name] = float(average)
-            if name in (*_QUANTITIES, "center_correlation"):
-                row[f"{name}_stderr"] = float(error)
-    frame = pd.DataFrame(index=frames[0].index)
-    for column in frames[0].columns:
-        values = np.array([part[column] for part in frames])
-        if column == "n_points":
-            frame[column] = frames[0][column]
-        elif column in _SUMS:
-            frame[column] = values.sum(axis=0)
-        elif column in _LARGEST:
-            frame[column] = values.max(axis=0)
-        elif not column.endswith("_stderr"):
-            mean = _harmonic if column in ("capacity", "signal_to_noise") else _arithmetic
-            frame[column], error = mean(values)
-            if column in _QUANTITIES:
-                frame[f"{column}_stderr"] = error
+    row = _combine(summaries, with_error=(*QUANTITIES, "center_correlation"))
+    row = {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in row.items()
+    }
+    frame = pd.DataFrame(_combine(frames, with_error=QUANTITIES), index=frames[0].index)
     return row | {"n_repeats": len(draws)}, frame
+
+
+def _combine(draws: Sequence[Any], with_error: Sequence[str]) -> dict[str, Any]:
+    """Values of several draws by name, combined; those of `with_error` with a standard error."""
+    combined: dict[str, Any] = {}
+    for name in draws[0]:
+        values = np.array([draw[name] for draw in draws])
+        if name in _SHARED:
+            combined[name] = draws[0][name]
+        elif name in _REDUCED:
+            combined[name] = _REDUCED[name](values)
+        elif not name.endswith("_stderr"):
+            mean = _harmonic if name in _HARMONIC else _arithmetic
+            combined[name], error = mean(values)
+            if name in with_error:
+                combined[f"{name}_stderr"] = error
+    return combined
 
 
 def _arithmetic(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -174,7 +160,7 @@ def _arithmetic(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _harmonic(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same of the harmonic mean, in which an infinite value counts as 1 / 0."""
+    """Harmonic mean over the first axis, with infinite values, and its standard error."""
     mean, error = _arithmetic(1.0 / values)
     with np.errstate(divide="ignore", invalid="ignore"):
         return 1.0 / mean, error / mean**2

@@ -1,7 +1,7 @@
-"""Geometry of a layer: capacity, radius, dimension and correlation of its manifolds.
+"""`measure`: capacity, radius, dimension and center correlation of a layer's manifolds.
 
-Puts the steps together: moments, the centers' low-rank structure, and the anchor points of every
-manifold. The quantities and equations are those of
+The steps are the moments, the centers' low-rank structure, and the anchor points of every manifold.
+Quantities and equations are those of
 
 .. [1] S. Chung, D. D. Lee, H. Sompolinsky, Phys. Rev. X 8, 031003 (2018).
 .. [2] U. Cohen, S. Chung, D. D. Lee, H. Sompolinsky, Nat. Commun. 11, 746 (2020).
@@ -15,39 +15,34 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from manifold_capacity.errors import UserError
 from manifold_capacity.geometry.anchors import points_from_gram, sample_anchors
 from manifold_capacity.geometry.arguments import (
+    FloatArray,
     check_integer,
     check_margin,
     check_solver,
-    default_threads,
+    check_threads,
 )
 from manifold_capacity.geometry.centers import (
     CenterStructure,
-    CoincidingCentersError,
     ProjectedMoments,
     fit_centers,
     project,
 )
 from manifold_capacity.geometry.certificates import AnchorGeometry
+from manifold_capacity.geometry.manifolds import DegenerateManifoldsError
 from manifold_capacity.geometry.moments import Moments, moments_from_arrays
-from manifold_capacity.geometry.result import DegenerateManifoldsError, Geometry, gather_geometry
-
-FloatArray = NDArray[np.float64]
-
+from manifold_capacity.geometry.result import Geometry, gather_geometry
 
 Draw = Callable[[int, int], FloatArray]
-
 
 # Gaussian samples that n_gaussians="auto" begins with.
 _FIRST_GAUSSIANS = 100
 
-
-# A projected center shorter than this fraction of the center is rounding: its square is a
-# difference of squares known to 1e-16.
+# A projected center shorter than this fraction of the center is rounding error: its square is a
+# difference of squares that are known to 1e-16.
 _CENTER_TOLERANCE = 1e-7
 
 
@@ -77,15 +72,15 @@ def measure(
     relative_error : float
         What "auto" aims for.
     max_gaussians : int
-        Where "auto" gives up.
+        Where "auto" stops.
     seed : int
-        Seed of the Gaussian samples. Manifold i's depend on the seed and i alone, and fewer of them
-        are the first of more.
+        Seed of the Gaussian samples. Those of manifold i depend on the seed and i only, and n
+        samples are the first n of a larger number.
     solver : {"active_set", "cvxopt"}
         See `manifold_capacity.geometry.anchors.anchor_geometry`.
     threads : int, optional
-        Threads that solve manifolds side by side; by default one per CPU this process may use. The
-        result is the same to the last bit whatever their number.
+        Threads that solve manifolds in parallel; by default one per CPU that this process may use.
+        The result does not depend on it, to the last bit.
 
     Returns
     -------
@@ -97,14 +92,14 @@ def measure(
         If the manifolds have no geometry: a single manifold, all centers the same (a dead layer), a
         center at the mean of all.
     ValueError
-        For NaN or infinite values, shapes that do not fit, unusable arguments.
+        If a value is NaN or infinite, or a shape or argument is invalid.
     TypeError
-        For a path or a mapping in place of arrays.
+        If a path or a mapping is given instead of arrays.
 
     Warns
     -----
     RuntimeWarning
-        If a quadratic program did not converge, or "auto" reached its cap.
+        If a quadratic program did not converge, or "auto" reached `max_gaussians`.
 
     Notes
     -----
@@ -149,7 +144,7 @@ def geometry_from_moments(
     solver: str = "active_set",
     threads: int | None = None,
 ) -> Geometry:
-    """Geometry of manifolds from their moments; arguments, errors and result as `measure`.
+    """Geometry of manifolds from their moments; arguments, errors and result as in `measure`.
 
     Examples
     --------
@@ -165,13 +160,22 @@ def geometry_from_moments(
     check_margin(margin)
     check_solver(solver)
     seed = check_integer("seed", seed, least=0)
-    threads = default_threads() if threads is None else check_integer("threads", threads, least=1)
+    threads = check_threads(threads)
     centers, projected = find_centers(moments, seed)
 
     def geometry(n: int) -> Geometry:
         draw = gaussian_samples(seed, n)
         results = solve_manifolds(moments, projected, draw, margin, solver, threads)
-        return gather_geometry(moments, centers, projected, results, margin, n, seed, solver)
+        return gather_geometry(
+            moments,
+            projected,
+            results,
+            centers=centers,
+            margin=float(margin),
+            n_gaussians=n,
+            seed=seed,
+            solver=solver,
+        )
 
     if n_gaussians != "auto":
         result = geometry(check_integer("n_gaussians", n_gaussians, least=2, other="'auto'"))
@@ -201,7 +205,7 @@ def _until(
         result = geometry(n)
         summary = result.summary()
         capacity = float(summary["capacity"])
-        # Infinite if no sample touched any manifold: nothing is known yet.
+        # Infinite if no sample had an active constraint: nothing is known yet.
         reached = float(summary["capacity_stderr"]) / capacity if capacity < np.inf else np.inf
         if reached <= relative_error:
             return result
@@ -214,27 +218,24 @@ def _until(
                 stacklevel=3,
             )
             return result
-        # The error falls as 1 / sqrt(n) and is itself uncertain; starting over costs little, and
-        # makes the result that of n_gaussians=n.
+        # The error falls as 1 / sqrt(n), and is itself uncertain. Starting over costs little, and
+        # gives the same result as n_gaussians=n.
         needed = 1.05 * n * (reached / relative_error) ** 2
         n = int(min(max(needed, 1.1 * n + 1), max_gaussians))
 
 
 def find_centers(moments: Moments, seed: int) -> tuple[CenterStructure, ProjectedMoments]:
-    """The centers' low-rank structure, and the manifolds without it."""
-    try:
-        centers = fit_centers(moments.center_gram, seed=seed)
-        with np.errstate(invalid="ignore"):  # NaN is the check's finding below
-            projected = project(moments, centers)
-    except CoincidingCentersError as error:
-        raise DegenerateManifoldsError(str(error), error.manifolds) from error
+    """The centers' low-rank structure, and the manifolds with it projected out."""
+    centers = fit_centers(moments.center_gram, seed=seed)
+    with np.errstate(invalid="ignore"):  # NaN is caught below
+        projected = project(moments, centers)
     ratio = projected.projected_center_norm / projected.center_norm
     lost = np.flatnonzero(~(ratio > _CENTER_TOLERANCE)).tolist()
     if lost:
         raise DegenerateManifoldsError(
             f"the center of manifold {', '.join(map(str, lost))} lies in the {centers.rank} "
-            "directions that the centers share, so nothing of it is left to measure the manifold "
-            "by; leave the manifold out or sample other points",
+            "directions that the centers share: nothing of it is left after projection, so the "
+            "manifold has no size relative to it; leave the manifold out or sample other points",
             tuple(lost),
         )
     return centers, projected
@@ -268,10 +269,10 @@ def solve_manifolds(
 
     def solve(i: int) -> AnchorGeometry:
         n_points = int(moments.n_points[i])
-        # The reference counts a manifold's n_points coordinates although its deviations sum to zero
-        # and span one fewer; in fewer features, those.
+        # Like the reference: n_points coordinates, although deviations span one fewer, or the
+        # number of features if that is less.
         dimension = min(moments.n_features, n_points)
-        # The projected Gram matrix is a difference from the original one, exact to its rounding.
+        # The projected Gram matrix has the rounding errors of the original one.
         unit = (projected.projected_center_norm[i] / moments.scale) ** 2
         largest = float(moments.deviation_gram[i].diagonal().max()) / unit
         gram = projected.deviation_gram[i]
@@ -281,8 +282,5 @@ def solve_manifolds(
         gaussians = draw(i, dimension)
         return sample_anchors(points, gaussians, margin, solver=solver, gram=gram).geometry()
 
-    manifolds = range(moments.n_manifolds)
-    if threads == 1:
-        return [solve(i) for i in manifolds]
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(solve, manifolds))
+        return list(pool.map(solve, range(moments.n_manifolds)))

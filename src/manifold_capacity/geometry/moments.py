@@ -1,4 +1,4 @@
-"""Second moments of a layer: everything the geometry needs to know about the activations.
+"""Second moments of a layer: all that the geometry needs of the activations.
 
 Manifold i has points x_ij (j = 1..m_i) in R^N. With the centers c_i = mean_j x_ij, their mean b,
 the center deviations C_i = c_i - b and the point deviations E_ij = x_ij - c_i, the moments are
@@ -7,8 +7,8 @@ the center deviations C_i = c_i - b and the point deviations E_ij = x_ij - c_i, 
     Z = C E^T      (P, M)       centers against deviations, M = sum_i m_i, columns in manifold order
     W_i = E_i E_i^T (m_i, m_i)  deviation Gram matrix of each manifold
 
-They hold the geometry of Chung, Lee & Sompolinsky, *Phys. Rev. X* 8, 031003 (2018) and of Cohen et
-al., *Nat. Commun.* 11, 746 (2020) exactly, because both depend on the points only through inner
+They determine the geometry of Chung, Lee & Sompolinsky, *Phys. Rev. X* 8, 031003 (2018) and of
+Cohen et al., *Nat. Commun.* 11, 746 (2020) exactly: both depend on the points only through inner
 products within a manifold and with the centers. A layer of 65,536 features becomes a few megabytes.
 """
 
@@ -17,10 +17,9 @@ from __future__ import annotations
 import json
 import math
 import os
-import tempfile
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,30 +29,25 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from manifold_capacity.errors import UserError
+from manifold_capacity.files import atomic_path
+from manifold_capacity.geometry.arguments import FloatArray
 from manifold_capacity.geometry.manifolds import Source, as_float64, check_finite
 
-FloatArray = NDArray[np.float64]
-
-
 FORMAT_VERSION = 1
-"""Version of the file `Moments.save` writes."""
+"""Version of the file that `Moments.save` writes."""
 
-
-# Buffer of deviations: big enough that a block's matrix products dwarf the calls that start them,
-# small enough that a hundred thousand points still take little memory beside their own moments.
+# Buffer of deviations: large enough that matrix products take most of the time, small enough that
+# the moments of a hundred thousand points need more memory.
 _BUFFER_BYTES = 48 * 2**20
 
-
-# More features per block than this gains nothing.
+# More features per block are not faster.
 _MAX_BLOCK_FEATURES = 1024
 
-
-# Columns of Z updated at a time, which bounds the temporary to (P, _Z_COLUMNS).
+# Columns of Z updated at a time, which limits the temporary array to (P, _Z_COLUMNS).
 _Z_COLUMNS = 512
 
-
-# Squares and fourth powers of magnitudes within 2**±200 (1e±60) are far from overflow and
-# underflow; beyond, the moments are kept in units of a power of two (`Moments.scale`).
+# Fourth powers of magnitudes within 2**±200 (1e±60) neither overflow nor underflow. Beyond, the
+# moments are in units of a power of two (`Moments.scale`).
 _SAFE_EXPONENT = 200
 
 
@@ -74,10 +68,10 @@ class Moments:
     n_features : int
         Number of features N.
     scale : float
-        1 unless the activations are so large or small (beyond 2**±200) that their squares could
-        overflow or vanish; then a power of two near their size. The geometry doesn't depend on it.
+        1, unless the activations are so large or small (beyond 2**±200) that their squares could
+        overflow or vanish: then a power of two near their size. The geometry does not depend on it.
     provenance : dict
-        What they were made from, by step; anything JSON can hold.
+        What the moments were computed from, by step; anything that JSON can represent.
     """
 
     center_gram: FloatArray
@@ -122,34 +116,22 @@ class Moments:
         return float(between + self.deviation_trace.sum())
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the moments to an .npz file; the file appears complete or not at all."""
+        """Write the moments to an .npz file, which appears complete or not at all."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.name}.", suffix=".part"
-        )
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                np.savez(
-                    stream,
-                    allow_pickle=False,
-                    manifold_capacity_moments=np.int64(FORMAT_VERSION),
-                    center_gram=self.center_gram,
-                    center_deviation=self.center_deviation,
-                    deviation_gram=np.concatenate([gram.ravel() for gram in self.deviation_gram]),
-                    n_points=self.n_points,
-                    n_features=np.int64(self.n_features),
-                    scale=np.float64(self.scale),
-                    provenance=np.str_(json.dumps(self.provenance, sort_keys=True)),
-                )
-            # mkstemp makes private files; give this one the permissions any new file gets.
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(temporary, 0o666 & ~mask)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with atomic_path(path) as part, part.open("wb") as stream:
+            np.savez(
+                stream,
+                allow_pickle=False,
+                manifold_capacity_moments=np.int64(FORMAT_VERSION),
+                center_gram=self.center_gram,
+                center_deviation=self.center_deviation,
+                deviation_gram=np.concatenate([gram.ravel() for gram in self.deviation_gram]),
+                n_points=self.n_points,
+                n_features=np.int64(self.n_features),
+                scale=np.float64(self.scale),
+                provenance=np.str_(json.dumps(self.provenance, sort_keys=True)),
+            )
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Moments:
@@ -162,22 +144,18 @@ class Moments:
         """
         remedy = "delete it and compute the moments again"
         with open(path, "rb") as stream:
+            if not zipfile.is_zipfile(stream):
+                raise UserError(f"{path} is not a moments file, or damaged: {remedy}")
+            stream.seek(0)
             try:
-                with zipfile.ZipFile(stream) as archive:
-                    names = [name.removesuffix(".npy") for name in archive.namelist()]
-            except zipfile.BadZipFile as error:
-                raise UserError(
-                    f"{path} is not a moments file, or damaged ({error}): {remedy}"
-                ) from error
-            if "manifold_capacity_moments" not in names:
-                raise UserError(f"{path} is not a moments file (it has {names}): {remedy}")
-            try:
-                stream.seek(0)
-                arrays = dict(np.load(stream, allow_pickle=False))
-                version = int(arrays["manifold_capacity_moments"])
-                moments = cls._from_saved(arrays) if version == FORMAT_VERSION else None
+                archive = np.load(stream, allow_pickle=False)
+                if ours := "manifold_capacity_moments" in archive:
+                    version = int(archive["manifold_capacity_moments"])
+                    moments = cls._from_saved(archive) if version == FORMAT_VERSION else None
             except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError) as error:
                 raise UserError(f"{path} is damaged ({error}): {remedy}") from error
+        if not ours:
+            raise UserError(f"{path} is not a moments file (it has {archive.files}): {remedy}")
         if moments is None:
             raise UserError(
                 f"{path} has moments format {version}, but this version of manifold_capacity "
@@ -186,25 +164,24 @@ class Moments:
         return moments
 
     @classmethod
-    def _from_saved(cls, arrays: dict[str, NDArray[Any]]) -> Moments:
+    def _from_saved(cls, archive: Mapping[str, NDArray[Any]]) -> Moments:
+        arrays = dict(archive)
         n_points = arrays["n_points"]
-        n_manifolds, total = len(n_points), int(n_points.sum())
-        stacked = arrays["deviation_gram"]
-        ends = np.cumsum(n_points**2)
+        n_manifolds, ends = len(n_points), np.cumsum(n_points**2)
         expected = {
             "center_gram": (n_manifolds, n_manifolds),
-            "center_deviation": (n_manifolds, total),
+            "center_deviation": (n_manifolds, int(n_points.sum())),
             "deviation_gram": (int(ends[-1]),),
         }
         for name, shape in expected.items():
             if arrays[name].shape != shape:
                 raise UserError(f"{name} has shape {arrays[name].shape}, expected {shape}")
+        grams = np.split(arrays["deviation_gram"], ends[:-1])
         return cls(
             center_gram=arrays["center_gram"],
             center_deviation=arrays["center_deviation"],
             deviation_gram=tuple(
-                gram.reshape(size, size)
-                for gram, size in zip(np.split(stacked, ends[:-1]), n_points.tolist(), strict=True)
+                gram.reshape(size, size) for gram, size in zip(grams, n_points, strict=True)
             ),
             n_points=n_points,
             n_features=int(arrays["n_features"]),
@@ -219,25 +196,24 @@ def moments_from_arrays(
     block_features: int | None = None,
     shuffle: int | Sequence[int] | None = None,
 ) -> Moments:
-    """Second moments of manifolds, in one streaming pass over blocks of features.
+    """Second moments of manifolds, in one pass over blocks of features.
 
-    Sums are in float64 whatever the input's type, and of deviations within each manifold, so that a
-    spread tiny beside its center keeps its digits. The cost is N * sum_i m_i (P + m_i)
-    multiply-adds; memory beside the result is bounded whatever the number of features.
+    Sums are in float64 for any type of input, and of deviations within each manifold, so that a
+    spread much smaller than its center keeps its digits. The cost is N * sum_i m_i (P + m_i)
+    multiply-adds. Memory beside the result does not grow with the number of features.
 
     Parameters
     ----------
     manifolds : sequence of P arrays (m_i, N), or one array (P, m, N)
         Points of each manifold. Real, integer or boolean numbers of any width, in any memory
         layout: NumPy arrays, or anything with a shape that can be sliced (zarr and HDF5 arrays,
-        memory maps) or turned into an array. An array on disk is read a block of features at a
-        time, aligned to its chunks.
+        memory maps) or converted to an array. An array on disk is read in blocks of features,
+        aligned to its chunks.
     block_features : int, optional
-        Features held in memory at a time. By default as many as fit a buffer of 48 MiB, at most
-        1024.
+        Features in memory at a time. By default as many as fit a buffer of 48 MiB, at most 1024.
     shuffle : int or sequence of int, optional
-        Seed. All points are then dealt to the manifolds at random, as many to each as it had: a
-        control whose manifolds have nothing in common but the cloud that they are drawn from.
+        Seed. All points are then permuted over the manifolds, whose sizes stay: a control without
+        class structure.
 
     Returns
     -------
@@ -247,10 +223,10 @@ def moments_from_arrays(
     ------
     ValueError
         If there is no manifold, a manifold is empty or has another number of features than the
-        first, an array has the wrong number of axes or isn't real, or a value is NaN or infinite.
-        The message names the manifold, and the point and feature of the value.
+        first, an array has the wrong number of axes or is not real, or a value is NaN or infinite.
+        The message names the manifold, and the value's point and feature.
     TypeError
-        For a path or a mapping in place of arrays.
+        If a path or a mapping is given instead of arrays.
 
     Examples
     --------
@@ -272,8 +248,7 @@ def moments_from_arrays(
         raise UserError(f"block_features is {block_features}; it must be at least 1")
     block_features = min(block_features, source.n_features)
 
-    # One BLAS thread: the products are small, so more of them only wait for each other, and the
-    # sums would depend on how many there are.
+    # One BLAS thread: the products are too small for more, on which the sums would depend.
     with threadpool_limits(limits=1, user_api="blas"):
         return _safe_moments(source, block_features)
 
@@ -282,7 +257,7 @@ def _safe_moments(source: Source, block_features: int) -> Moments:
     moments = _accumulate(source, block_features, scale=1.0)
     if moments is not None and _is_safe(moments):
         return moments
-    # Rare: activations beyond 1e±60, or no deviation at all. The largest magnitude tells which.
+    # Rare: magnitudes beyond 1e±60, or no deviation at all.
     largest = max(
         float(np.abs(values).max())
         for _, block in source.blocks(block_features)
@@ -291,7 +266,7 @@ def _safe_moments(source: Source, block_features: int) -> Moments:
     exponent = math.frexp(largest)[1] if largest > 0 else 0
     if moments is not None and abs(exponent) <= _SAFE_EXPONENT:
         return moments
-    exponent = max(-1000, min(1000, exponent))  # 1 / scale must be a normal number as well
+    exponent = max(-1000, min(1000, exponent))  # so that 1 / scale is a normal number
     scaled = _accumulate(source, block_features, scale=math.ldexp(1.0, exponent))
     if scaled is None:  # pragma: no cover - the scaled values are at most 2**24
         raise AssertionError("scaled moments overflowed")
@@ -299,7 +274,7 @@ def _safe_moments(source: Source, block_features: int) -> Moments:
 
 
 def _is_safe(moments: Moments) -> bool:
-    """Whether the square of the largest entry is far from overflow and underflow."""
+    """Whether the square of the largest entry can neither overflow nor underflow."""
     largest = max(moments.center_gram.diagonal().max(), moments.deviation_trace.max())
     return bool(2.0 ** (-2 * _SAFE_EXPONENT) <= largest <= 2.0 ** (2 * _SAFE_EXPONENT))
 
@@ -312,7 +287,7 @@ def _accumulate(source: Source, block_features: int, scale: float) -> Moments | 
     center_gram = np.zeros((n_manifolds, n_manifolds))
     center_deviation = np.zeros((n_manifolds, total))
     deviation_gram = [np.zeros((size, size)) for size in sizes]
-    # Preallocated: allocating them per block costs more than the arithmetic.
+    # Allocating these for every block would cost more than the arithmetic.
     deviation_buffer = np.empty(total * block_features)
     center_buffer = np.empty(n_manifolds * block_features)
     gram_buffer = np.empty(max(sizes) ** 2)
@@ -324,8 +299,8 @@ def _accumulate(source: Source, block_features: int, scale: float) -> Moments | 
             width = block[0].shape[1]
             deviations = deviation_buffer[: total * width].reshape(total, width)
             centers = center_buffer[: n_manifolds * width].reshape(n_manifolds, width)
-            # Deviations are taken from each manifold's first point, which is as good as its center
-            # until the means are removed below, and saves two passes over the block.
+            # Deviations from each manifold's first point save two passes over the block; those
+            # from the center follow when the means are removed below.
             firsts = np.array([points[0] for points in block], dtype=np.float64)
             if scale != 1.0:
                 firsts /= scale
@@ -343,8 +318,7 @@ def _accumulate(source: Source, block_features: int, scale: float) -> Moments | 
             if not np.isfinite(centers).all():
                 check_finite(block, first_feature)
                 return None
-            # A common shift doesn't matter; without it, a large one would cost the centers their
-            # digits.
+            # Only differences matter; a large common offset would cost the centers their digits.
             centers += firsts - firsts[0]
             centers -= centers.mean(axis=0)
             center_gram += centers @ centers.T
@@ -355,16 +329,13 @@ def _accumulate(source: Source, block_features: int, scale: float) -> Moments | 
                 np.matmul(centers, deviations[start:stop].T, out=product)
                 center_deviation[:, start:stop] += product
 
-        # From deviations from a first point to deviations from the center: both are of the
-        # manifold's own size, so this costs no digits, and it also removes what rounding left of
-        # the means.
-        _remove_mean(center_gram, axis=0)
-        _remove_mean(center_gram, axis=1)
-        _remove_mean(center_deviation, axis=0)
+        # From deviations from the first point to deviations from the center. Both are of the
+        # manifold's size, so this costs no digits, and it removes rounding errors of the means.
+        _remove_means(center_gram, 0, 1)
+        _remove_means(center_deviation, 0)
         for i, gram in enumerate(deviation_gram):
-            _remove_mean(gram, axis=0)
-            _remove_mean(gram, axis=1)
-            _remove_mean(center_deviation[:, starts[i] : starts[i + 1]], axis=1)
+            _remove_means(gram, 0, 1)
+            _remove_means(center_deviation[:, starts[i] : starts[i + 1]], 1)
     if not all(np.isfinite(a).all() for a in (center_gram, center_deviation, *deviation_gram)):
         return None
     return Moments(
@@ -377,5 +348,6 @@ def _accumulate(source: Source, block_features: int, scale: float) -> Moments | 
     )
 
 
-def _remove_mean(matrix: FloatArray, axis: int) -> None:
-    matrix -= matrix.mean(axis=axis, keepdims=True)
+def _remove_means(matrix: FloatArray, *axes: int) -> None:
+    for axis in axes:
+        matrix -= matrix.mean(axis=axis, keepdims=True)

@@ -1,20 +1,20 @@
-"""Two slower solvers of the anchors' quadratic programs: orthogonal, for hard ones, and cvxopt, as an independent check."""
+"""Slower solvers of the anchors' quadratic programs: an orthogonal one, and cvxopt as a check."""
 
 from __future__ import annotations
 
 import contextlib
 
 import numpy as np
-from numpy.typing import NDArray
 
 from manifold_capacity.errors import MissingPackageError
 from manifold_capacity.geometry.active_set import STEPS_PER_POINT
+from manifold_capacity.geometry.arguments import FloatArray
 
 
 def solve_orthogonal(
-    points: NDArray[np.float64], gaussians: NDArray[np.float64], margin: float, rho: float
-) -> NDArray[np.float64]:
-    """Solve samples with an active constraint by scipy's nnls; arguments as in `_solve_all`."""
+    points: FloatArray, gaussians: FloatArray, margin: float, rho: float
+) -> FloatArray:
+    """Solve samples that have an active constraint by scipy's nnls; arguments as `solve_gram`."""
     from scipy.optimize import nnls
 
     n_points = points.shape[1]
@@ -22,19 +22,17 @@ def solve_orthogonal(
     weights = np.zeros((len(gaussians), n_points))
     for i, t in enumerate(gaussians):
         target = np.append(t[:-1], t[-1] + margin)
-        # RuntimeError (out of steps) leaves no weights: a gap of infinity, counted as unconverged.
+        # Out of steps, it leaves no weights: the gap is infinite, and counted as unconverged.
         with contextlib.suppress(RuntimeError):
             weights[i] = nnls(augmented, target, maxiter=STEPS_PER_POINT * n_points)[0]
     return weights
 
 
-def solve_cvxopt(
-    points: NDArray[np.float64], gaussians: NDArray[np.float64], margin: float
-) -> NDArray[np.float64]:
-    """Dual solutions ``lam`` (n_gaussians, m) by cvxopt, from the reference's primal problem.
+def solve_cvxopt(points: FloatArray, gaussians: FloatArray, margin: float) -> FloatArray:
+    """Dual solutions ``lam`` (n_gaussians, m) of the reference implementation's primal problem.
 
-    Minimise ``|v|^2 / 2 - t . v`` subject to ``(s_j, 1) . v <= -kappa``. Marks samples without an
-    active constraint as `_solve_all` does.
+    Minimize ``|v|^2 / 2 - t . v`` subject to ``(s_j, 1) . v <= -kappa``. Samples without an active
+    constraint are marked as `solve_gram` marks them.
     """
     try:
         from cvxopt import matrix, solvers
@@ -43,8 +41,8 @@ def solve_cvxopt(
             "solver='cvxopt' needs the package cvxopt: pip install cvxopt, "
             "or use the default solver='active_set'"
         ) from error
-    # Far below cvxopt's defaults (1e-7, 1e-6, 1e-7), and with the slower of its factorizations that
-    # reaches them: every problem is to pass the same certificate as the default solver's.
+    # Far below cvxopt's defaults (1e-7, 1e-6, 1e-7), with the slower factorization that reaches
+    # them, so that every problem passes the same certificate as with the default solver.
     options = {"show_progress": False, "abstol": 1e-13, "reltol": 1e-12, "feastol": 1e-11}
     n_points, dimension = points.shape
     augmented = np.column_stack([points, np.ones(n_points)])

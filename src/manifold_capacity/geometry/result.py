@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from manifold_capacity.errors import UserError
+from manifold_capacity.geometry.arguments import FloatArray
 from manifold_capacity.geometry.centers import CenterStructure, ProjectedMoments
 from manifold_capacity.geometry.certificates import AnchorGeometry
 from manifold_capacity.geometry.moments import Moments
@@ -16,21 +16,9 @@ from manifold_capacity.geometry.moments import Moments
 if TYPE_CHECKING:
     import pandas as pd
 
-FloatArray = NDArray[np.float64]
 
-
-class DegenerateManifoldsError(UserError):
-    """The manifolds have no geometry: one manifold only, or a center without a direction.
-
-    Attributes
-    ----------
-    manifolds : tuple of int
-        Indices of the manifolds concerned.
-    """
-
-    def __init__(self, message: str, manifolds: tuple[int, ...]) -> None:
-        super().__init__(message)
-        self.manifolds = manifolds
+QUANTITIES = ("capacity", "radius", "dimension")
+_WITH_STDERR = tuple(name + suffix for name in QUANTITIES for suffix in ("", "_stderr"))
 
 
 @dataclass(frozen=True)
@@ -42,10 +30,11 @@ class Geometry:
     Attributes
     ----------
     capacity, radius, dimension : (P,) array
-        alpha_M (Eq. 16 of [1]_), R_M (Eq. 28, in units of the center's norm), D_M (Eq. 29).
+        alpha_M, R_M (in units of the center's norm) and D_M: Eqs. 16, 28 and 29 of Chung, Lee &
+        Sompolinsky, Phys. Rev. X 8, 031003 (2018).
     capacity_stderr, radius_stderr, dimension_stderr : (P,) array
-        Standard errors from the finite number of Gaussian samples. They say nothing of the choice
-        of points and manifolds, nor of the centers' fit.
+        Standard errors from the finite number of Gaussian samples. They do not cover the choice
+        of points and manifolds, nor the centers' fit.
     worst_gap : (P,) array
         Largest relative duality gap of the manifold's quadratic programs.
     n_unconverged : (P,) int array
@@ -69,10 +58,6 @@ class Geometry:
         Participation ratio of the centers.
     centers_dimension_90 : int
         Fewest principal components that explain 90 % of the centers' variance.
-    center_correlation, residual_correlation : float
-        Mean ``|cos|`` between centers, before and after projection.
-    center_rank : int
-        Rank K of the structure.
     centers : CenterStructure
         Report of the centers' fit.
     n_features : int
@@ -111,7 +96,7 @@ class Geometry:
         numbers = self.summary()
         measures = [
             f"{name} {_with_stderr(float(numbers[name]), float(numbers[f'{name}_stderr']))}"
-            for name in ("capacity", "radius", "dimension")
+            for name in QUANTITIES
         ]
         return (
             f"<Geometry of {numbers['n_manifolds']} manifolds in {self.n_features} features: "
@@ -150,7 +135,7 @@ class Geometry:
         # Through 1 / alpha, whose mean over samples is what is measured.
         inverse = 1.0 / self.capacity
         finite = inverse > 0
-        capacity = 1.0 / inverse.mean() if finite.any() else np.inf
+        capacity = float(1.0 / inverse.mean()) if finite.any() else np.inf
         inverse_stderr = (
             _root_sum(inverse[finite] ** 2 * self.capacity_stderr[finite]) / n_manifolds
         )
@@ -162,12 +147,12 @@ class Geometry:
             "n_gaussians": self.n_gaussians,
             "solver": self.solver,
             "seed": self.seed,
-            "capacity": float(capacity),
+            "capacity": capacity,
             "capacity_stderr": float(capacity**2 * inverse_stderr) if finite.any() else np.inf,
             "radius": float(self.radius.mean()),
-            "radius_stderr": float(_root_sum(self.radius_stderr) / n_manifolds),
+            "radius_stderr": _root_sum(self.radius_stderr) / n_manifolds,
             "dimension": float(self.dimension.mean()),
-            "dimension_stderr": float(_root_sum(self.dimension_stderr) / n_manifolds),
+            "dimension_stderr": _root_sum(self.dimension_stderr) / n_manifolds,
             "center_correlation": self.center_correlation,
             "residual_correlation": self.residual_correlation,
             "center_rank": self.center_rank,
@@ -186,17 +171,12 @@ class Geometry:
         }
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per manifold, in their order: its numbers of points, geometry and certificate."""
+        """One row per manifold, in their order: number of points, geometry and certificates."""
         import pandas as pd
 
         columns = (
             "n_points",
-            "capacity",
-            "capacity_stderr",
-            "radius",
-            "radius_stderr",
-            "dimension",
-            "dimension_stderr",
+            *_WITH_STDERR,
             "center_norm",
             "projected_center_norm",
             "spread",
@@ -223,7 +203,7 @@ class Geometry:
         ImportError
             If xarray is not installed.
         """
-        # Truth values as 0 and 1: netCDF has no others.
+        # netCDF has no truth values: 0 and 1.
         attributes = {
             name: int(value) if isinstance(value, bool) else value
             for name, value in self.summary().items()
@@ -232,45 +212,23 @@ class Geometry:
 
 
 def gather_geometry(
-    moments: Moments,
-    centers: CenterStructure,
-    projected: ProjectedMoments,
-    results: list[AnchorGeometry],
-    margin: float,
-    n_gaussians: int,
-    seed: int,
-    solver: str,
+    moments: Moments, projected: ProjectedMoments, results: list[AnchorGeometry], **settings: Any
 ) -> Geometry:
-    # See the notes of `measure`.
-    correction = np.sqrt(n_gaussians / (n_gaussians - 1))
-    results = [
-        replace(
-            result,
-            radius=result.radius * correction,
-            radius_stderr=result.radius_stderr * correction,
-        )
-        for result in results
-    ]
-
-    cosines = moments.center_gram / np.sqrt(
-        np.outer(moments.center_gram.diagonal(), moments.center_gram.diagonal())
-    )
-    spectrum = np.linalg.eigvalsh(moments.center_gram)[:0:-1].clip(0)
+    """Put the steps' results together; `settings` are those of `Geometry`, from `centers` on."""
+    numbers: dict[str, Any] = {
+        name: np.array([getattr(result, name) for result in results])
+        for name in (*_WITH_STDERR, "worst_gap", "n_unconverged")
+    }
+    n_gaussians = settings["n_gaussians"]
+    for name in ("radius", "radius_stderr"):
+        numbers[name] *= np.sqrt(n_gaussians / (n_gaussians - 1))  # see the notes of `measure`
+    gram = moments.center_gram
+    cosines = gram / np.sqrt(np.outer(gram.diagonal(), gram.diagonal()))
+    spectrum = np.linalg.eigvalsh(gram)[:0:-1].clip(0)
     traces = moments.deviation_trace
-    squares = np.array([(gram**2).sum() for gram in moments.deviation_gram])
-
-    def column(name: str) -> NDArray[Any]:
-        return np.array([getattr(result, name) for result in results])
-
+    squares = np.array([(within**2).sum() for within in moments.deviation_gram])
     return Geometry(
-        capacity=column("capacity"),
-        radius=column("radius"),
-        dimension=column("dimension"),
-        capacity_stderr=column("capacity_stderr"),
-        radius_stderr=column("radius_stderr"),
-        dimension_stderr=column("dimension_stderr"),
-        worst_gap=column("worst_gap"),
-        n_unconverged=column("n_unconverged").astype(np.int64),
+        **numbers,
         n_points=moments.n_points.copy(),
         center_norm=projected.center_norm,
         projected_center_norm=projected.projected_center_norm,
@@ -281,28 +239,22 @@ def gather_geometry(
         ),
         mean_correlation=(np.abs(cosines).sum(axis=0) - 1) / (len(cosines) - 1),
         centers_spectrum=spectrum / spectrum.sum(),
-        centers_participation_ratio=float(
-            np.trace(moments.center_gram) ** 2 / (moments.center_gram**2).sum()
-        ),
-        centers_dimension_90=dimension_at(0.9, moments.center_gram),
-        centers=centers,
+        centers_participation_ratio=float(np.trace(gram) ** 2 / (gram**2).sum()),
+        centers_dimension_90=dimension_at(0.9, gram),
         n_features=moments.n_features,
-        margin=float(margin),
-        n_gaussians=n_gaussians,
-        seed=seed,
-        solver=solver,
+        **settings,
     )
 
 
 def dimension_at(share: float, gram: FloatArray) -> int:
     """Fewest principal components that explain a share of the variance."""
     explained = np.cumsum(np.linalg.eigvalsh(gram)[::-1])
-    # Rounding must not ask for one component more.
+    # Less a bit of the share, so that rounding does not add a component.
     return int((explained < (share - 1e-12) * explained[-1]).sum()) + 1
 
 
 def _with_stderr(value: float, stderr: float) -> str:
-    """'0.2168 ± 0.0031': as many decimals as two digits of the standard error have."""
+    """'0.2168 ± 0.0031': the value to two digits of its standard error."""
     if not 0 < stderr < np.inf:
         return f"{value:.4g} ± {stderr:.2g}"
     decimals = max(0, 1 - int(np.floor(np.log10(stderr))))

@@ -1,9 +1,9 @@
-"""Capacity measured the hard way: by separating the manifolds, as a check of the theory.
+"""Simulated capacity: separate randomly labeled manifolds, as a check of the theory.
 
-Project all points on n random directions, label the manifolds at random, and ask whether a
+Project all points on n random directions, label the manifolds at random, and test whether a
 hyperplane through the origin (the mean of all points) separates the labels. The more directions,
-the more often it does; the number at which it does half the time, n_c, gives the simulated capacity
-P / n_c, which the mean-field capacity predicts for many manifolds:
+the more often it does. From the number n_c at which it does half of the time follows the simulated
+capacity P / n_c, which the mean-field capacity predicts for many manifolds:
 
 .. [1] U. Cohen, S. Chung, D. D. Lee, H. Sompolinsky, Nat. Commun. 11, 746 (2020), Methods.
 """
@@ -20,20 +20,11 @@ from threadpoolctl import threadpool_limits
 
 from manifold_capacity.errors import UserError
 from manifold_capacity.geometry.active_set import solve_gram
-from manifold_capacity.geometry.arguments import check_integer, default_threads
-from manifold_capacity.geometry.manifolds import Source, check_finite
-from manifold_capacity.geometry.result import DegenerateManifoldsError
-
-FloatArray = NDArray[np.float64]
-
-
-# Features read at a time.
-_BLOCK_FEATURES = 2048
-
+from manifold_capacity.geometry.arguments import FloatArray, check_integer, check_threads
+from manifold_capacity.geometry.manifolds import DegenerateManifoldsError, Source
 
 # Squares of larger values, summed, could overflow.
 _LARGEST = 1e140
-
 
 # Variances below this fraction of the largest are rounding.
 _RANK_TOLERANCE = 1e-12
@@ -46,12 +37,12 @@ class SimulatedCapacity:
     Attributes
     ----------
     capacity, capacity_stderr : float
-        P / n_c and its standard error over repetitions. NaN if some labels could not be separated
-        in all directions that the points span: the capacity is then about ``n_manifolds / rank`` or
+        P / n_c and its standard error over repetitions. NaN if some labels were not separable in
+        all directions that the points span: the capacity is then about ``n_manifolds / rank`` or
         less.
     critical_features : (n_repetitions,) int array
         Fewest random directions in which each repetition's labels were separable; ``rank + 1`` if
-        they never were.
+        in none.
     rank : int
         Directions that the points span.
     n_manifolds : int
@@ -70,22 +61,21 @@ def simulated_capacity(
     r"""Capacity by bisection over random projections.
 
     Each repetition draws directions and labels. Labels that are separable in the first n directions
-    are so in more, so that bisection finds the fewest, and :math:`n_c = \langle n \rangle - 1/2`
-    (which is P / 2 for points, by Cover's theorem). Separability is decided by the point of the
-    labelled hull that is nearest to the origin, a quadratic program, and confirmed by the
-    hyperplane itself.
+    stay separable in more, so bisection finds the fewest, and :math:`n_c = \langle n \rangle - 1/2`
+    (P / 2 for points, by Cover's theorem). A quadratic program finds the point of the labeled hull
+    that is nearest to the origin. The hyperplane perpendicular to it decides.
 
     Parameters
     ----------
     manifolds : P arrays (n_points_i, n_features), or one (P, n_points, n_features)
-        As `manifold_capacity.measure` takes them. The time grows with the third power of n_c and
-        the square of the number of all points: seconds for 1,000 points, hours for 10,000.
+        As in `manifold_capacity.measure`. The time grows with the third power of n_c and the
+        square of the number of all points: seconds for 1,000 points, hours for 10,000.
     n_repetitions : int
         Repetitions, 2 at least.
     seed : int
         Seed of directions and labels. Repetition i's depend on the seed and i alone.
     threads : int, optional
-        Threads that run repetitions side by side; by default one per CPU this process may use.
+        Threads that run repetitions in parallel; by default one per CPU that this process may use.
 
     Returns
     -------
@@ -96,7 +86,7 @@ def simulated_capacity(
     DegenerateManifoldsError
         If there is one manifold only, or all points are the same.
     ValueError
-        For NaN, infinite or huge values, shapes that do not fit, unusable arguments.
+        If a value is NaN, infinite or huge, or a shape or argument is invalid.
 
     Examples
     --------
@@ -110,7 +100,7 @@ def simulated_capacity(
     """
     n_repetitions = check_integer("n_repetitions", n_repetitions, least=2)
     seed = check_integer("seed", seed, least=0)
-    threads = default_threads() if threads is None else check_integer("threads", threads, least=1)
+    threads = check_threads(threads)
     points, owner = _coordinates(manifolds)
     n_manifolds = int(owner[-1]) + 1
     rank = points.shape[1]
@@ -146,20 +136,16 @@ def simulated_capacity(
 
 
 def _coordinates(manifolds: Any) -> tuple[FloatArray, NDArray[np.int64]]:
-    """All points (M, rank) relative to their mean, in orthonormal axes, and whose they are (M,)."""
+    """All points (M, rank) relative to their mean, in orthonormal axes; their manifolds (M,)."""
     source = Source(manifolds)
     if len(source.sizes) == 1:
         raise DegenerateManifoldsError(
-            "there is one manifold only: it has nothing to be told from; give at least two", (0,)
+            "there is one manifold only, and nothing to separate it from; give at least two", (0,)
         )
     owner = np.repeat(np.arange(len(source.sizes)), source.sizes)
     gram = np.zeros((source.n_total, source.n_total))
     largest = 0.0
-    for first_feature, block in source.blocks(min(_BLOCK_FEATURES, source.n_features)):
-        check_finite(block, first_feature)
-        points = np.concatenate(block).astype(np.float64)
-        points -= points[0]
-        points -= points.mean(axis=0)
+    for points in source.centered_blocks(source.sizes):
         largest = max(largest, float(np.abs(points).max()))
         if largest > _LARGEST:
             raise UserError(
@@ -169,8 +155,8 @@ def _coordinates(manifolds: Any) -> tuple[FloatArray, NDArray[np.int64]]:
         gram += points @ points.T
     if largest == 0:
         raise DegenerateManifoldsError(
-            "all points of all manifolds are the same (a dead or constant layer?): there is "
-            "nothing to tell them apart by; leave the layer out",
+            "all points of all manifolds are the same (a dead or constant layer?), so they cannot be "
+            "separated; leave the layer out",
             tuple(range(len(source.sizes))),
         )
     values, vectors = np.linalg.eigh(gram / gram.diagonal().max())
@@ -182,7 +168,7 @@ def _separable(points: FloatArray) -> bool:
     """Whether all points (M, n), multiplied by their labels, lie on one side of the origin.
 
     Solves min_{lam >= 0} |Z^T lam|^2 + (1 - sum lam)^2, which is 0 if the hull of the points Z
-    holds the origin; otherwise Z^T lam is the normal of a hyperplane with all points on its
+    contains the origin. Otherwise Z^T lam is the normal of a hyperplane with all points on its
     positive side. It is the anchors' problem for t = 0 and margin 1.
     """
     gram = points @ points.T

@@ -1,7 +1,7 @@
-"""In how many directions a whole layer varies: participation ratio and dimension at 90 % variance.
+"""Variance of a whole layer: participation ratio, and dimension at 90 % of the variance.
 
-Unlike what `manifold_capacity.measure` gives, this needs the inner products of points of
-different manifolds, which the moments don't hold; so it reads the activations.
+Unlike `manifold_capacity.measure` this needs inner products between points of different manifolds,
+which the moments do not contain. So it reads the activations.
 """
 
 from __future__ import annotations
@@ -13,11 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manifold_capacity.geometry.arguments import check_integer
-from manifold_capacity.geometry.manifolds import Source, check_finite
+from manifold_capacity.geometry.manifolds import Source
 from manifold_capacity.geometry.result import dimension_at
-
-# Features read at a time.
-_BLOCK_FEATURES = 2048
 
 
 @dataclass(frozen=True)
@@ -46,11 +43,11 @@ def layer_variance(manifolds: Any, *, max_points: int = 1000) -> LayerVariance:
     Parameters
     ----------
     manifolds : P arrays (n_points_i, n_features), or one (P, n_points, n_features)
-        As `manifold_capacity.measure` takes them.
+        As in `manifold_capacity.measure`.
     max_points : int
-        Points to use: the first of each manifold, as many of each as this allows. The time grows
-        with its square: seconds for 1,000 points in 65,536 features. Compare layers at the same
-        number, since a sample of n points shows n - 1 dimensions at most.
+        Points to use at most: the first of each manifold, equally many of each if possible. The
+        time grows with the square: seconds for 1,000 points in 65,536 features. Compare layers at
+        the same number, since n points span n - 1 dimensions at most.
 
     Returns
     -------
@@ -59,7 +56,8 @@ def layer_variance(manifolds: Any, *, max_points: int = 1000) -> LayerVariance:
     Raises
     ------
     ValueError
-        For NaN or infinite values, shapes that do not fit, or fewer points allowed than manifolds.
+        If a value is NaN or infinite, a shape is invalid, or `max_points` is less than the number
+        of manifolds.
 
     Examples
     --------
@@ -76,17 +74,11 @@ def layer_variance(manifolds: Any, *, max_points: int = 1000) -> LayerVariance:
     kept = np.minimum(source.sizes, _most_each(source.sizes, max_points))
     n_points = int(kept.sum())
     few_features = source.n_features <= n_points
-    gram = np.zeros((n_points, n_points)) if not few_features else np.empty(0)
+    gram = np.zeros(0 if few_features else (n_points, n_points))
     columns: list[NDArray[np.float64]] = []
-    # Powers of two keep squares of the largest and the smallest numbers in range, exactly.
+    # In units of a power of two, which is exact, squares neither overflow nor vanish.
     unit = 0.0
-    for first_feature, block in source.blocks(min(_BLOCK_FEATURES, source.n_features)):
-        check_finite(block, first_feature)
-        points = np.concatenate(
-            [np.asarray(a[:n], dtype=np.float64) for a, n in zip(block, kept, strict=True)]
-        )
-        points -= points[0]
-        points -= points.mean(axis=0)
+    for points in source.centered_blocks(kept.tolist()):
         largest = float(np.abs(points).max())
         if largest > 0:
             power = 2.0 ** np.frexp(largest)[1]

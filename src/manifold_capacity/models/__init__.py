@@ -1,1 +1,1 @@
-"""Networks: their layers, weights, devices, and what they take as input."""
+"""Networks: building them, their layers, weights, devices and input."""

@@ -1,14 +1,15 @@
-"""Images on their way into a network: random changes, then scaling, resizing and normalization.
+"""Random changes to images: crop, flip and rotation.
 
-Everything works on whole batches, on whatever device they are. Random numbers are drawn on the CPU,
-a handful per image, so that they don't depend on the device; what was drawn for several batches can be
-joined and applied to all their images at once.
+Everything works on whole batches on any device. Random numbers are drawn on the CPU, a handful per
+image, so that they do not depend on the device. What was drawn for several batches can be joined and
+applied to all their images at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +19,9 @@ from manifold_capacity.models.preprocess import to_device
 
 
 def seeded_generator(*key: int) -> torch.Generator:
-    """A generator that depends on all the numbers of the key: (seed, epoch, step, ...).
+    """A generator seeded with all numbers of the key, such as (seed, epoch, step).
 
-    Drawing from it needs no state from before, which is what makes an interrupted run repeatable.
+    It has no earlier state to restore, so an interrupted run can be repeated exactly.
     """
     words = np.random.SeedSequence(key).generate_state(1, np.uint64)
     # torch takes the seed as a signed number
@@ -29,7 +30,7 @@ def seeded_generator(*key: int) -> torch.Generator:
 
 @dataclass(frozen=True)
 class Draws:
-    """What was drawn for each image of a batch; None where that change is off.
+    """What was drawn for each image of a batch; None for a change that is off.
 
     Attributes
     ----------
@@ -37,8 +38,8 @@ class Draws:
         Rows and columns by which the crop is shifted.
     flips : Tensor of bool, (n_images,), optional
     cosines, sines : Tensor of float64, (n_images,), optional
-        Of the angle of rotation. Computed where they are drawn: a GPU's own might differ from a CPU's
-        in the last bit, and a pixel fall to the other side.
+        Of the angle of rotation. They are computed on the CPU: a GPU's might differ in the last bit,
+        and then another pixel could be nearest.
     """
 
     shifts: Tensor | None = None
@@ -49,8 +50,6 @@ class Draws:
     @classmethod
     def join(cls, parts: Sequence[Draws]) -> Draws:
         """The draws of several batches as those of one."""
-        if len(parts) == 1:
-            return parts[0]
         columns = zip(*(vars(part).values() for part in parts), strict=True)
         return cls(*(None if column[0] is None else torch.cat(column) for column in columns))
 
@@ -63,7 +62,20 @@ def draw_augmentation(
     horizontal_flip: bool = False,
     rotation_degrees: float = 0.0,
 ) -> Draws:
-    """Draw how each image of a batch is to be changed, on the CPU; see :func:`augment_batch`."""
+    """Draw how each image of a batch is to be changed.
+
+    The distribution is that of torchvision's ``RandomCrop(size, padding)``,
+    ``RandomHorizontalFlip()`` and ``RandomRotation(degrees)`` one after the other.
+
+    Parameters
+    ----------
+    crop_padding : int
+        Pixels by which the crop is shifted at most, up or down and left or right; 0: no crop.
+    horizontal_flip : bool
+        Flip with probability 1/2.
+    rotation_degrees : float
+        Largest angle of rotation about the image's center, either way; 0: no rotation.
+    """
     shifts = flips = cosines = sines = None
     # In the order in which they act
     if crop_padding:
@@ -71,76 +83,32 @@ def draw_augmentation(
     if horizontal_flip:
         flips = torch.rand(n_images, generator=generator) < 0.5
     if rotation_degrees:
-        turns = torch.rand(n_images, generator=generator, dtype=torch.float64) * 2 - 1
-        angles = torch.deg2rad(turns * rotation_degrees)
+        fractions = torch.rand(n_images, generator=generator, dtype=torch.float64) * 2 - 1
+        angles = torch.deg2rad(fractions * rotation_degrees)
         cosines, sines = torch.cos(angles), torch.sin(angles)
     return Draws(shifts, flips, cosines, sines)
 
 
-def augment_batch(
-    images: Tensor,
-    generator: torch.Generator,
-    *,
-    crop_padding: int = 0,
-    horizontal_flip: bool = False,
-    rotation_degrees: float = 0.0,
-) -> Tensor:
-    """Crop, flip and rotate each image by its own draw.
-
-    The distribution is that of torchvision's ``RandomCrop(size, padding)``,
-    ``RandomHorizontalFlip()`` and ``RandomRotation(degrees)`` one after the other: a shift by up to
-    ``crop_padding`` pixels in both directions, a flip with probability 1/2, a rotation by an angle
-    uniform in ±``rotation_degrees`` about the image's center with the nearest pixel. What comes in
-    from outside the image is 0. As all three move whole pixels, they are one lookup.
-
-    Parameters
-    ----------
-    images : Tensor, (n_images, n_channels, height, width)
-        Any dtype, any device.
-    generator : torch.Generator
-        On the CPU.
-    crop_padding : int
-        Pixels; 0: no crop.
-    horizontal_flip : bool
-    rotation_degrees : float
-        Degrees; 0: no rotation.
-
-    Returns
-    -------
-    Tensor, (n_images, n_channels, height, width)
-        Same dtype and device.
-    """
-    draws = draw_augmentation(
-        len(images),
-        generator,
-        crop_padding=crop_padding,
-        horizontal_flip=horizontal_flip,
-        rotation_degrees=rotation_degrees,
-    )
-    return apply_draws(images, draws)
+def augment_batch(images: Tensor, generator: torch.Generator, **options: Any) -> Tensor:
+    """Change each image by a draw of its own: `draw_augmentation`, then `apply_draws`."""
+    return apply_draws(images, draw_augmentation(len(images), generator, **options))
 
 
 def apply_draws(images: Tensor, draws: Draws) -> Tensor:
-    """Change each image as was drawn for it; see :func:`augment_batch`.
+    """Crop, flip and rotate each image as was drawn for it.
 
-    Parameters
-    ----------
-    images : Tensor, (n_images, n_channels, height, width)
-        Any dtype, any device.
-    draws : Draws
-        For as many images, on the CPU.
+    A rotation takes the nearest pixel. Pixels from outside the image are 0. As all three changes move
+    whole pixels, they are one lookup.
 
-    Returns
-    -------
-    Tensor, (n_images, n_channels, height, width)
-        Same dtype and device.
+    Images (n_images, n_channels, height, width) may have any dtype and be on any device; the result
+    has the same. The draws are on the CPU.
     """
     n_images, n_channels, height, width = images.shape
     device = images.device
     rows: Tensor = torch.arange(height, device=device)[None, :, None]
     columns: Tensor = torch.arange(width, device=device)[None, None, :]
     inside = torch.ones((1, 1, 1), dtype=torch.bool, device=device)
-    # Drawn in the order in which they act; looked up in the opposite one, from result to source.
+    # In reverse order: for each pixel of the result, its place in the image.
     if draws.cosines is not None and draws.sines is not None:
         cos = to_device(draws.cosines, device)[:, None, None]
         sin = to_device(draws.sines, device)[:, None, None]

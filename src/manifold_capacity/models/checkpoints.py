@@ -1,9 +1,8 @@
-"""Checkpoints: weights in files that say what network they are of."""
+"""Checkpoints: weights in safetensors files, with metadata that say which network they are of."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,10 +13,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from manifold_capacity.errors import UserError
-from manifold_capacity.models.networks import meta_model
+from manifold_capacity.files import atomic_path
+from manifold_capacity.models.networks import NORMALIZING, meta_model
 
 State = dict[str, Tensor]
-
 
 # One metadata entry holds everything as sorted JSON: safetensors writes several entries in an order
 # that changes from process to process, and the same weights would not be the same bytes.
@@ -25,34 +24,31 @@ _METADATA_KEY = "manifold_capacity"
 
 
 def save_state(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, Any]) -> None:
-    """Write weights and what is known about them as safetensors, whole or not at all.
+    """Write weights with metadata as safetensors, completely or not at all.
 
     Parameters
     ----------
     state : mapping of str to Tensor
         Weights and buffers, on any device.
     path : Path
-        Where to; the folder is made.
+        Its folder is made if missing.
     metadata : mapping
         Anything JSON can hold. Same state, same metadata: same bytes.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
-    save_file(tensors, temporary, {_METADATA_KEY: json.dumps(dict(metadata), sort_keys=True)})
-    with open(temporary, "rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    with atomic_path(path) as part:
+        save_file(tensors, part, {_METADATA_KEY: json.dumps(dict(metadata), sort_keys=True)})
 
 
 def load_metadata(path: Path) -> dict[str, Any]:
-    """Read what :func:`save_state` wrote about the weights, without reading them."""
+    """Read the metadata of a checkpoint without its weights."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = (file.metadata() or {}).get(_METADATA_KEY)
     except (SafetensorError, OSError) as error:
         raise UserError(
-            f"{path} is not a whole safetensors file ({error}); delete it and run again"
+            f"{path} is not a complete safetensors file ({error}); delete it and run again"
         ) from error
     if metadata is None:
         raise UserError(f"{path} is not a checkpoint of this project: its metadata are missing")
@@ -61,18 +57,18 @@ def load_metadata(path: Path) -> dict[str, Any]:
 
 
 def load_state(path: Path) -> tuple[State, dict[str, Any]]:
-    """Read what :func:`save_state` wrote: the weights and the metadata."""
+    """Read the weights and the metadata of a checkpoint."""
     metadata = load_metadata(path)
-    # Copies: what safetensors maps from the file lies at other addresses than what torch allocates,
-    # and vectorised sums may differ in the last bit with the alignment of their operands.
+    # Copies: tensors mapped from the file are aligned otherwise than those that torch allocates, and
+    # vectorized sums may differ in the last bit with the alignment of their operands.
     return {key: tensor.clone() for key, tensor in load_file(path).items()}, metadata
 
 
 def load_weights(model: nn.Module, state: Mapping[str, Tensor], *, assign: bool = False) -> None:
     """Put a state into a network.
 
-    Some modules ask a state which version of them wrote it. One loaded from a file of torch's says
-    so; safetensors don't, and are taken to be of the present version, as what this package writes is.
+    Some modules look at the version that a state was written with. A file written by torch holds
+    it; safetensors do not, and are taken to be of the present version, as this package's are.
     """
     versions = getattr(state, "_metadata", None) or model.state_dict()._metadata  # type: ignore[attr-defined]
     versioned = OrderedDict(state)
@@ -86,8 +82,9 @@ def load_model(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     Parameters
     ----------
     path : Path
-        Written by :func:`save_state` with the metadata ``network`` (what :func:`network_options`
-        gives) and, if the weights are pretrained, ``weights: pretrained``.
+        Written by :func:`save_state` with the metadata ``network`` (keyword arguments of
+        :func:`manifold_capacity.models.networks.build_model`) and, for pretrained weights,
+        ``weights: pretrained``.
 
     Returns
     -------
@@ -98,7 +95,6 @@ def load_model(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     network = metadata["network"]
     model = meta_model(**network)
     load_weights(model, state, assign=True)
-    if network["name"] in ("googlenet", "inception_v3"):
-        # Their published weights expect the normalization of an older framework and convert to it.
+    if network["name"] in NORMALIZING:
         model.transform_input = metadata.get("weights") == "pretrained"  # type: ignore[assignment]
     return model.eval(), metadata

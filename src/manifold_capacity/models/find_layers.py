@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -12,7 +13,7 @@ from manifold_capacity.models.networks import meta_model, unfit_error
 
 
 def list_layers(name: str, *, n_classes: int, image_shape: Sequence[int]) -> list[Layer]:
-    """The layers of a model by its name alone: needs no weights and computes nothing.
+    """The layers of a model, given its name: needs no weights and computes nothing.
 
     See :func:`find_layers`.
     """
@@ -25,9 +26,8 @@ def list_layers(name: str, *, n_classes: int, image_shape: Sequence[int]) -> lis
 
 def leaf_modules(model: nn.Module) -> list[tuple[int, str, nn.Module]]:
     """All modules without children, in module order: (index from 1, qualified name, module)."""
-    leaves = [
-        (name, module) for name, module in model.named_modules() if not any(module.children())
-    ]
+    modules = model.named_modules()
+    leaves = [(name, module) for name, module in modules if not any(module.children())]
     return [(index, name, module) for index, (name, module) in enumerate(leaves, start=1)]
 
 
@@ -37,22 +37,22 @@ def find_layers(model: nn.Module, image_shape: Sequence[int]) -> list[Layer]:
     Parameters
     ----------
     model : nn.Module
-        On any device; on torch's meta device this costs nothing.
+        On any device; on torch's meta device nothing is computed.
     image_shape : sequence of int
-        (channels, height, width) of what the network gets.
+        (channels, height, width) of the network's input.
 
     Returns
     -------
     list of Layer
-        The index counts all leaf modules from 1 in module order, also those that don't run, so that
-        a layer's number doesn't depend on what the forward pass does.
+        The index counts all leaf modules from 1 in module order, also those that do not run: it does
+        not depend on what the forward pass does.
 
     Notes
     -----
     A leaf module that runs several times (a ReLU that a residual block shares) is one layer: its
-    first call. One that is never called as a module (the projections inside
-    ``nn.MultiheadAttention`` and swin's attention, whose weights are used directly), or that puts
-    out something else than one tensor whose first axis is the batch, is not in the table.
+    first call. Not in the table are modules that are never called (the projections inside
+    ``nn.MultiheadAttention`` and swin's attention, whose weights are used directly), and modules
+    whose output is not a single tensor with the batch as its first axis.
     """
     parameter = next(model.parameters())
     batch = torch.zeros((2, *image_shape), device=parameter.device, dtype=parameter.dtype)
@@ -62,9 +62,10 @@ def find_layers(model: nn.Module, image_shape: Sequence[int]) -> list[Layer]:
         if isinstance(output, Tensor) and output.ndim > 1 and output.shape[0] == len(batch):
             shapes.setdefault(index, tuple(output.shape[1:]))
 
+    leaves = leaf_modules(model)
     hooks = [
         module.register_forward_hook(lambda _module, _args, output, i=index: note(i, output))
-        for index, _, module in leaf_modules(model)
+        for index, _, module in leaves
     ]
     was_training = model.training
     try:
@@ -75,13 +76,9 @@ def find_layers(model: nn.Module, image_shape: Sequence[int]) -> list[Layer]:
         for hook in hooks:
             hook.remove()
         model.train(was_training)
-    entries = [(0, INPUT_NAME, INPUT_TYPE, tuple(image_shape))]
-    entries += [
-        (index, name, type(module).__name__, shapes[index])
-        for index, name, module in leaf_modules(model)
+    shape = tuple(image_shape)
+    return [Layer(0, INPUT_NAME, INPUT_TYPE, shape, math.prod(shape))] + [
+        Layer(index, name, type(module).__name__, shapes[index], math.prod(shapes[index]))
+        for index, name, module in leaves
         if index in shapes
-    ]
-    return [
-        Layer(index, name, kind, shape, torch.Size(shape).numel())
-        for index, name, kind, shape in entries
     ]

@@ -1,14 +1,12 @@
-"""The table of a network's layers: what they are called, what comes out of them, which are chosen.
+"""The table of a network's layers, and the choice of layers from it.
 
-This module knows nothing of torch: :func:`manifold_capacity.models.find_layers.find_layers` makes the table,
-everything after it (the workflow, the store, the summary) reads it from here.
+This module does not import torch. :func:`manifold_capacity.models.find_layers.find_layers` makes the table;
+later steps (the workflow, the store, the summary) read it here.
 """
 
 from __future__ import annotations
 
 import csv
-import io
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -16,16 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from manifold_capacity.errors import UserError, nearest
+from manifold_capacity.files import atomic_path
 
 INPUT_NAME = "input"
-
-
 INPUT_TYPE = "Input"
 
-
 _DEFAULT_TYPES = ("Conv2d", "Linear")
-
-
 _COLUMNS = ("index", "name", "type", "output_shape", "n_features")
 
 
@@ -42,7 +36,7 @@ class Layer:
     type : str
         Class of the module, ``Conv2d``; ``Input`` for the input.
     output_shape : tuple of int
-        Shape of what the module puts out for one image, without the batch axis.
+        Shape of the module's output for one image, without the batch axis.
     n_features : int
         Product of ``output_shape``: the length of a point of this layer's manifolds.
     """
@@ -65,15 +59,12 @@ class Layer:
 
 def write_layers(layers: Iterable[Layer], path: Path) -> None:
     """Write the table as CSV: index, name, type, output_shape ("64x32x32"), n_features."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    for layer in layers:
-        shape = "x".join(str(length) for length in layer.output_shape)
-        writer.writerow((layer.index, layer.name, layer.type, shape, layer.n_features))
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text.getvalue())
-    os.replace(temporary, path)
+    with atomic_path(path) as part, open(part, "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(_COLUMNS)
+        for layer in layers:
+            shape = "x".join(map(str, layer.output_shape))
+            writer.writerow((layer.index, layer.name, layer.type, shape, layer.n_features))
 
 
 def read_layers(path: Path) -> list[Layer]:
@@ -82,15 +73,15 @@ def read_layers(path: Path) -> list[Layer]:
         reader = csv.DictReader(file)
         if tuple(reader.fieldnames or ()) != _COLUMNS:
             raise UserError(
-                f"{path}: the header reads {reader.fieldnames}, a table of layers has "
-                f"{list(_COLUMNS)}; delete the file and run again"
+                f"{path}: the header is {reader.fieldnames}, but must be {list(_COLUMNS)}; "
+                "delete the file and run again"
             )
         return [
             Layer(
                 index=int(row["index"]),
                 name=row["name"],
                 type=row["type"],
-                output_shape=tuple(int(length) for length in row["output_shape"].split("x")),
+                output_shape=tuple(map(int, row["output_shape"].split("x"))),
                 n_features=int(row["n_features"]),
             )
             for row in reader
@@ -108,10 +99,10 @@ def select_layers(
         All layers of the network.
     selection : mapping
         The resolved ``layers`` section of a config: ``input`` (bool: the input, layer 0), ``types``
-        (class names of modules) and ``names`` (qualified names or shell patterns, matched with case;
-        ``*`` is every layer but the input). A layer that any of them chooses is chosen.
+        (class names of modules) and ``names`` (qualified names or shell patterns, case-sensitive;
+        ``*`` matches every layer but the input). A layer that any of them matches is chosen.
     model : str
-        What the error calls the network.
+        The network's name, for the error message.
 
     Returns
     -------
@@ -120,8 +111,8 @@ def select_layers(
 
     Raises
     ------
-    ValueError
-        If nothing is chosen, or nothing but the input although types or names are given.
+    UserError
+        If no layer is chosen, or only the input although types or names are given.
 
     Examples
     --------
@@ -130,51 +121,42 @@ def select_layers(
     >>> [layer.label for layer in chosen]
     ['0_Input', '1_Linear']
     """
-    wanted = [*selection["types"], *selection["names"]]
-    chosen = {layer.index for layer in layers if layer.index == 0 and selection["input"]}
-    modules = set().union(*_matches(layers, selection).values()) if wanted else set()
-    if wanted and not modules:
-        raise UserError(
-            f"layers: nothing of {model} is chosen by {', '.join(wanted)}; "
-            f"its types: {_listed([layer.type for layer in layers if layer.index])}; "
-            f"its layers: {_listed([layer.name for layer in layers if layer.index])}"
-        )
-    if not chosen | modules:
-        raise UserError(
-            f"layers: nothing of {model} is chosen; set layers.input: true, or name types or names"
-        )
-    return [
+    criteria = _criteria(selection)
+    chosen = [
         layer
         for layer in sorted(layers, key=lambda layer: layer.index)
-        if layer.index in chosen | modules
+        if (layer.index == 0 and selection["input"])
+        or any(_matches(layer, *criterion) for criterion in criteria)
     ]
+    if criteria and not any(layer.index for layer in chosen):
+        raise UserError(
+            f"layers: no layer of {model} matches {', '.join(wanted for _, wanted in criteria)}; "
+            f"its types: {listed(layer.type for layer in layers if layer.index)}; "
+            f"its layers: {listed(layer.name for layer in layers if layer.index)}"
+        )
+    if not chosen:
+        raise UserError(
+            f"layers: no layer of {model} is chosen; set layers.input: true, or give types or names"
+        )
+    return chosen
 
 
 def unmatched(tables: Mapping[str, Sequence[Layer]], selection: Mapping[str, Any]) -> list[str]:
     """A sentence for each type or pattern that matches no layer of any model.
 
-    Parameters
-    ----------
-    tables : mapping of str to sequence of Layer
-        All layers of each model, by the model's name.
-    selection : mapping
-        As `select_layers` takes it.
+    `tables` holds all layers of each model, by the model's name; see `select_layers` for `selection`.
     """
-    found = [_matches(layers, selection) for layers in tables.values()]
     models = next(iter(tables)) if len(tables) == 1 else f"any model ({', '.join(tables)})"
     modules = [layer for layers in tables.values() for layer in layers if layer.index]
     sentences = []
     for key, wanted in _criteria(selection):
-        if (
-            key == "types" and wanted in _DEFAULT_TYPES
-        ):  # nobody asked for it, and some networks have but one of them
+        # The default types are not an explicit choice, and some networks have only one of them.
+        if key == "types" and wanted in _DEFAULT_TYPES:
             continue
-        if not any(matches[key, wanted] for matches in found):
+        if not any(_matches(layer, key, wanted) for layer in modules):
             known = [layer.type if key == "types" else layer.name for layer in modules]
-            hint = (
-                nearest(wanted, known, cutoff=0.6).removeprefix("; ")
-                or f"there are {_listed(known)}"
-            )
+            near = nearest(wanted, known, cutoff=0.6).removeprefix("; ")
+            hint = near or f"there are {listed(known)}"
             sentences.append(f"layers.{key}: {wanted!r} is not in {models}; {hint}")
     return sentences
 
@@ -183,22 +165,17 @@ def _criteria(selection: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(key, wanted) for key in ("types", "names") for wanted in selection[key]]
 
 
-def _matches(
-    layers: Sequence[Layer], selection: Mapping[str, Any]
-) -> dict[tuple[str, str], set[int]]:
-    """Indices of the layers that each type and pattern matches."""
-    modules = [layer for layer in layers if layer.index > 0]
-    return {
-        (key, wanted): {
-            layer.index
-            for layer in modules
-            if (layer.type == wanted if key == "types" else fnmatchcase(layer.name, wanted))
-        }
-        for key, wanted in _criteria(selection)
-    }
+def _matches(layer: Layer, key: str, wanted: str) -> bool:
+    """Whether a layer is a module of a type or with a name."""
+    fits = layer.type == wanted if key == "types" else fnmatchcase(layer.name, wanted)
+    return layer.index > 0 and fits
 
 
-def _listed(names: Iterable[str]) -> str:
-    """The first few names."""
+def listed(names: Iterable[str], most: int = 8) -> str:
+    """The first few of several names, each once.
+
+    >>> listed("abcab", most=2)
+    'a, b and 1 more'
+    """
     each = list(dict.fromkeys(names))
-    return ", ".join(each[:8]) + (f" and {len(each) - 8} more" if len(each) > 8 else "")
+    return ", ".join(each[:most]) + (f" and {len(each) - most} more" if len(each) > most else "")

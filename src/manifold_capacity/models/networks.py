@@ -1,12 +1,7 @@
-"""The networks: built by name, their weights made, stored and loaded, their layers found.
-
-What is loaded never runs code: checkpoints are safetensors, other files are read with torch's
-``weights_only``.
-"""
+"""Networks, built by name: a small one, and torchvision's classifiers."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,27 +10,19 @@ from torch import nn
 
 from manifold_capacity.errors import UserError, nearest
 
-logger = logging.getLogger(__name__)
-
-
 SMALL_CNN = "small_cnn"
 
-
+# Networks with auxiliary heads (modules of these names). Their published weights expect the
+# normalization of an older framework, and convert to it.
+NORMALIZING = ("googlenet", "inception_v3")
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 
 
 class SmallCNN(nn.Sequential):
     """Three convolutions and two linear layers, for images of 8 x 8 to 32 x 32 pixels.
 
-    The ReLUs work in place, as VGG's do. The last pooling brings every image size to 2 x 2, so that
-    the linear layers have the same size whatever the images.
-
-    Parameters
-    ----------
-    n_channels : int
-        Channels of the images.
-    n_classes : int
-        Outputs.
+    The ReLUs work in place, as VGG's do. The last pooling reduces every image size to 2 x 2, so that
+    the linear layers have the same size for all.
     """
 
     def __init__(self, n_channels: int, n_classes: int) -> None:
@@ -59,20 +46,20 @@ class SmallCNN(nn.Sequential):
 
 
 def torchvision_models() -> Any:
-    """torchvision's models; importing them takes two seconds, which the small network can do without."""
+    """torchvision's models. The import takes two seconds, and the small network does not need it."""
     from torchvision import models
 
     return models
 
 
 def model_names() -> list[str]:
-    """Every name :func:`build_model` takes: ``small_cnn`` and torchvision's classifiers."""
-    zoo = torchvision_models()
-    return [SMALL_CNN, *zoo.list_models(module=zoo)]
+    """Every name that :func:`build_model` takes: ``small_cnn`` and torchvision's classifiers."""
+    models = torchvision_models()
+    return [SMALL_CNN, *models.list_models(module=models)]
 
 
 def check_model(name: str) -> None:
-    """Raise a ValueError that names the nearest model if there is none of this name."""
+    """Raise a UserError that names the nearest model if there is none of this name."""
     if name == SMALL_CNN:
         return
     known = model_names()
@@ -86,22 +73,11 @@ def check_model(name: str) -> None:
 def input_shape(
     name: str, image_shape: Sequence[int], image_size: int | None = None
 ) -> tuple[int, int, int]:
-    """Shape of one image as the network gets it.
+    """Shape (channels, height, width) of a network's input for one image.
 
-    Parameters
-    ----------
-    name : str
-        Model.
-    image_shape : sequence of int
-        (height, width, channels) of the dataset's images.
-    image_size : int, optional
-        Side to which images are resized.
-
-    Returns
-    -------
-    tuple of int
-        (channels, height, width). torchvision's models take three channels, so that a gray image
-        is repeated three times for them; ``small_cnn`` takes the images' own.
+    `image_shape` is (height, width, channels) of the dataset's images, `image_size` the side to which
+    they are resized. torchvision's models have three input channels, for which a gray image is
+    repeated; ``small_cnn`` has as many as the images.
     """
     height, width, channels = image_shape
     if image_size is not None:
@@ -110,21 +86,21 @@ def input_shape(
 
 
 def build_model(name: str, *, n_classes: int, image_shape: Sequence[int]) -> nn.Module:
-    """Build a network with fresh weights, drawn from torch's global generator.
+    """Build a network with random weights, drawn from torch's global generator.
 
     Parameters
     ----------
     name : str
-        ``small_cnn`` or one of torchvision's classification constructors.
+        ``small_cnn`` or one of torchvision's classifiers.
     n_classes : int
         Outputs of the last layer.
     image_shape : sequence of int
-        (channels, height, width) of what the network gets, see :func:`input_shape`.
+        (channels, height, width) of the network's input, see :func:`input_shape`.
 
     Notes
     -----
-    The auxiliary heads of ``googlenet`` and ``inception_v3`` are left out: they only serve training
-    by the recipe of their papers, and take no part in what the network computes.
+    The auxiliary heads of ``googlenet`` and ``inception_v3`` are left out: only the training recipe
+    of their papers uses them.
     """
     check_model(name)
     channels, height, width = image_shape
@@ -132,11 +108,11 @@ def build_model(name: str, *, n_classes: int, image_shape: Sequence[int]) -> nn.
         return SmallCNN(channels, n_classes)
     if channels != 3:
         raise UserError(
-            f"models.name: {name} takes images of 3 channels, these have {channels}; "
+            f"models.name: {name} needs images of 3 channels, but these have {channels}; "
             f"gray images are repeated to 3 channels, others need {SMALL_CNN}"
         )
     options: dict[str, Any] = {}
-    if name in ("googlenet", "inception_v3"):
+    if name in NORMALIZING:
         options = {"aux_logits": False, "init_weights": True}
     elif name.startswith("vit_"):
         options = {"image_size": height}
@@ -151,21 +127,26 @@ def build_model(name: str, *, n_classes: int, image_shape: Sequence[int]) -> nn.
     return model
 
 
-def unfit_error(name: str, image_shape: Sequence[int], error: Exception) -> ValueError:
+def unfit_error(name: str, image_shape: Sequence[int], error: Exception) -> UserError:
+    """The error for images of a size that a network cannot process."""
     _, height, width = image_shape
     usual = 32 if name == SMALL_CNN or name.startswith("vgg") else 224
     return UserError(
-        f"models.image_size: {name} can't take images of {height} x {width} pixels "
-        f"({str(error).splitlines()[0] if str(error) else type(error).__name__}); "
-        f"set models.image_size to a size it takes, such as {usual}"
+        f"models.image_size: {name} cannot process images of {height} x {width} pixels "
+        f"({first_line(error)}); set models.image_size to a supported size, such as {usual}"
     )
 
 
-def meta_model(name: str, *, n_classes: int, image_shape: Sequence[int]) -> nn.Module:
-    """A network without weights: nothing is drawn and nothing is allocated where that can be had.
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, or its type if there is none."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
-    Some constructors compute with tensors while they build and can't do so without their values;
-    those are built whole and stripped.
+
+def meta_model(name: str, *, n_classes: int, image_shape: Sequence[int]) -> nn.Module:
+    """A network on torch's meta device, for which nothing is drawn or allocated if possible.
+
+    Some constructors compute with tensors and need their values: those networks are built in memory
+    first.
     """
     check_model(name)
     try:

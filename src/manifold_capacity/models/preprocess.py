@@ -1,4 +1,4 @@
-"""From stored images to what a network takes: scaled, resized, normalized."""
+"""From stored images to a network's input: scaled, resized, normalized."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from manifold_capacity.errors import UserError
 
 
 class Preprocess:
-    """Turns images as they are stored into what the network gets.
+    """Turns stored images into the network's input.
 
     Parameters
     ----------
@@ -29,8 +29,8 @@ class Preprocess:
 
     Raises
     ------
-    ValueError
-        If a standard deviation isn't positive.
+    UserError
+        If a standard deviation is not positive.
     """
 
     def __init__(
@@ -44,22 +44,22 @@ class Preprocess:
         self.std = [1.0] if std is None else list(std)
         if not all(value > 0 for value in self.std):
             raise UserError(
-                f"dataset.normalize: the standard deviations are {self.std}, each must be positive; "
-                "a channel that never varies can't be normalized: set dataset.normalize to none"
+                f"dataset.normalize: the standard deviations are {self.std}, but each must be "
+                "positive; a constant channel cannot be normalized: set dataset.normalize to none"
             )
 
     @classmethod
     def for_checkpoint(
         cls, metadata: Mapping[str, Any], normalize: str | Mapping[str, Any], dataset: Path
     ) -> Preprocess:
-        """What `dataset.normalize` of a resolved config means for a network.
+        """The preprocessing that `dataset.normalize` of a resolved config means for a network.
 
         Parameters
         ----------
         metadata : mapping
-            Of the network's checkpoint: ``network``, and for published weights ``normalization``.
+            Of the network's checkpoint: ``network``, and ``normalization`` for published weights.
         normalize : str or mapping
-            ``auto`` (what the weights were trained with if they are published ones, else mean and
+            ``auto`` (for published weights the values that they were trained with, else mean and
             standard deviation of the training images), ``none``, or ``mean`` and ``std``.
         dataset : Path
             The prepared dataset's ``dataset.json``.
@@ -73,17 +73,7 @@ class Preprocess:
         return cls(image_shape, normalize["mean"], normalize["std"])
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Scale to [0, 1], resize, normalize.
-
-        Parameters
-        ----------
-        images : Tensor of uint8, (n_images, n_channels, height, width)
-
-        Returns
-        -------
-        Tensor of float32, (n_images, *image_shape)
-            On the images' device.
-        """
+        """Scale to [0, 1], resize, normalize: uint8 (n_images, n_channels, height, width) to float32."""
         channels, height, width = self.image_shape
         pixels = images.float() / 255
         if pixels.shape[2:] != (height, width):
@@ -94,19 +84,19 @@ class Preprocess:
             pixels = pixels.expand(-1, channels, -1, -1)
         if pixels.shape[1] != channels:
             raise UserError(
-                f"the images have {images.shape[1]} channels, the network takes {channels}"
+                f"the images have {images.shape[1]} channels, the network expects {channels}"
             )
         return pixels.contiguous()
 
 
 @functools.cache
 def _per_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """A number for each channel, on the device; kept, since a copy to a GPU waits for all its work."""
+    """One number per channel, on the device. Cached: a copy to a GPU waits for all its work."""
     return torch.tensor(values, dtype=torch.float32, device=device)[:, None, None]
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the CPU on a device; the CPU does not wait until a GPU has it."""
+    """Copy a tensor from the CPU to a device, without waiting for a GPU."""
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
@@ -114,5 +104,5 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
 
 def to_batch(images: np.ndarray, device: torch.device) -> Tensor:
     """Stored images (n_images, height, width, n_channels) as a batch with channels first."""
-    # A copy: torch warns of arrays that it could write to but must not, such as a read-only map.
+    # A copy: torch warns about read-only arrays, such as memory-mapped ones.
     return to_device(torch.from_numpy(np.array(images)), device).permute(0, 3, 1, 2)

@@ -1,9 +1,11 @@
-"""Weights of networks before training: initial ones, drawn from a seed, and published ones."""
+"""Weights of networks before training: random ones from a seed, and pretrained ones.
+
+Files of weights never run code: they are safetensors, or read with torch's ``weights_only``.
+"""
 
 from __future__ import annotations
 
 import re
-import urllib.error
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,38 +17,36 @@ from torch import Tensor
 
 from manifold_capacity.errors import UserError
 from manifold_capacity.models.checkpoints import State, load_weights
+from manifold_capacity.models.layers import listed
 from manifold_capacity.models.networks import (
     AUXILIARY,
+    NORMALIZING,
     SMALL_CNN,
     build_model,
     check_model,
+    first_line,
     input_shape,
     meta_model,
     torchvision_models,
 )
 
-# Densenet's published weights carry the module names of an older torchvision.
+# DenseNet's published weights have the module names of an older torchvision.
 _OLD_DENSENET_KEY = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)$")
 
 
 def network_options(
     entry: Mapping[str, Any], *, n_classes: int, image_shape: Sequence[int]
 ) -> dict[str, Any]:
-    """What the network of a model entry of the config is: name, n_classes and image_shape.
+    """Keyword arguments of `build_model`, `list_layers` and `initial_state` for a model of the config.
 
     Parameters
     ----------
     entry : mapping
         One of the resolved ``models``: name, weights, weights_file, image_size.
     n_classes : int
-        Classes of the dataset. A pretrained network keeps its own number instead.
+        Classes of the dataset. A pretrained network keeps its own number of outputs instead.
     image_shape : sequence of int
         (height, width, channels) of the dataset's images.
-
-    Returns
-    -------
-    dict
-        Keyword arguments of :func:`list_layers`, :func:`build_model` and :func:`initial_state`.
     """
     name = entry["name"]
     check_model(name)
@@ -58,10 +58,7 @@ def network_options(
 
 
 def initial_state(name: str, *, n_classes: int, image_shape: Sequence[int], seed: int) -> State:
-    """Weights of an untrained network: they depend on the seed and on nothing else.
-
-    torch's global generator is left as it was.
-    """
+    """Weights of an untrained network, from the seed alone; torch's global generator is unchanged."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         model = build_model(name, n_classes=n_classes, image_shape=image_shape)
@@ -69,16 +66,7 @@ def initial_state(name: str, *, n_classes: int, image_shape: Sequence[int], seed
 
 
 def pretrained_classes(name: str, weights_file: Path | None = None) -> int:
-    """Outputs of the pretrained network: its head keeps the number of classes it was trained for.
-
-    Parameters
-    ----------
-    name : str
-        Model.
-    weights_file : Path, optional
-        File of weights; without it, torchvision's default weights for this model are meant, about
-        which the answer is known without downloading them.
-    """
+    """Number of outputs of a pretrained network; for torchvision's weights known without a download."""
     check_model(name)
     if weights_file is None:
         return len(_default_weights(name).meta["categories"])
@@ -87,7 +75,7 @@ def pretrained_classes(name: str, weights_file: Path | None = None) -> int:
     if head not in state:
         raise UserError(
             f"models.weights_file: {weights_file} has no {head!r}, the head of {name}; "
-            f"it holds {_some(state)}"
+            f"it holds {listed(state, 3)}"
         )
     return int(state[head].shape[0])
 
@@ -98,24 +86,23 @@ def pretrained_state(
     *,
     image_shape: Sequence[int] = (3, 224, 224),
 ) -> State:
-    """Pretrained weights, from a file or torchvision's (its cache, else a download).
+    """Pretrained weights, from a file or torchvision (from its cache, or downloaded).
 
     Parameters
     ----------
     name : str
-        Model.
     weights_file : Path, optional
-        ``.safetensors``, or a state dict saved by torch (read with ``weights_only``). Without it:
+        ``.safetensors``, or a state dict saved by torch (read with ``weights_only``). By default
         torchvision's ``DEFAULT`` weights for this model.
     image_shape : sequence of int
-        (channels, height, width) of what the network gets. The weights of vision transformers hold
+        (channels, height, width) of the network's input. The weights of vision transformers are
         for one image size only.
 
     Raises
     ------
-    ValueError
+    UserError
         If there is no file and none can be downloaded (it says where to put it), or if the file
-        isn't one of weights for this model.
+        does not hold weights of this model.
     """
     n_classes = pretrained_classes(name, weights_file)
     if weights_file is None:
@@ -136,7 +123,7 @@ def pretrained_state(
 
 
 def pretrained_normalization(name: str) -> dict[str, list[float]]:
-    """Channels' ``mean`` and ``std``, in [0, 1], with which torchvision's weights were trained."""
+    """The channels' ``mean`` and ``std``, for values in [0, 1], that torchvision's weights expect."""
     transforms = _default_weights(name).transforms()
     return {"mean": list(transforms.mean), "std": list(transforms.std)}
 
@@ -159,11 +146,11 @@ def _published_weights(name: str) -> tuple[Path, Mapping[str, Tensor]]:
         digest = target.stem.rsplit("-", 1)[-1]
         try:
             torch.hub.download_url_to_file(weights.url, str(target), digest, progress=False)
-        except (urllib.error.URLError, OSError, RuntimeError) as error:
+        except (OSError, RuntimeError) as error:
             raise UserError(
                 f"models.weights: the pretrained weights of {name} are not at {target} and could "
-                f"not be downloaded ({error}); fetch {weights.url} on a machine with a network and "
-                f"put the file at that place, or set models.weights_file to where it is"
+                f"not be downloaded ({error}); download {weights.url} on a machine with internet "
+                f"access and put the file there, or set models.weights_file to its path"
             ) from error
     return target, _read_weights(target)
 
@@ -177,32 +164,26 @@ def _read_weights(path: Path) -> Mapping[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises half a dozen types on damaged or foreign files
         raise UserError(
-            f"models.weights_file: {path} can't be read as weights "
-            f"({str(error).splitlines()[0] if str(error) else type(error).__name__}); "
-            "what is wanted is a .safetensors file, or a state dict saved by torch.save without "
-            "other objects in it; delete a damaged download and run again"
+            f"models.weights_file: {path} cannot be read as weights ({first_line(error)}); it must "
+            "be a .safetensors file, or a state dict saved by torch.save without other objects in "
+            "it; delete a damaged download and run again"
         ) from error
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise UserError(
             f"models.weights_file: {path} holds a {type(state).__name__}, not a state dict "
-            "(names to tensors); save it with torch.save(model.state_dict(), ...)"
+            "(names to tensors); save one with torch.save(model.state_dict(), ...)"
         )
     return state
 
 
 def _current_names(name: str, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The state by the names that today's modules have, without heads that are left out."""
+    """The state under the present names of modules, without auxiliary heads."""
     renamed = OrderedDict(state)
     if hasattr(state, "_metadata"):
         renamed._metadata = state._metadata  # type: ignore[attr-defined]
     for key in state:
         if name.startswith("densenet"):
             renamed[_OLD_DENSENET_KEY.sub(r"\1\2", key)] = renamed.pop(key)
-        elif name in ("googlenet", "inception_v3") and key.startswith(AUXILIARY):
+        elif name in NORMALIZING and key.startswith(AUXILIARY):
             del renamed[key]
     return renamed
-
-
-def _some(state: Mapping[str, Tensor]) -> str:
-    names = list(state)
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,1 +1,1 @@
-"""Pages of the report, as HTML that needs nothing else."""
+"""The report's pages: HTML files that need no other file."""

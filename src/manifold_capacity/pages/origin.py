@@ -1,14 +1,13 @@
-"""The report's page of where results come from: configuration, code, packages, devices."""
+"""The report's page on where results come from: configuration, data, code, packages, devices."""
 
 from __future__ import annotations
 
 import html
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from manifold_capacity.pages.page import render_page
-from manifold_capacity.summary.text import checkpoint_title, split_title
 
 __all__ = ["configuration_text", "origin_page"]
 
@@ -18,37 +17,28 @@ def origin_page(
     given: Collection[str],
     dataset: Mapping[str, Any] | None,
 ) -> str:
-    """A page of where the numbers come from: configuration, dataset, code, packages and devices, step by step.
+    """A page on where the numbers come from, step by step.
 
-    Parameters
-    ----------
-    provenance : mapping
-        As `provenance.collect_provenance` returns it, with the step ``summary``.
-    given : collection of str
-        Keys that the configuration gave itself, as `config.given_keys` names them.
-    dataset : mapping or None
-        What ``dataset.json`` says; None of activations from elsewhere.
-
-    Returns
-    -------
-    str
-        HTML.
+    It shows what `provenance.collect_provenance` returns, marks the keys of the configuration that
+    were given (`config.given_keys`), and describes the dataset (``dataset.json``), if there is one.
     """
     code = provenance["code"]
-    commit = code["commit"] or "not in a git repository"
     facts = {
         "Configuration": f"digest {provenance['config_digest']}, as in the tables",
-        "Code": f"version {code['version']}, {commit}",
+        "Code": f"version {code['version']}, {code['commit'] or 'not in a git repository'}",
         "Platform": provenance["platform"],
     }
-    parts = [_facts(facts), "<h2>Configuration</h2>", "<p>A line in gray is a default.</p>"]
-    lines = configuration_text(provenance["config"], given)
-    shown = (
+    lines = (
         html.escape(line) if ours else f"<span class=default>{html.escape(line)}</span>"
-        for line, ours in lines
+        for line, ours in configuration_text(provenance["config"], given)
     )
-    parts.append("<pre>" + "\n".join(shown) + "</pre>")
-    parts.append("<h2>Step by step</h2>")
+    parts = [
+        _facts(facts),
+        "<h2>Configuration</h2>",
+        "<p>A line in gray is a default.</p>",
+        "<pre>" + "\n".join(lines) + "</pre>",
+        "<h2>Step by step</h2>",
+    ]
     for step, entries in provenance["made_with"].items():
         parts.append(f"<h3>{html.escape(step.capitalize())}</h3>")
         first = _dataset_facts(dataset) if step == "dataset" and dataset else {}
@@ -59,48 +49,25 @@ def origin_page(
 def configuration_text(
     resolved: Mapping[str, Any], given: Collection[str]
 ) -> list[tuple[str, bool]]:
-    """A configuration as lines of YAML, and whether each was given or is a default.
-
-    Parameters
-    ----------
-    resolved : mapping
-        With all defaults.
-    given : collection of str
-        As of `origin_page`.
-
-    Returns
-    -------
-    list of (str, bool)
-    """
-    return [*_yaml_lines(resolved, set(given), "", "")]
+    """A configuration with all defaults as lines of YAML, each with whether it was given."""
+    return [(line, path in given) for path, line in _yaml_lines(resolved, "", "")]
 
 
-def _yaml_lines(
-    section: Mapping[str, Any], given: set[str], name: str, indent: str
-) -> Iterable[tuple[str, bool]]:
+def _yaml_lines(section: Mapping[str, Any], prefix: str, indent: str) -> Iterator[tuple[str, str]]:
+    """The dotted key and the line of everything in a section."""
     for key, value in section.items():
-        dotted = f"{name}.{key}" if name else key
-        ours = dotted in given
+        path = f"{prefix}{key}"
         if isinstance(value, Mapping) and value:
-            yield f"{indent}{key}:", ours
-            yield from _yaml_lines(value, given, dotted, indent + "  ")
+            yield path, f"{indent}{key}:"
+            yield from _yaml_lines(value, f"{path}.", f"{indent}  ")
         elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
-            yield f"{indent}{key}:", ours
-            for place, item in enumerate(value):
-                lines = _yaml_lines(item, given, f"{dotted}[{place}]", indent + "    ")
-                for number, (line, own) in enumerate(lines):
-                    start = f"{indent}  - " if number == 0 else ""
-                    yield start + line[len(start) :], own
+            yield path, f"{indent}{key}:"
+            for index, item in enumerate(value):
+                (first, line), *rest = _yaml_lines(item, f"{path}[{index}].", f"{indent}    ")
+                yield first, f"{indent}  - {line.lstrip()}"
+                yield from rest
         else:
-            # JSON is YAML.
-            yield f"{indent}{key}: {json.dumps(value, ensure_ascii=False)}", ours
-
-
-def describe_module(row: Mapping[Any, Any]) -> str:
-    where = f"{row['dataset']}: {row['model']}, seed {row['seed']}, {checkpoint_title(row)}"
-    which = f"{where}, {split_title(row['split'])}, {row['labels']} labels."
-    what = f"output {row['output_shape']}, {row['n_features']} features"
-    return f"{which} Module {row['layer_name']}, {what}."
+            yield path, f"{indent}{key}: {json.dumps(value, ensure_ascii=False)}"  # JSON is YAML
 
 
 def _facts(facts: Mapping[str, Any]) -> str:
@@ -133,7 +100,7 @@ def _few(names: Sequence[str], most: int = 20) -> str:
 
 
 def _entry_facts(entry: Mapping[str, Any]) -> dict[str, str]:
-    """What one kind of file of a step was made with."""
+    """One record of what a step was made with."""
     facts = {}
     for name, value in entry.items():
         if name == "n_layers":
@@ -144,7 +111,7 @@ def _entry_facts(entry: Mapping[str, Any]) -> dict[str, str]:
     return facts
 
 
-def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
+def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     for name, part in value.items():
         if isinstance(part, Mapping):
             yield from _flat(part, f"{prefix}{name}.")

@@ -1,105 +1,93 @@
-"""The report's pages of results: layers, differences, training."""
+"""The report's pages of results: layers and their classes, differences, training."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from manifold_capacity.pages.origin import describe_module
 from manifold_capacity.pages.page import (
-    DIGEST,
     IDENTITY,
     MOST_ROWS,
     float_values,
     intro,
-    kept_rows,
     largest,
-    note_left_out,
     number_columns,
     render_page,
-    rows_of_layers,
     table_column,
     titled,
 )
-from manifold_capacity.summary.columns import TITLES
-from manifold_capacity.summary.rows import EXTERNAL, MANIFOLD_IDENTITY, SHUFFLED, STATUS_OK
-from manifold_capacity.summary.text import number_text, with_errors
+from manifold_capacity.summary.columns import MANIFOLD_IDENTITY, TITLES
+from manifold_capacity.summary.rows import EXTERNAL, SHUFFLED, STATUS_OK
+from manifold_capacity.summary.text import checkpoint_title, number_text, split_title, with_errors
 
 __all__ = ["comparisons_page", "layers_page", "training_page"]
-
 
 LOG_CHARACTERS = 6_000
 """Of a longer log, a page shows the end."""
 
+_MAIN = ("capacity", "radius", "dimension", "center_correlation")
+_KEY = ["model", "seed", "checkpoint", "split", "labels", "layer"]
 
 _WHY_STOPPED = {
-    "variance": "10 more than explain 95 % of the variance were tried",
+    "variance": "it reached 10 more than explain 95 % of the variance",
     "rises": "the correlation rose three times in a row",
-    "rank": "there are no more directions",
+    "rank": "no directions were left",
 }
-
-
-_MAIN = ("capacity", "radius", "dimension", "center_correlation")
-
-
-_TRUSTED_GAP = 1e-9
-
-
-_LITTLE_LEFT = 0.05  # of a center's norm: its manifold's radius is unreliable
+_GAP_TOLERANCE = 1e-9
+_LEAST_RESIDUAL = 0.05  # of a center's norm: below it, the manifold's radius is unreliable
 
 
 def layers_page(layers: pd.DataFrame, manifolds: pd.DataFrame, logs: Path) -> str:
-    """A page of all layers, and of each layer's classes and what its jobs said.
+    """A page of all layers, with the classes of each and the logs of its jobs.
 
-    Parameters
-    ----------
-    layers, manifolds : DataFrame
-        As `summary.collect_layers` and `summary.collect_manifolds` return them.
-    logs : path
-        The folder of a run's logs.
-
-    Returns
-    -------
-    str
-        HTML of at most `MOST_BYTES`. Where the classes and logs of all layers don't fit, it has those of
-        each network's last checkpoint first, and says so.
+    If the classes and logs of all layers do not fit into `MOST_BYTES`, it has those of each network's
+    last checkpoint first, and says so.
     """
-    body = intro(
-        "Click a column's name to sort, a layer to see its classes and what its jobs said.", layers
-    )
+    text = "Click a column's name to sort, a layer to see its classes and the logs of its jobs."
+    body = intro(text, layers, "layers")
     shown = layers.iloc[:MOST_ROWS]
-    body += note_left_out(len(layers), "summary/layers.csv")
-    places = rows_of_layers(manifolds, shown)
-    manifolds = manifolds.iloc[np.argsort(places, kind="stable")]
-    places = np.sort(places)  # -1: of a layer that is not shown
-    classes = _class_columns(manifolds)
+    keys = [pd.MultiIndex.from_frame(frame[_KEY]) for frame in (shown, manifolds)]
+    places = keys[0].get_indexer(keys[1])  # the layer of each manifold; -1 if it is not shown
+    classes = _class_columns(manifolds.iloc[np.argsort(places, kind="stable")])
+    places = np.sort(places)
     order = _last_checkpoints_first(shown)
+    rows = shown.to_dict("records")
     whole = {
         "layers": _layer_columns(shown),
-        "modules": [describe_module(row) for row in shown.to_dict("records")],
-        "trust": [_trust(row) for row in shown.to_dict("records")],
+        "modules": [_describe_module(row) for row in rows],
+        "trust": [_trust(row) for row in rows],
     }
 
     def page(n: int) -> str:
         detailed = np.zeros(len(shown), dtype=bool)
         detailed[order[:n]] = True
-        kept = (places >= 0) & detailed[places] if len(shown) else np.zeros(len(places), dtype=bool)
+        kept = np.isin(places, np.flatnonzero(detailed))
         texts: list[str] = []
+        left_out = (
+            f"This page has room for the classes and logs of {n:,} of {len(shown):,} layers, last "
+            f"checkpoints first. All are in summary/manifolds.csv and in the folder {logs.name}."
+        )
         data = whole | {
-            "classes": [kept_rows(column, kept) for column in classes],
+            "classes": [
+                column
+                | {
+                    key: [*compress(column[key], kept)]
+                    for key in ("texts", "notes")
+                    if key in column
+                }
+                for column in classes
+            ],
             "starts": np.searchsorted(places[kept], np.arange(len(shown) + 1)).tolist(),
             "detailed": detailed.tolist(),
-            "logs": _logs_of_layers(shown, detailed, logs, texts),
+            "logs": _logs_of_layers(rows, detailed, logs, texts),
             "texts": texts,
-            "left_out": ""
-            if n == len(shown)
-            else f"There is room here for the classes and logs of {n:,} of {len(shown):,} layers, "
-            f"last checkpoints first. All are in summary/manifolds.csv and in the folder {logs.name}.",
+            "left_out": left_out if n < len(shown) else "",
         }
         return render_page("Layers, their classes and logs", body, data)
 
@@ -107,100 +95,71 @@ def layers_page(layers: pd.DataFrame, manifolds: pd.DataFrame, logs: Path) -> st
 
 
 def comparisons_page(comparisons: pd.DataFrame) -> str:
-    """A page of differences, layer by layer.
-
-    Parameters
-    ----------
-    comparisons : DataFrame
-        As `comparisons.compare` returns it.
-
-    Returns
-    -------
-    str
-        HTML of at most `MOST_BYTES`.
-    """
+    """A page of differences, layer by layer."""
     shown = comparisons.iloc[:MOST_ROWS]
     low, high = (float_values(shown[f"difference_{end}"]) for end in ("low", "high"))
+    differences = float_values(shown["difference"])
     values, notes = [""] * len(shown), [""] * len(shown)
     for rows in shown.groupby("quantity", sort=False).indices.values():
-        differences = float_values(shown["difference"])[rows]
-        texts, _, decimals = with_errors(differences, (high - low)[rows] / 2)
+        texts, _, decimals = with_errors(differences[rows], (high - low)[rows] / 2)
         for row, text in zip(rows, texts, strict=True):
             values[row] = text
             ends = (number_text(end, decimals) for end in (low[row], high[row]))
             notes[row] = f" [{', '.join(ends)}]" if np.isfinite(high[row]) else ""
     without = ["yes" if end else "no" for end in (low > 0) | (high < 0)]
-    first = ["layer", "quantity"]
-    what = ["comparison", "reference"]  # beside the difference, or nobody knows what it is of
-    rest = ["value", "reference_value"]
     varying = [name for name in IDENTITY if name in shown and shown[name].nunique() > 1]
-    columns = [table_column(shown, name) for name in first]
+    # What is compared stands beside the difference.
+    names = ["layer", "quantity", "comparison", "reference"]
+    names += ["value", "reference_value", *varying, "interval_over", "n"]
+    columns = [table_column(shown, name) for name in names]
     columns[1]["texts"] = [text.replace("_", " ") for text in columns[1]["texts"]]
-    columns += [table_column(shown, name) for name in what]
-    columns.append(titled("difference", values, notes=notes, number=True))
-    columns.append(titled("interval without 0", without, number=False))
-    columns += [table_column(shown, name) for name in [*rest, *varying, "interval_over", "n"]]
+    columns[4:4] = [
+        titled("difference", values, notes=notes, number=True),
+        titled("interval without 0", without, number=False),
+    ]
     for column in columns:
         column["choice"] = not column["number"]
-    body = intro(
-        "An interval that leaves out 0 speaks for a difference in that layer. Among many layers, one in 20 does so by chance.",
-        comparisons,
+    text = (
+        "An interval that leaves out 0 speaks for a difference in that layer. Among many layers, one "
+        "in 20 does so by chance."
     )
-    body += note_left_out(len(comparisons), "summary/comparisons.csv")
+    body = intro(text, comparisons, "comparisons")
     return render_page("Differences, layer by layer", body, {"columns": columns})
 
 
 def training_page(training: pd.DataFrame, logs: Path) -> str:
-    """A page of every training, epoch by epoch, and what its job said.
-
-    Parameters
-    ----------
-    training : DataFrame
-        As `summary.collect_training` returns it.
-    logs : path
-        The folder of a run's logs.
-
-    Returns
-    -------
-    str
-        HTML of at most `MOST_BYTES`.
-    """
+    """A page of every training, epoch by epoch, with as many logs of its jobs as fit."""
     shown = training.iloc[:MOST_ROWS]
     names = ["epoch", *(name for name in ("model", "seed") if shown[name].nunique() > 1)]
-    names += [n for n in shown.columns if n not in ("epoch", "model", "seed", DIGEST)]
-    body = intro("Click a column's name to sort.", training)
-    body += note_left_out(len(training), "summary/training.csv")
-    networks = [*training[["model", "seed"]].drop_duplicates().itertuples(index=False)]
-
+    names += [n for n in shown.columns if n not in ("epoch", "model", "seed", "config_digest")]
     columns = [table_column(shown, name) for name in names]
+    body = intro("Click a column's name to sort.", training, "training")
+    networks = [*training[["model", "seed"]].drop_duplicates().itertuples(index=False)]
 
     def page(n: int) -> str:
         texts: list[str] = []
-        said = [
-            [
-                f"train {model}, seed {seed}",
-                _log(logs / f"train/{model}/seed-{seed}.log", texts),
-            ]
+        listed = [
+            [f"train {model}, seed {seed}", _log(logs / f"train/{model}/seed-{seed}.log", texts)]
             for model, seed in networks[:n]
         ]
-        data = {"columns": columns, "logs": said, "texts": texts}
-        some = f"<p class=warning>There is room here for the logs of {n} of {len(networks)} trainings; all are in the folder {logs.name}.</p>\n"
-        return render_page(
-            "Training, epoch by epoch", body + (some if n < len(networks) else ""), data
+        left_out = (
+            f"<p class=warning>This page has room for the logs of {n} of {len(networks)} trainings; "
+            f"all are in the folder {logs.name}.</p>\n"
         )
+        data = {"columns": columns, "logs": listed, "texts": texts}
+        return render_page("Training, epoch by epoch", body + left_out * (n < len(networks)), data)
 
     return largest(page, len(networks))
 
 
 def _layer_columns(layers: pd.DataFrame) -> list[dict[str, Any]]:
     varying = [name for name in IDENTITY if layers[name].nunique(dropna=False) > 1]
-    columns = [table_column(layers, name) | {"identity": True} for name in ("layer", *varying)]
-    for column in columns:
-        column["choice"] = True
+    identity = {"identity": True, "choice": True}
+    columns = [table_column(layers, name) | identity for name in ("layer", *varying)]
     names = ["layer_name", "output_shape", "n_features"]
+    main = [TITLES[name][0] for name in _MAIN]
     numbers = number_columns(layers, [*IDENTITY, "layer", *names, "status"])
-    for column in numbers:
-        column["main"] = column["label"] in (TITLES[name][0] for name in _MAIN)
+    numbers = [column | {"main": column["label"] in main} for column in numbers]
     if (layers["status"] != STATUS_OK).any():
         columns.append(table_column(layers, "status"))
     return [*columns, *numbers, *(table_column(layers, name) for name in names)]
@@ -220,77 +179,82 @@ def _last_checkpoints_first(layers: pd.DataFrame) -> Any:
     return np.argsort(earlier, kind="stable")
 
 
+def _describe_module(row: Mapping[Any, Any]) -> str:
+    network = f"{row['dataset']}: {row['model']}, seed {row['seed']}, {checkpoint_title(row)}"
+    module = f"Module {row['layer_name']}, output {row['output_shape']}"
+    which = f"{split_title(row['split'])}, {row['labels']} labels"
+    return f"{network}, {which}. {module}, {row['n_features']} features."
+
+
 def _trust(row: Mapping[Any, Any]) -> list[str]:
-    """Whether a layer's numbers can be trusted, in sentences."""
+    """Sentences on whether a layer's numbers are reliable."""
     if row["status"] != STATUS_OK:
         return [f"No geometry: {row['status']}."]
     gap, bad = f"the largest relative duality gap is {row['worst_gap']:.1e}", row["n_unconverged"]
-    said = [
-        f"{bad} quadratic programs did not converge: the numbers are not exact; {gap}."
+    sentences = [
+        f"{bad} quadratic programs did not converge, so the numbers are not exact; {gap}."
         if bad
-        else f"All quadratic programs converged: {gap} ({_TRUSTED_GAP:g} is allowed)."
+        else f"All quadratic programs converged: {gap} (tolerance {_GAP_TOLERANCE:g})."
     ]
     if "centers_converged" in row and not pd.isna(row["centers_converged"]):
         fit = "reached" if str(row["centers_converged"]) == "True" else "did not reach"
         why = _WHY_STOPPED.get(row["centers_stopped"], f"{row['centers_stopped']} (several draws)")
-        said.append(
-            f"{row['center_rank']:g} directions that the centers share were taken out; the fit {fit} its "
-            f"tolerance, and the search for their number ended where {why}."
+        sentences.append(
+            f"{row['center_rank']:g} directions that the centers share were projected out. The fit {fit} "
+            f"its tolerance; the search for their number stopped because {why}."
         )
     left = row.get("centers_least_residual_ratio", math.nan)
-    if not pd.isna(left) and left < _LITTLE_LEFT:
-        said.append(
+    if not pd.isna(left) and left < _LEAST_RESIDUAL:
+        sentences.append(
             f"A center keeps only {left:.1%} of its norm: that manifold's radius is unreliable."
         )
-    return said
+    return sentences
 
 
 def _logs_of_layers(
-    layers: pd.DataFrame, detailed: Any, logs: Path, texts: list[str]
+    rows: list[dict[Any, Any]], detailed: Any, logs: Path, texts: list[str]
 ) -> list[list[list[Any]]]:
-    """For each layer the names of its jobs and the place of what each said among the texts."""
-    found: dict[Path, int | None] = {}
+    """Name and index of the log, which is added to the texts, of the jobs of each layer."""
+    indices: dict[Path, int | None] = {}
     listed: list[list[list[Any]]] = []
-    for row, wanted in zip(layers.to_dict("records"), detailed, strict=True):
+    for row, wanted in zip(rows, detailed, strict=True):
         jobs = _jobs(row) if wanted else {}
         for path in jobs.values():
-            if path not in found:
-                found[path] = _log(logs / path, texts)
-        listed.append([[name, found[path]] for name, path in jobs.items()])
+            if path not in indices:
+                indices[path] = _log(logs / path, texts)
+        listed.append([[name, indices[path]] for name, path in jobs.items()])
     return listed
 
 
 def _jobs(row: Mapping[Any, Any]) -> dict[str, Path]:
-    """Rules whose jobs a layer's numbers rest on, the last first, and where their logs are."""
+    """The jobs that a layer's numbers depend on, the last one first, and where their logs are."""
     network = Path(row["model"], f"seed-{row['seed']}")
     shuffled = "-shuffled" if row["labels"] == SHUFFLED else ""
-    run = network / row["checkpoint"] / f"{row['split']}{shuffled}"
+    store = network / row["checkpoint"] / row["split"]
+    run = store.with_name(f"{row['split']}{shuffled}")
+    n_draws = 1 if pd.isna(row["n_repeats"]) else int(row["n_repeats"])
     jobs = {
         step: Path(step, run, f"{row['layer']}.log")
         for step in ("measure_geometry", "compute_moments")
     }
-    n_draws = 1 if pd.isna(row["n_repeats"]) else int(row["n_repeats"])
     for draw in range(2, n_draws + 1):
-        jobs[f"compute_moments, draw {draw}"] = Path(
-            "compute_moments", run, f"{row['layer']}-draw-{draw}.log"
-        )
+        log = f"{row['layer']}-draw-{draw}.log"
+        jobs[f"compute_moments, draw {draw}"] = Path("compute_moments", run, log)
     if "simulated_capacity" in row and not shuffled:
         jobs["simulate_capacity"] = Path("simulate_capacity", run, f"{row['layer']}.log")
-    if row["weights"] == EXTERNAL:
-        return jobs
-    store = network / row["checkpoint"] / f"{row['split']}.log"
-    jobs["extract_activations"] = Path("extract_activations", store)
+    if row["weights"] != EXTERNAL:
+        jobs["extract_activations"] = Path("extract_activations", f"{store}.log")
     if row["weights"] == "trained" and row["epoch"] != 0:
         jobs["train"] = Path("train", f"{network}.log")
     return jobs
 
 
 def _log(path: Path, texts: list[str]) -> int | None:
-    """Add what a log says to the texts and return its place there, None if there is no such log."""
+    """Add a log to the texts and return its index there, or None if there is no such log."""
     if not path.is_file():
         return None
     text = path.read_text(encoding="utf-8", errors="replace").strip()
     if len(text) > LOG_CHARACTERS:
-        text = f"(the end; all of it is in {path})\n...{text[-LOG_CHARACTERS:]}"
+        text = f"(the end; the whole log is {path})\n...{text[-LOG_CHARACTERS:]}"
     texts.append(text)
     return len(texts) - 1

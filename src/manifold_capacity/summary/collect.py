@@ -1,10 +1,11 @@
-"""Gather what the geometry jobs wrote into one table of layers, one of manifolds and one of centers."""
+"""Gather what the jobs wrote into one table of layers, of manifolds, of centers and of training."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,48 +13,40 @@ import pandas as pd
 
 from manifold_capacity.errors import UserError
 from manifold_capacity.summary.columns import (
-    LAYER_COLUMNS,
-    LAYER_NUMBERS,
-    MANIFOLD_COLUMNS,
-    MANIFOLD_NUMBERS,
-)
-from manifold_capacity.summary.rows import (
     CENTERS_IDENTITY,
-    CENTERS_NUMBERS,
     LAYER_IDENTITY,
+    LAYER_NUMBERS,
     MANIFOLD_IDENTITY,
-    STATUS_OK,
+    REQUIRED,
 )
+from manifold_capacity.summary.rows import STATUS_OK
 from manifold_capacity.summary.tables import read_table, with_whole_numbers
 
-_SPLITS = ("train", "test")
+Paths = Iterable[str | os.PathLike[str]]
 
-
+# What no two layers have in common; tables are sorted by it, a split by its place here.
 _LAYER_KEY = ("model", "seed", "epoch", "checkpoint", "split", "labels", "layer_index")
+_SPLITS = ("train", "test")
+_AGAIN = "delete it and run again to have it remade"
 
 
 def layers_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Rows of layers as a table with the columns of `collect_layers`, in the order given."""
-    return _in_columns(pd.DataFrame([*rows]), LAYER_COLUMNS)
+    return _in_columns(pd.DataFrame([*rows]), REQUIRED["layers"])
 
 
 def manifolds_table(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """Tables of manifolds as one with the columns of `collect_manifolds`, in the order given."""
-    # Columns without values have no type, and would spoil that of the others.
-    filled = [table for table in tables if len(table)]
-    frame = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
-    return _in_columns(frame, MANIFOLD_COLUMNS)
+    return _in_columns(_joined(tables), REQUIRED["manifolds"])
 
 
-def collect_layers(
-    paths: Iterable[str | os.PathLike[str]], *, config_digest: str | None = None
-) -> pd.DataFrame:
+def collect_layers(paths: Paths, *, config_digest: str | None = None) -> pd.DataFrame:
     """Gather the rows of all layers, one JSON object per file, into one table.
 
     Parameters
     ----------
     paths : iterable of path
-        The files that the geometry jobs wrote, in any order.
+        The files of the geometry jobs, in any order.
     config_digest : str, optional
         Digest of the run's configuration: the last column, if given.
 
@@ -61,83 +54,41 @@ def collect_layers(
     -------
     DataFrame
         A row per layer, sorted by model, seed, epoch (a checkpoint without an epoch last), split,
-        labels and layer index. Columns: those that identify a layer, ``status``, the numbers that every table
-        has, then whatever else the files hold, in the order of their first appearance.
+        labels and layer index. It has all required columns of the table, then any others of the
+        files, in the order of their first appearance.
 
     Raises
     ------
     ValueError
-        If a file holds no JSON object, lacks something that identifies a layer, or repeats a layer
-        that another file has.
+        If a file is not a JSON object, lacks something that identifies a layer, or repeats the layer of
+        another file.
     """
     sources = [os.fspath(path) for path in paths]
-    return _arrange(
-        pd.DataFrame([_read_layer(source) for source in sources]),
-        sources,
-        LAYER_COLUMNS,
-        key=_LAYER_KEY,
-        config_digest=config_digest,
-    )
+    frame = pd.DataFrame([_read_layer(source) for source in sources])
+    return _arrange(frame, sources, REQUIRED["layers"], _LAYER_KEY, config_digest)
 
 
-def collect_manifolds(
-    paths: Iterable[str | os.PathLike[str]], *, config_digest: str | None = None
-) -> pd.DataFrame:
+def collect_manifolds(paths: Paths, *, config_digest: str | None = None) -> pd.DataFrame:
     """Gather the tables of all manifolds, one CSV file per layer, into one table.
 
-    Parameters
-    ----------
-    paths : iterable of path
-        The files that the geometry jobs wrote, in any order; that of a layer without geometry has a
-        header and no rows.
-    config_digest : str, optional
-        Digest of the run's configuration: the last column, if given.
-
-    Returns
-    -------
-    DataFrame
-        A row per layer and class, sorted as in `collect_layers` and then by class. Columns: those
-        that identify a layer and a class, the numbers, then whatever else the files hold.
-
-    Raises
-    ------
-    ValueError
-        If a file is empty or is no table, lacks something that identifies a manifold, or repeats a
-        manifold that another file has.
+    As `collect_layers`, but with a row per layer and class. The file of a layer without geometry has a
+    header and no rows.
     """
-    return _collect_tables(paths, MANIFOLD_IDENTITY, MANIFOLD_NUMBERS, "class_index", config_digest)
+    key = (*_LAYER_KEY, "class_index")
+    return _collect_tables(paths, "manifolds", MANIFOLD_IDENTITY, key, config_digest)
 
 
-def collect_centers(
-    paths: Iterable[str | os.PathLike[str]], *, config_digest: str | None = None
-) -> pd.DataFrame:
+def collect_centers(paths: Paths, *, config_digest: str | None = None) -> pd.DataFrame:
     """Gather the spectra of the centers, one CSV file per layer, into one table.
 
-    Parameters
-    ----------
-    paths : iterable of path
-        The files that the geometry jobs wrote, in any order; that of a layer without geometry has a
-        header and no rows.
-    config_digest : str, optional
-        As of `collect_layers`.
-
-    Returns
-    -------
-    DataFrame
-        A row per layer and principal component of its centers, sorted as in `collect_layers` and
-        then by component. Columns: those that identify a layer, ``component``, ``variance_share``,
-        ``center_rank``.
-
-    Raises
-    ------
-    ValueError
-        As `collect_manifolds`.
+    As `collect_manifolds`, but with a row per layer and principal component.
     """
-    return _collect_tables(paths, CENTERS_IDENTITY, CENTERS_NUMBERS, "component", config_digest)
+    key = (*_LAYER_KEY, "component")
+    return _collect_tables(paths, "centers", CENTERS_IDENTITY, key, config_digest)
 
 
 def collect_training(
-    paths: Iterable[str | os.PathLike[str]],
+    paths: Paths,
     identities: Iterable[Mapping[str, Any]],
     *,
     config_digest: str | None = None,
@@ -149,8 +100,7 @@ def collect_training(
     paths : iterable of path
         Tables with a column ``epoch``.
     identities : iterable of mapping
-        For each table what it does not say itself: at least ``model`` and ``seed``. They become the
-        first columns.
+        For each table what it lacks: at least ``model`` and ``seed``. They become the first columns.
     config_digest : str, optional
         Digest of the run's configuration: the last column, if given.
 
@@ -167,8 +117,7 @@ def collect_training(
     """
     frames: list[pd.DataFrame] = []
     sources: list[str] = []
-    named = list(identities)
-    listed = [os.fspath(path) for path in paths]
+    listed, named = [os.fspath(path) for path in paths], [*identities]
     if len(named) != len(listed):
         raise UserError(
             f"{len(listed)} training tables but {len(named)} identities; give one for each table"
@@ -177,73 +126,54 @@ def collect_training(
         frame = read_table(source)
         _require(source, frame.columns, ("epoch",))
         _require(f"the identity of {source}", identity, ("model", "seed"))
-        frame = frame.drop(columns=[name for name in identity if name in frame.columns])
-        for position, (name, value) in enumerate(identity.items()):
-            frame.insert(position, name, value)
-        frames.append(frame)
-        sources.extend([source] * len(frame))
-    first = tuple(dict.fromkeys(name for identity in named for name in identity))
-    return _arrange(
-        pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(),
-        sources,
-        (*(first or ("model", "seed")), "epoch"),
-        key=("model", "seed", "epoch"),
-        config_digest=config_digest,
-    )
+        frames.append(frame.assign(**identity))
+        sources += [source] * len(frame)
+    first = dict.fromkeys(["model", "seed"] if not named else [n for one in named for n in one])
+    key = ("model", "seed", "epoch")
+    return _arrange(_joined(frames), sources, (*first, "epoch"), key, config_digest)
 
 
 def _collect_tables(
-    paths: Iterable[str | os.PathLike[str]],
+    paths: Paths,
+    table: str,
     identity: Sequence[str],
-    numbers: Sequence[str],
-    within: str,
+    key: Sequence[str],
     config_digest: str | None,
 ) -> pd.DataFrame:
-    """Tables of a layer each in one; `within` tells a layer's rows apart."""
     frames: list[pd.DataFrame] = []
     sources: list[str] = []
     for path in paths:
         source = os.fspath(path)
-        frame = read_table(source)
-        _require(source, frame.columns, identity)
-        if len(frame):  # columns without values have no type, and would spoil that of the others
-            frames.append(frame)
-            sources.extend([source] * len(frame))
-    return _arrange(
-        pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(),
-        sources,
-        (*identity, *numbers),
-        key=(*_LAYER_KEY, within),
-        config_digest=config_digest,
-    )
+        frames.append(read_table(source))
+        _require(source, frames[-1].columns, identity)
+        sources += [source] * len(frames[-1])
+    return _arrange(_joined(frames), sources, REQUIRED[table], key, config_digest)
+
+
+def _joined(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    # Columns without values have no type, and would change that of the others.
+    filled = [table for table in tables if len(table)]
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
 
 
 def _read_layer(source: str) -> dict[str, Any]:
-    with open(source, encoding="utf-8") as file:
-        try:
-            row = json.load(file)
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise UserError(
-                f"{source} is not JSON ({error}); delete it and run again to have it remade"
-            ) from error
+    try:
+        row = json.loads(Path(source).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{source} is not JSON ({error}); {_AGAIN}") from error
     if not isinstance(row, dict):
-        raise UserError(
-            f"{source} holds a {type(row).__name__} where a JSON object is due; delete it and run "
-            "again to have it remade"
-        )
+        raise UserError(f"{source} must be a JSON object, not a {type(row).__name__}; {_AGAIN}")
     _require(source, row, (*LAYER_IDENTITY, "status"))
     if row["status"] == STATUS_OK:
         _require(source, row, LAYER_NUMBERS)
-    row.pop("provenance", None)  # said of the run as a whole, by `provenance.collect_provenance`
+    row.pop("provenance", None)  # `provenance.collect_provenance` gathers it for the whole run
     return row
 
 
 def _require(source: str, has: Iterable[str], needed: Sequence[str]) -> None:
     missing = [name for name in needed if name not in set(has)]
     if missing:
-        raise UserError(
-            f"{source} lacks {', '.join(missing)}; delete it and run again to have it remade"
-        )
+        raise UserError(f"{source} lacks {', '.join(missing)}; {_AGAIN}")
 
 
 def _arrange(

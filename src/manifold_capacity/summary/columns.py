@@ -1,150 +1,227 @@
-"""The columns of the tables: their names, order, types and titles."""
+"""The columns of all tables: an entry per column with its name, type, title and meaning, in the tables' order.
+
+`make docs` writes the tables of docs/outputs.md from these entries, and the report's pages show titles and meanings.
+"""
 
 from __future__ import annotations
 
-from manifold_capacity.summary.rows import (
-    CENTERS_IDENTITY,
-    CENTERS_NUMBERS,
-    LAYER_IDENTITY,
-    MANIFOLD_IDENTITY,
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+# TEXT may look like a number: a digit's class is called "7". WHOLE numbers may be missing or be a mean.
+TEXT, WHOLE, NUMBER, FLAG = "text", "whole number", "number", "true or false"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes
+    ----------
+    name : str
+    type : str
+        `TEXT`, `WHOLE`, `NUMBER` or `FLAG`.
+    title : str
+        What the report's pages call it.
+    meaning : str
+        As Markdown.
+    section : str
+        Heading in docs/outputs.md.
+    optional : bool
+        Whether a table may lack it; a table has all other columns, with or without values.
+    """
+
+    name: str
+    type: str
+    title: str
+    meaning: str
+    section: str = ""
+    optional: bool = False
+
+
+def _section(title: str, *columns: Column) -> tuple[Column, ...]:
+    return tuple(replace(column, section=title) for column in columns)
+
+
+def _optional(columns: Iterable[Column]) -> Iterator[Column]:
+    return (replace(column, optional=True) for column in columns)
+
+
+def _same(*names: str) -> Iterator[Column]:
+    """Columns of the table of layers that another table has too."""
+    return (replace(column, section="") for name in names for column in LAYERS if column.name == name)  # fmt: skip
+
+
+# fmt: off
+_IDENTITY = _section(
+    "Which layer",
+    Column("dataset", TEXT, "Dataset", "Name of the dataset; for external activations, of their file or folder."),
+    Column("model", TEXT, "Model", "Label of the model in the configuration; for external activations, `activations.name`."),
+    Column("weights", TEXT, "Weights", "Where the weights come from: `trained`, `random` or `pretrained`; `external` for external activations."),
+    Column("seed", WHOLE, "Seed", "Seed of the run: of the initial weights, the training, the sampled images and the Gaussian samples."),
+    Column("checkpoint", TEXT, "Checkpoint", "`epoch-015`: after that many epochs; `pretrained`: published weights; `external`: external activations."),
+    Column("epoch", WHOLE, "Epoch", "The checkpoint's epoch as a number; 0 is the network before training. Empty for `pretrained` and `external`."),
+    Column("split", TEXT, "Split", "Whose images make up the manifolds: `train` or `test`; `all` for external activations."),
+    Column("labels", TEXT, "Labels", "`original`: manifolds are the classes; `shuffled`: the control of `manifolds.shuffle_labels`, the same points with permuted labels."),
+    Column("layer", TEXT, "Layer", "Index and type of the layer, `1_Conv2d`."),
+    Column("layer_index", WHOLE, "Layer index",
+           "Position of the layer's module among all leaf modules of the network, in module order from 1; 0 is the input. "
+           "For external activations, its position in `layers.names`, from 1."),
+    Column("layer_name", TEXT, "Module", "Qualified name of the module, `features.0`; `input` for the input; the array's name for external activations."),
+    Column("layer_type", TEXT, "Layer type",
+           "Class of the module, `Conv2d`; `Input` for the input; for external activations the array's name again, with `_` for all but letters and digits."),
+    Column("output_shape", TEXT, "Output", "Shape of the layer's output for one image, `64x32x32`, or of one sample in the array."),
+    Column("n_features", WHOLE, "Features N", "Number of features N: the product of `output_shape`."),
 )
-
-# The numbers that every table has, measured or not; whatever else the geometry reports becomes a
-# column after these.
-LAYER_NUMBERS = (
-    "n_manifolds",
-    "n_points",
-    "margin",
-    "n_gaussians",
-    "n_repeats",
-    "solver",
-    "capacity",
-    "capacity_stderr",
-    "radius",
-    "radius_stderr",
-    "dimension",
-    "dimension_stderr",
-    "center_correlation",
-    "residual_correlation",
-    "center_rank",
-    "worst_gap",
-    "n_unconverged",
+_CONFIG_DIGEST = _section(
+    "Where it comes from",
+    Column("config_digest", TEXT, "Configuration digest",
+           "Digest of the configuration with all its defaults, except the folder `results`; also in `provenance.json`, which has the rest.", optional=True),
 )
-
-
-MANIFOLD_NUMBERS = (
-    "n_points",
-    "capacity",
-    "capacity_stderr",
-    "radius",
-    "radius_stderr",
-    "dimension",
-    "dimension_stderr",
+LAYERS = (
+    *_IDENTITY,
+    *_section(
+        "Which layer",
+        Column("status", TEXT, "Status", "`ok`, or why the layer has no geometry (such as: all its activations are zero); then only `n_manifolds` of the columns below has a value."),
+    ),
+    *_section(
+        "How it was measured",
+        Column("n_manifolds", WHOLE, "Manifolds P", "Number of manifolds P: of classes."),
+        Column("n_points", WHOLE, "Points", "Number of points in one draw; for a layer, of all manifolds together."),
+        Column("margin", NUMBER, "Margin κ", "Margin κ of the linear readout, in units of a center's norm."),
+        Column("n_gaussians", WHOLE, "Gaussian samples", "Number of Gaussian samples per manifold."),
+        Column("n_repeats", WHOLE, "Draws", "Draws of points and of Gaussian samples: `geometry.repeats`."),
+        Column("solver", TEXT, "Solver", "Solver of the quadratic programs: `active_set` or `cvxopt`."),
+    ),
+    *_section(
+        "The geometry",
+        Column("capacity", NUMBER, "Capacity α", "Capacity α_M: manifolds per feature that a linear readout can separate; higher is easier to read. For a layer, the harmonic mean over manifolds."),
+        Column("capacity_stderr", NUMBER, "Standard error of capacity", "Its standard error."),
+        Column("radius", NUMBER, "Radius R", "Radius R_M, in units of the norm of the manifold's center once the centers' shared structure is projected out. For a layer, the mean over manifolds."),
+        Column("radius_stderr", NUMBER, "Standard error of radius", "Its standard error."),
+        Column("dimension", NUMBER, "Dimension D", "Dimension D_M: number of directions in which the manifold has that radius, as a readout sees it. For a layer, the mean over manifolds."),
+        Column("dimension_stderr", NUMBER, "Standard error of dimension", "Its standard error."),
+        Column("center_correlation", NUMBER, "Center correlation ρ", "Mean absolute cosine between the centers of different manifolds, relative to the mean of all centers. For a manifold, that of its center with the others."),
+        Column("residual_correlation", NUMBER, "Residual correlation", "Center correlation once the centers' shared structure is projected out."),
+        Column("center_rank", WHOLE, "Rank K", "Number K of directions in which the centers are correlated. They are fitted, and projected out of every point before capacity, radius and dimension are computed."),
+    ),
+    *_section(
+        "Whether to trust it",
+        Column("worst_gap", NUMBER, "Largest gap", "Largest relative duality gap of the quadratic programs: how far from optimal the worst of them can be."),
+        Column("n_unconverged", WHOLE, "Unconverged", "Number of quadratic programs whose gap exceeds 1e-9. If it is not 0, the row's numbers are not exact."),
+    ),
+    *_optional(_section(
+        "The geometry",
+        Column("center_correlation_stderr", NUMBER, "Standard error of center correlation", "Standard error of `center_correlation`, with `geometry.repeats` above 1."),
+    )),
+    *_optional(_section(
+        "Simpler measures of the same layer",
+        Column("participation_ratio", NUMBER, "Participation ratio", "(sum λ)² / sum λ² of a manifold's covariance eigenvalues λ: in how many directions it varies. For a layer, the mean over manifolds."),
+        Column("signal_to_noise", NUMBER, "Signal to noise", "Norm of a manifold's center over the spread of its points around it (root mean square). For a layer, the harmonic mean over manifolds."),
+        Column("centers_participation_ratio", NUMBER, "Centers participation ratio", "Participation ratio of the centers."),
+        Column("centers_dimension_90", NUMBER, "Centers dimension 90", "Number of directions that explain 90 % of the centers' variance."),
+    )),
+    *_optional(_section(
+        "Whether to trust it",
+        Column("centers_objective", NUMBER, "Centers objective", "Least value found of half the sum of squared correlations between residual centers."),
+        Column("centers_least_residual_ratio", NUMBER, "Centers least residual ratio",
+               "Smallest share of its norm that a center keeps when the shared structure is projected out. If it is near 0, that manifold's radius is unreliable."),
+        Column("centers_stopped", TEXT, "Centers stopped",
+               "Why the search for the rank K ended: `variance` (10 more than explain 95 % of the centers' variance), `rises` (the correlation rose three times in a row), "
+               "`rank` (no more directions)."),
+        Column("centers_converged", FLAG, "Centers converged", "Whether the fit at the chosen rank reached its tolerance: `True` or `False`."),
+    )),
+    *_optional(_section(
+        "Simulated capacity",
+        Column("simulated_capacity", NUMBER, "Simulated capacity", "Capacity found by separating random labels in random projections."),
+        Column("simulated_capacity_stderr", NUMBER, "Standard error of simulated capacity", "Its standard error over 40 repetitions."),
+    )),
+    *_CONFIG_DIGEST,
 )
-
-
-LAYER_COLUMNS = (*LAYER_IDENTITY, "status", *LAYER_NUMBERS)
-
-
-MANIFOLD_COLUMNS = (*MANIFOLD_IDENTITY, *MANIFOLD_NUMBERS)
-
-
-# Words that may look like numbers: a digit's class is called "7".
-WORDS = (
-    "dataset",
-    "model",
-    "weights",
-    "checkpoint",
-    "split",
-    "labels",
-    "layer",
-    "layer_name",
-    "layer_type",
-    "output_shape",
-    "status",
-    "solver",
-    "class_name",
-    "config_digest",
+_CLASS = (
+    Column("class_index", WHOLE, "Class index",
+           "Index of the class in the dataset; with shuffled labels the manifold's number; for external activations, its position among the sorted labels, from 0."),
+    Column("class_name", TEXT, "Class", "Its name; with shuffled labels, `shuffled 3` and the like."),
 )
-
-
-# Whole numbers that may be missing (pretrained weights have no epoch, a dead layer has no rank):
-# pandas would make them floats, and the tables would say "15.0".
-WHOLE = (
-    "seed",
-    "epoch",
-    "layer_index",
-    "n_features",
-    "class_index",
-    "n_manifolds",
-    "n_points",
-    "n_gaussians",
-    "n_repeats",
-    "component",
-    "center_rank",
-    "n_unconverged",
+_COMPONENT = (
+    Column("component", WHOLE, "Component", "Number of the component, from 1, the largest first; there is one fewer than manifolds."),
 )
+TABLES: dict[str, tuple[Column, ...]] = {
+    "layers": LAYERS,
+    "manifolds": (
+        *_IDENTITY,
+        *_CLASS,
+        *_same("n_points", "capacity", "capacity_stderr", "radius", "radius_stderr", "dimension", "dimension_stderr"),
+        *_optional((
+            Column("center_norm", NUMBER, "Center norm", "Distance of the manifold's center from the mean of all points, in the units of the activations."),
+            Column("projected_center_norm", NUMBER, "Projected center norm", "The same once the centers' shared structure is projected out: the unit of the radius."),
+            Column("spread", NUMBER, "Spread", "Root mean square distance of the points from their center, in the units of the activations."),
+            *_same("signal_to_noise", "center_correlation", "participation_ratio", "worst_gap", "n_unconverged"),
+        )),
+        *_CONFIG_DIGEST,
+    ),
+    "comparisons": (
+        *_same("dataset"),
+        Column("comparison", TEXT, "Compared", "What differs: `checkpoint`, `split`, `labels` or `model`."),
+        *_same("model", "checkpoint", "split", "labels"),
+        Column("reference", TEXT, "With", "The other checkpoint, split, labels or model. All else is the same, except the last checkpoint of another model."),
+        *_same("layer", "layer_index", "layer_name"),
+        Column("quantity", TEXT, "Quantity", "`capacity`, `radius`, `dimension` or `center_correlation`."),
+        Column("value", NUMBER, "Value", "The layer's number, the mean over seeds."),
+        Column("reference_value", NUMBER, "Reference value", "That of the reference."),
+        Column("difference", NUMBER, "Difference [95 % interval]", "`value` minus `reference_value`."),
+        Column("difference_low", NUMBER, "Low", "Lower end of its 95 % interval."),
+        Column("difference_high", NUMBER, "High", "Upper end of its 95 % interval."),
+        Column("interval_over", TEXT, "Interval over", "What the interval is over: `seeds` from three seeds on, else `classes`."),
+        Column("n", WHOLE, "n", "Number of seeds or classes."),
+        *_CONFIG_DIGEST,
+    ),
+    "centers": (
+        *_IDENTITY,
+        *_COMPONENT,
+        Column("variance_share", NUMBER, "Variance share", "Eigenvalue of the centers' covariance, as a share of their sum; the mean over draws."),
+        *_same("center_rank"),
+        *_CONFIG_DIGEST,
+    ),
+    "training": (
+        *_same("model", "seed", "epoch"),
+        Column("train_loss", NUMBER, "Training loss",
+               "Mean cross-entropy in nats over the epoch, of the images as they were seen: augmented, while the weights changed. Empty at epoch 0."),
+        Column("train_accuracy", NUMBER, "Training accuracy", "Share of correct answers, of the same images. Empty at epoch 0."),
+        Column("test_loss", NUMBER, "Test loss", "Mean cross-entropy in nats of the test split after the epoch."),
+        Column("test_accuracy", NUMBER, "Test accuracy", "Share of correct answers on the test split after the epoch."),
+        Column("learning_rate", NUMBER, "Learning rate", "Learning rate of the epoch's last step. Empty at epoch 0.", optional=True),
+        *_CONFIG_DIGEST,
+    ),
+}
+# fmt: on
 
 
-# Columns of the tables that stand in the pages under another name, with what they mean.
+def _names(columns: Iterable[Column]) -> tuple[str, ...]:
+    return tuple(column.name for column in columns)
+
+
+LAYER_IDENTITY = _names(_IDENTITY)
+MANIFOLD_IDENTITY = _names((*_IDENTITY, *_CLASS))
+CENTERS_IDENTITY = _names((*_IDENTITY, *_COMPONENT))
+REQUIRED = {
+    table: _names(column for column in columns if not column.optional)
+    for table, columns in TABLES.items()
+}
+# The numbers that a measured layer has in any case.
+LAYER_NUMBERS = tuple(n for n in REQUIRED["layers"] if n not in (*LAYER_IDENTITY, "status"))
+# A table is recognized by them.
+NEEDED_COLUMNS = {table: {*names} for table, names in REQUIRED.items()}
+
+_ALL = [column for columns in TABLES.values() for column in columns]
+WORDS = tuple({column.name for column in _ALL if column.type == TEXT})
+WHOLE_NUMBERS = tuple({column.name for column in _ALL if column.type == WHOLE})
+# The pages write a standard error behind its value.
 TITLES = {
-    "dataset": ("Dataset", ""),
-    "model": ("Model", ""),
-    "weights": ("Weights", "Where the weights come from"),
-    "seed": ("Seed", ""),
-    "checkpoint": ("Checkpoint", ""),
-    "split": ("Split", "Whose images make up the manifolds"),
-    "labels": ("Labels", "original: manifolds are the classes; shuffled: the control"),
-    "layer": ("Layer", "Index and type"),
-    "layer_name": ("Module", "Qualified name of the module"),
-    "output_shape": ("Output", "Shape of the output for one image"),
-    "n_features": ("Features N", "Number of features"),
-    "status": ("Status", "Why a layer has no geometry"),
-    "n_manifolds": ("Manifolds P", "Number of manifolds"),
-    "n_points": ("Points", "Number of points"),
-    "margin": ("Margin κ", "Margin of the readout, in units of a center's norm"),
-    "n_gaussians": ("Gaussian samples", "per manifold"),
-    "n_repeats": ("Draws", "Draws of points and Gaussian samples"),
-    "solver": ("Solver", ""),
-    "capacity": ("Capacity α", "Manifolds per feature that a linear readout can separate, ± standard error"),
-    "radius": ("Radius R", "In units of the norm of a manifold's center, ± standard error"),
-    "dimension": ("Dimension D", "Number of directions in which a manifold has that radius, ± standard error"),
-    "center_correlation": ("Center correlation ρ", "Mean absolute cosine between centers"),
-    "residual_correlation": ("Residual correlation", "The same once the shared structure is taken out"),
-    "center_rank": ("Directions out", "Number K of directions of the centers that were taken out"),
-    "worst_gap": ("Largest gap", "Largest relative duality gap of the quadratic programs"),
-    "n_unconverged": ("Unconverged", "Quadratic programs whose gap exceeds 1e-9"),
-    "participation_ratio": ("Participation ratio", "In how many directions a manifold varies"),
-    "signal_to_noise": ("Signal to noise", "Norm of a manifold's center over the spread of its points"),
-    "simulated_capacity": ("Simulated capacity", "Found by separating random labels, ± standard error"),
-    "class_name": ("Class", ""),
-    "center_norm": ("Center norm", "In the units of the activations"),
-    "projected_center_norm": ("Projected center norm", "Without the shared structure: the radius' unit"),
-    "spread": ("Spread", "Root mean square distance of points from their center"),
-    "comparison": ("Compared", "What differs"),
-    "reference": ("With", "The checkpoint, split, labels or model compared with"),
-    "quantity": ("Quantity", ""),
-    "difference": ("Difference [95 % interval]", "Value minus reference; bounds of its 95 % interval"),
-    "value": ("Value", ""),
-    "reference_value": ("Reference value", ""),
-    "interval_over": ("Interval over", ""),
-    "n": ("n", "Number of seeds or classes"),
-    "epoch": ("Epoch", "0 is the network before training"),
-    "train_loss": ("Training loss", "Mean cross-entropy in nats, as the images were seen"),
-    "test_loss": ("Test loss", "Mean cross-entropy in nats, after the epoch"),
-    "train_accuracy": ("Training accuracy", "Share of right answers, as the images were seen"),
-    "test_accuracy": ("Test accuracy", "Share of right answers, after the epoch"),
-    "learning_rate": ("Learning rate", "Of the epoch's last step"),
-}  # fmt: skip
-
-
-# What a table is recognized by: the columns that its figures are drawn from.
-NEEDED_COLUMNS = {
-    "layers": {*LAYER_IDENTITY, "status", *LAYER_NUMBERS},
-    "manifolds": {*MANIFOLD_IDENTITY, *MANIFOLD_NUMBERS},
-    "centers": {*CENTERS_IDENTITY, *CENTERS_NUMBERS},
-    "training": {
-        *("model", "seed", "epoch"),
-        *(f"{split}_{part}" for split in ("train", "test") for part in ("loss", "accuracy")),
-    },
+    column.name: (
+        column.title,
+        column.meaning.replace("`", "").removesuffix(".")
+        + (" (± standard error)" if f"{column.name}_stderr" in _names(_ALL) else ""),
+    )
+    for column in _ALL
 }

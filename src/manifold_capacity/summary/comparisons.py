@@ -1,71 +1,43 @@
 """Differences between two groups of a run, layer by layer, with intervals.
 
-Groups differ in one thing: checkpoint, split, labels (the classes, or the control whose points are
-dealt at random) or model. The interval is that of paired differences, since both groups have the same
-classes and seeds, and what these have in common cancels:
+Groups differ in one thing: checkpoint, split, labels (the classes, or the control with permuted labels)
+or model. Both groups have the same classes and seeds, so that the interval is that of paired
+differences, in which everything common to both cancels:
 
-- With three seeds or more, over **seeds**: the t interval of the seeds' differences. It covers what a
-  seed draws: initial weights, training, images and Gaussian samples. The classes are taken as given.
-- With fewer, over **classes**: as if the classes were drawn from many. Radius and dimension are means
+- With three seeds or more, over **seeds**: the t interval of the seeds' differences. It covers all that
+  varies with the seed: initial weights, training, images and Gaussian samples. The classes are fixed.
+- With fewer, over **classes**: as if the classes were a sample of many. Radius and dimension are means
   over classes, and the interval is the paired t interval. Capacity is a harmonic mean and the center
   correlation a mean over pairs of classes; each is linearized, that is replaced by the mean of what each
-  class adds to it (its influence), whose paired t interval is taken. The networks are taken as given.
-  That of the correlation is wide, by up to a factor sqrt(2): what is peculiar to a pair of classes
-  counts in the influence of both.
+  class adds to it (its influence), with the paired t interval of these. The networks are fixed. The
+  interval of the correlation is too wide, by up to a factor sqrt(2): the peculiarities of a pair of
+  classes count in the influence of both.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from manifold_capacity.summary.rows import ORIGINAL, SHUFFLED, STATUS_OK
+from manifold_capacity.summary.columns import TABLES
+from manifold_capacity.summary.rows import ORIGINAL, SHUFFLED, STATUS_OK, select_rows
 
 __all__ = ["COLUMNS", "compare", "over_classes", "over_seeds"]
 
-
 FloatArray = NDArray[np.float64]
 
-
 QUANTITIES = ("capacity", "radius", "dimension", "center_correlation")
-
-
-COLUMNS = (
-    "dataset",
-    "comparison",
-    "model",
-    "checkpoint",
-    "split",
-    "labels",
-    "reference",
-    "layer",
-    "layer_index",
-    "layer_name",
-    "quantity",
-    "value",
-    "reference_value",
-    "difference",
-    "difference_low",
-    "difference_high",
-    "interval_over",
-    "n",
-    "config_digest",
-)
-
-
+COLUMNS = tuple(column.name for column in TABLES["comparisons"])
 LEVEL = 0.95
-
-
-# Fewer give no interval worth the name: of two, it is 13 standard errors wide on either side.
-_FEWEST_SEEDS = 3
-
-
+_FEWEST_SEEDS = (
+    3  # fewer give no useful interval: of two, it is 13 standard errors wide on either side
+)
 _GROUP = ("model", "checkpoint", "split", "labels")
 
 
@@ -101,14 +73,12 @@ def over_classes(
     -------
     difference, low, high : float
     """
-    parts = []
+    numbers, influences = [], []
     for values in (group, reference):
         of_seeds = [_influence(row, quantity) for row in np.asarray(values, dtype=float)]
-        parts.append(
-            (np.mean([layer for layer, _ in of_seeds]), np.mean([i for _, i in of_seeds], axis=0))
-        )
-    (mine, my_influence), (other, other_influence) = parts
-    return _t_interval(float(mine - other), my_influence - other_influence)
+        numbers.append(np.mean([number for number, _ in of_seeds]))
+        influences.append(np.mean([influence for _, influence in of_seeds], axis=0))
+    return _t_interval(float(numbers[0] - numbers[1]), influences[0] - influences[1])
 
 
 def compare(layers: pd.DataFrame, manifolds: pd.DataFrame) -> pd.DataFrame:
@@ -117,13 +87,13 @@ def compare(layers: pd.DataFrame, manifolds: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     layers, manifolds : DataFrame
-        As `summary.collect_layers` and `summary.collect_manifolds` return them.
+        The tables of layers and of manifolds (``summary/layers.csv``, ``summary/manifolds.csv``).
 
     Returns
     -------
     DataFrame
         A row for each comparison, layer and quantity, with the columns `COLUMNS`. No rows if there is
-        nothing to compare. ``config_digest`` is that of `layers`, empty if there is none.
+        nothing to compare. ``config_digest`` is that of `layers`, empty if it has none.
     """
     measured = layers[layers["status"] == STATUS_OK]
     runs = {key: part.set_index("seed") for key, part in measured.groupby([*_GROUP, "layer"])}
@@ -132,25 +102,14 @@ def compare(layers: pd.DataFrame, manifolds: pd.DataFrame) -> pd.DataFrame:
         for key, part in manifolds.groupby([*_GROUP, "layer"])
     }
     rows = []
-    for comparison, group, reference in _pairs(layers):
-        names = dict(zip(_GROUP, group, strict=True))
-        other = dict(zip(_GROUP, reference, strict=True))[comparison]
-        mine = _select(layers, group).drop_duplicates("layer").sort_values("layer_index")
+    for comparison, *groups in _pairs(layers):
+        group, reference = (dict(zip(_GROUP, each, strict=True)) for each in groups)
+        about = {"comparison": comparison, "reference": reference[comparison]}
+        mine = select_rows(layers, **group).drop_duplicates("layer").sort_values("layer_index")
         for layer in mine.to_dict("records"):
-            keys = (*group, layer["layer"]), (*reference, layer["layer"])
+            keys = [(*each, layer["layer"]) for each in groups]
             numbers = _differences(*((runs.get(key), classes.get(key)) for key in keys))
-            rows += [
-                {
-                    **{name: layer[name] for name in ("dataset", "layer", "layer_index")},
-                    **names,
-                    "layer_name": layer["layer_name"],
-                    "comparison": comparison,
-                    "reference": other,
-                    **row,
-                    "config_digest": layer.get("config_digest"),
-                }
-                for row in numbers
-            ]
+            rows += [layer | about | row for row in numbers]
     return pd.DataFrame(rows, columns=[*COLUMNS])
 
 
@@ -173,77 +132,69 @@ def _t_interval(difference: float, deviations: FloatArray) -> tuple[float, float
     if n < 2 or not np.isfinite(deviations).all():
         return difference, math.nan, math.nan
     stderr = math.sqrt(float(deviations @ deviations) / (n - 1) / n)
-    reach = float(stdtrit(n - 1, (1 + LEVEL) / 2)) * stderr
-    return difference, difference - reach, difference + reach
+    half_width = float(stdtrit(n - 1, (1 + LEVEL) / 2)) * stderr
+    return difference, difference - half_width, difference + half_width
 
 
-def _pairs(
-    layers: pd.DataFrame,
-) -> Iterator[tuple[str, tuple[str, ...], tuple[str, ...]]]:
+def _pairs(layers: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
     """What is compared: (comparison, group, reference), each a model, checkpoint, split and labels."""
-    models: dict[str, tuple[str, str, list[str]]] = {}
-    tables: dict[str, list[tuple[str, str]]] = {}
-    for model, mine in layers.groupby("model", sort=False):
-        ordered = mine.sort_values("epoch", na_position="last", kind="stable")
-        checkpoints = [*dict.fromkeys(ordered["checkpoint"])]
-        splits = [*dict.fromkeys(ordered.sort_values("split", ascending=False)["split"])]
-        models[str(model)] = checkpoints[0], checkpoints[-1], splits
-        table = mine.drop_duplicates("layer").sort_values("layer_index")
-        tables[str(model)] = [*zip(table["layer"], table["layer_name"], strict=True)]
-    shuffled = {
-        tuple(key) for key in layers.loc[layers["labels"] == SHUFFLED, [*_GROUP[:3]]].to_numpy()
-    }
-    for model, (first, last, splits) in models.items():
-        for split in splits:
+    ends: dict[str, tuple[str, str]] = {}
+    splits: dict[str, list[str]] = {}
+    tables: dict[str, list[list[str]]] = {}
+    for model in layers["model"].unique():
+        rows = select_rows(layers, model=model)
+        ordered = rows.sort_values("epoch", na_position="last", kind="stable")
+        checkpoints = [*ordered["checkpoint"].unique()]
+        ends[model] = checkpoints[0], checkpoints[-1]
+        splits[model] = sorted(rows["split"].unique(), reverse=True)  # train, then test
+        table = rows.drop_duplicates("layer").sort_values("layer_index")
+        tables[model] = table[["layer", "layer_name"]].to_numpy().tolist()
+    control = select_rows(layers, labels=SHUFFLED)[[*_GROUP[:3]]]
+    shuffled = {*control.itertuples(index=False, name=None)}
+    for model, (first, last) in ends.items():
+        for split in splits[model]:
             group = model, last, split, ORIGINAL
             if first != last:
                 yield "checkpoint", group, (model, first, split, ORIGINAL)
             if group[:3] in shuffled:
                 yield "labels", group, (model, last, split, SHUFFLED)
-        for earlier, later in itertools.combinations(splits, 2):  # train, then test
+        for earlier, later in itertools.combinations(splits[model], 2):
             yield "split", (model, last, later, ORIGINAL), (model, last, earlier, ORIGINAL)
-    for (one, (_, before, splits)), (two, (_, after, others)) in itertools.combinations(
-        models.items(), 2
-    ):
-        if tables[one] == tables[two]:
-            for split in (split for split in splits if split in others):
-                yield "model", (two, after, split, ORIGINAL), (one, before, split, ORIGINAL)
+    for one, two in itertools.combinations(ends, 2):
+        for split in splits[one]:
+            if tables[one] == tables[two] and split in splits[two]:
+                yield (
+                    "model",
+                    (two, ends[two][1], split, ORIGINAL),
+                    (one, ends[one][1], split, ORIGINAL),
+                )
 
 
 def _differences(*groups: tuple[pd.DataFrame | None, pd.DataFrame | None]) -> Iterator[Any]:
     """The numbers of one layer, a mapping per quantity; none where a group has no geometry."""
-    (mine, my_classes), (other, other_classes) = groups
-    if mine is None or other is None:
+    layers = [layer for layer, _ in groups if layer is not None]
+    classes = [table for _, table in groups if table is not None]
+    if len(layers) < 2:
         return
-    seeds = mine.index.intersection(other.index)
+    seeds = layers[0].index.intersection(layers[1].index)
     if not len(seeds):
         return
     for quantity in QUANTITIES:
-        values = [part.loc[seeds, quantity].to_numpy(dtype=float) for part in (mine, other)]
-        row: dict[str, Any] = {
+        values, of_classes = (
+            [table.loc[seeds, quantity].to_numpy(dtype=float) for table in tables]
+            for tables in (layers, classes)
+        )
+        if len(seeds) >= _FEWEST_SEEDS:
+            over, n, interval = "seeds", len(seeds), over_seeds(values[0], values[1])
+        else:
+            over, n = "classes", of_classes[0].shape[1]
+            interval = over_classes(of_classes[0], of_classes[1], quantity)
+        ends = zip(("difference", "difference_low", "difference_high"), interval, strict=True)
+        yield {
             "quantity": quantity,
             "value": values[0].mean(),
             "reference_value": values[1].mean(),
+            "interval_over": over,
+            "n": n,
+            **dict(ends),
         }
-        if len(seeds) >= _FEWEST_SEEDS:
-            found = over_seeds(*values)
-            row |= {"interval_over": "seeds", "n": len(seeds)}
-        else:
-            numbers = _of_classes(my_classes, seeds, quantity)
-            found = over_classes(numbers, _of_classes(other_classes, seeds, quantity), quantity)
-            row |= {"interval_over": "classes", "n": numbers.shape[1]}
-        yield row | dict(
-            zip(("difference", "difference_low", "difference_high"), found, strict=True)
-        )
-
-
-def _of_classes(table: pd.DataFrame | None, seeds: pd.Index, quantity: str) -> FloatArray:
-    assert table is not None  # a layer that is measured has its manifolds
-    return table.loc[seeds, quantity].to_numpy(dtype=float)
-
-
-def _select(frame: pd.DataFrame, group: Sequence[str]) -> pd.DataFrame:
-    wanted: Mapping[str, str] = dict(zip(_GROUP, group, strict=True))
-    for name, value in wanted.items():
-        frame = frame[frame[name] == value]
-    return frame

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import math
 import os
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from manifold_capacity.errors import UserError
-from manifold_capacity.summary.columns import WHOLE, WORDS
+from manifold_capacity.files import atomic_path
+from manifold_capacity.summary.columns import WHOLE_NUMBERS, WORDS
 
 
 def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """Read a table that the pipeline wrote, as it was written.
+    """Read a table of the pipeline with the values that were written.
 
     Only an empty field is a missing value, since a class may be called "null" or "007", and whole
     numbers stay whole where some are missing.
@@ -33,16 +35,12 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
         if os.fspath(path).endswith(".parquet"):
             frame = pd.read_parquet(path, engine="pyarrow")
             return frame.where(frame.notna())  # NaN for None, as from CSV
-        frame = pd.read_csv(
-            path,
-            keep_default_na=False,
-            na_values=[""],
-            dtype=dict.fromkeys(WORDS, "str"),
-        )
+        text = dict.fromkeys(WORDS, "str")
+        frame = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=text)
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as error:
-        if getattr(error, "errno", None) is not None:  # the system's; pyarrow's has none
+        if getattr(error, "errno", None) is not None:  # of the system; pyarrow's OSError has none
             raise
         raise UserError(
             f"{os.fspath(path)} is not a table ({error}); delete it and run again to have it remade"
@@ -51,7 +49,7 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
 
 
 def write_table(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
-    """Write a table as CSV, Parquet or JSON, by the ending of the path; whole or not at all.
+    """Write a table as CSV, Parquet or JSON, by the path's ending; completely or not at all.
 
     Parameters
     ----------
@@ -65,22 +63,21 @@ def write_table(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     ValueError
         For another ending.
     """
-    name = os.fspath(path)
-    temporary = f"{name}.tmp"
-    if name.endswith(".csv"):
-        frame.to_csv(temporary, index=False)
-    elif name.endswith(".parquet"):
-        frame.to_parquet(temporary, engine="pyarrow", index=False)
-    elif name.endswith(".json"):
-        rows = [
-            {key: _as_json(value) for key, value in row.items()} for row in frame.to_dict("records")
-        ]
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(rows, file, indent=1, allow_nan=False)
-            file.write("\n")
-    else:
-        raise UserError(f"{name} is not taken; allowed: .csv, .parquet, .json")
-    os.replace(temporary, name)
+    ending = Path(path).suffix
+    if ending not in (".csv", ".parquet", ".json"):
+        raise UserError(f"{os.fspath(path)} is not supported; use one of .csv, .parquet, .json")
+    with atomic_path(path) as temporary:
+        if ending == ".csv":
+            frame.to_csv(temporary, index=False)
+        elif ending == ".parquet":
+            frame.to_parquet(temporary, engine="pyarrow", index=False)
+        else:
+            rows = [
+                {key: _as_json(value) for key, value in row.items()}
+                for row in frame.to_dict("records")
+            ]
+            text = json.dumps(rows, indent=1, allow_nan=False)
+            temporary.write_text(f"{text}\n", encoding="utf-8")
 
 
 def _as_json(value: Any) -> Any:
@@ -90,8 +87,9 @@ def _as_json(value: Any) -> Any:
 
 
 def with_whole_numbers(frame: pd.DataFrame) -> pd.DataFrame:
-    for name in frame.columns.intersection([*WHOLE]):
+    """Give columns of whole numbers a type that allows missing values, or they would read "15.0"."""
+    for name in frame.columns.intersection([*WHOLE_NUMBERS]):
         values = pd.to_numeric(frame[name])
-        if (values.dropna() % 1 == 0).all():  # a mean over manifolds may not be whole
+        if (values.dropna() % 1 == 0).all():  # a mean over draws may not be whole
             frame[name] = values.astype("Int64")
     return frame

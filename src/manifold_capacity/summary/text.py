@@ -13,26 +13,13 @@ import pandas as pd
 from manifold_capacity.summary.rows import EXTERNAL, SHUFFLED, STATUS_OK
 from manifold_capacity.summary.rows import SPLIT as NO_SPLIT
 
-# The terminal's table: its widest line, and how its numbers are written.
 TABLE_WIDTH = 100
-
-
+_GAP = "   "
 _QUANTITIES = ("capacity", "radius", "dimension")
-
-
 _STDERR_DIGITS = 2  # more would be noise: from 300 samples, a standard error is itself good to 4 %
-
-
 _DECIMALS_WITHOUT_STDERR = 4
-
-
 _MOST_DECIMALS = 6
-
-
-_NOTHING = "No layers were measured."
-
-
-_LARGE = 1e6  # from here on a number is written in powers of ten, or it would burst its column
+_LARGE = 1e6  # from here on a number is written in powers of ten, to fit its column
 
 
 def format_table(layers: pd.DataFrame) -> str:
@@ -41,7 +28,7 @@ def format_table(layers: pd.DataFrame) -> str:
     Parameters
     ----------
     layers : DataFrame
-        As `collect_layers` returns it.
+        As `manifold_capacity.summary.collect.collect_layers` returns it.
 
     Returns
     -------
@@ -52,36 +39,35 @@ def format_table(layers: pd.DataFrame) -> str:
         many did not.
     """
     if layers.empty:
-        return _NOTHING
+        return "No layers were measured."
     names, columns = [layer_title(layer) for layer in layers["layer"]], _columns(layers)
     widths = [max(len(title), *map(len, column)) for title, column in columns.items()]
-    gap = "   "
-    name_width = min(
-        max(len("Layer"), *map(len, names)), TABLE_WIDTH - sum(widths) - len(gap) * len(widths)
-    )
+    room = TABLE_WIDTH - sum(widths) - len(_GAP) * len(widths)
+    name_width = min(max(len("Layer"), *map(len, names)), room)
 
     def line(name: str, cells: Iterable[str]) -> str:
         padded = map(str.ljust, [shorten(name, name_width), *cells], [name_width, *widths])
-        return gap.join(padded).rstrip()
+        return _GAP.join(padded).rstrip()
 
-    rule = "-" * (name_width + sum(widths) + len(gap) * len(widths))
+    rule = "-" * (name_width + sum(widths) + len(_GAP) * len(widths))
     lines: list[str] = []
-    for title, rows in _blocks(layers):
+    for title, rows in _blocks(layers).items():
         lines += ["", *textwrap.wrap(title, TABLE_WIDTH), rule, line("Layer", columns), rule]
         for row in rows:
-            status = layers["status"].iloc[row]
+            status, n_unconverged = layers["status"].iloc[row], layers["n_unconverged"].iloc[row]
             if status == STATUS_OK:
                 lines.append(line(names[row], (column[row] for column in columns.values())))
             else:
                 lines += textwrap.wrap(
                     f"no geometry: {status}",
                     TABLE_WIDTH,
-                    initial_indent=line(names[row], []).ljust(name_width) + gap,
-                    subsequent_indent=" " * name_width + gap,
+                    initial_indent=line(names[row], []).ljust(name_width) + _GAP,
+                    subsequent_indent=" " * name_width + _GAP,
                 )
-            warning = _warning(layers, row)
-            lines += [f"{'':{name_width}}{gap}! {warning}"] if warning else []
-    return "\n".join([*lines[1:], "", *textwrap.wrap(_table_note(layers), TABLE_WIDTH)])
+            if not pd.isna(n_unconverged) and n_unconverged:
+                warning = f"! {n_unconverged} quadratic programs did not converge"
+                lines.append(" " * name_width + _GAP + warning)
+    return "\n".join([*lines[1:], "", *textwrap.wrap(_note(layers), TABLE_WIDTH)])
 
 
 def layer_title(layer: str) -> str:
@@ -93,18 +79,9 @@ def shorten(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "~"
 
 
-def _is_number(value: object) -> bool:
-    return not pd.isna(value)  # type: ignore[call-overload]
-
-
 def number_text(value: float, decimals: int) -> str:
     """A number with so many decimals; a large one in powers of ten."""
     return f"{value:.{decimals}f}" if abs(value) < _LARGE else f"{value:.3e}"
-
-
-def _aligned(texts: Sequence[str]) -> list[str]:
-    width = max(map(len, texts), default=0)
-    return [text.rjust(width) for text in texts]
 
 
 def with_errors(
@@ -122,49 +99,59 @@ def with_errors(
     tuple of (list of str, list of str, int)
         The values and the errors, both empty where there is no value, and the number of decimals.
     """
-    numbers = np.array([*values], dtype=float)
-    spreads = np.array([*errors], dtype=float)
+    numbers, spreads = np.array([*values], dtype=float), np.array([*errors], dtype=float)
     positive = spreads[np.isfinite(spreads) & (spreads > 0)]
     decimals = _DECIMALS_WITHOUT_STDERR
     if len(positive):
         leading = -math.floor(math.log10(float(np.median(positive))))
         decimals = min(max(leading + _STDERR_DIGITS - 1, 0), _MOST_DECIMALS)
     known = ~np.isnan(numbers)
-    return (
-        [number_text(v, decimals) if k else "" for v, k in zip(numbers, known, strict=True)],
-        [number_text(e, decimals) if k else "" for e, k in zip(spreads, known, strict=True)],
-        decimals,
+    texts, error_texts = (
+        [number_text(x, decimals) if k else "" for x, k in zip(column, known, strict=True)]
+        for column in (numbers, spreads)
     )
+    return texts, error_texts, decimals
 
 
-def _value_column(layers: pd.DataFrame, quantity: str) -> list[str]:
-    """'value ± stderr' for each row, decimal points below each other; '' without a value."""
-    values, stderrs, _ = with_errors(
-        *(
-            layers[name].to_numpy(dtype=float, na_value=math.nan)
-            for name in (quantity, f"{quantity}_stderr")
-        )
-    )
-    return [
-        f"{value} ± {stderr}" if value.strip() else ""
-        for value, stderr in zip(_aligned(values), _aligned(stderrs), strict=True)
-    ]
+def checkpoint_title(record: Mapping[Any, Any]) -> str:
+    """'epoch 15', 'epoch 0 (untrained)', or the name of a checkpoint without an epoch."""
+    if record["checkpoint"] == EXTERNAL:
+        return "external activations"
+    if pd.isna(record["epoch"]):
+        return str(record["checkpoint"])
+    epoch = int(record["epoch"])
+    return f"epoch {epoch}" if epoch else "epoch 0 (untrained)"
 
 
-def _correlation_column(layers: pd.DataFrame) -> list[str]:
-    values = layers["center_correlation"].to_numpy(dtype=float, na_value=math.nan)
-    return [
-        number_text(value, _DECIMALS_WITHOUT_STDERR) if value == value else "" for value in values
-    ]
+def split_title(split: str) -> str:
+    """'train split'; 'no split' if the samples are not split."""
+    return "no split" if split == NO_SPLIT else f"{split} split"
 
 
 def _columns(layers: pd.DataFrame) -> dict[str, list[str]]:
-    """Title of each column of numbers, and its cells."""
-    columns = {quantity.capitalize(): _value_column(layers, quantity) for quantity in _QUANTITIES}
-    return columns | {"Correlation": _correlation_column(layers)}
+    """Title of each column of numbers, and its cells, decimal points below each other; '' without a value."""
+
+    def floats(name: str) -> np.ndarray:
+        return layers[name].to_numpy(dtype=float, na_value=math.nan)
+
+    columns = {}
+    for quantity in _QUANTITIES:
+        texts = with_errors(floats(quantity), floats(f"{quantity}_stderr"))[:2]
+        pairs = zip(*map(_aligned, texts), strict=True)
+        columns[quantity.capitalize()] = [
+            f"{value} ± {stderr}" if value.strip() else "" for value, stderr in pairs
+        ]
+    correlations = floats("center_correlation")
+    columns["Correlation"], _, _ = with_errors(correlations, np.full(len(layers), math.nan))
+    return columns
 
 
-def _blocks(layers: pd.DataFrame) -> list[tuple[str, list[int]]]:
+def _aligned(texts: Sequence[str]) -> list[str]:
+    width = max(map(len, texts))
+    return [text.rjust(width) for text in texts]
+
+
+def _blocks(layers: pd.DataFrame) -> dict[str, list[int]]:
     """Title and rows of each model, seed, checkpoint, split and labels."""
     blocks: dict[str, list[int]] = {}
     for row, record in enumerate(layers.to_dict("records")):
@@ -173,39 +160,17 @@ def _blocks(layers: pd.DataFrame) -> list[tuple[str, list[int]]]:
         if record["labels"] == SHUFFLED:
             title += ", shuffled labels"
         blocks.setdefault(title, []).append(row)
-    return [*blocks.items()]
+    return blocks
 
 
-def _warning(layers: pd.DataFrame, row: int) -> str:
-    number = layers["n_unconverged"].iloc[row]
-    if not _is_number(number) or number == 0:
-        return ""
-    return f"{number} quadratic programs did not converge"
-
-
-def checkpoint_title(record: Mapping[Any, Any]) -> str:
-    """'epoch 15', 'epoch 0 (untrained)', or what a checkpoint without an epoch is."""
-    if record["checkpoint"] == EXTERNAL:
-        return "external activations"
-    if not _is_number(record["epoch"]):
-        return str(record["checkpoint"])
-    epoch = int(record["epoch"])
-    return f"epoch {epoch}" if epoch else "epoch 0 (untrained)"
-
-
-def split_title(split: str) -> str:
-    """'train split'; 'no split' where the samples are not split."""
-    return "no split" if split == NO_SPLIT else f"{split} split"
-
-
-def _table_note(layers: pd.DataFrame) -> str:
+def _note(layers: pd.DataFrame) -> str:
     note = "Capacity is the harmonic mean over the manifolds, radius and dimension are the mean"
     measured = layers[layers["status"] == STATUS_OK]
-    samples, margins = measured["n_gaussians"].unique(), measured["margin"].unique()
-    repeats = measured["n_repeats"].unique()
-    if len(samples) == 1 and len(margins) == 1 and len(repeats) == 1:
-        source = f"from {samples[0]:g} Gaussian samples"
-        if repeats[0] > 1:
-            source = f"over {repeats[0]:g} draws of points and of {samples[0]:g} Gaussian samples"
-        note += f"; ± is the standard error {source}, margin {margins[0]:g}"
+    settings = measured[["n_gaussians", "margin", "n_repeats"]].drop_duplicates()
+    if len(settings) == 1:
+        samples, margin, repeats = settings.iloc[0]
+        source = f"from {samples:g} Gaussian samples"
+        if repeats > 1:
+            source = f"over {repeats:g} draws of points and of {samples:g} Gaussian samples"
+        note += f"; ± is the standard error {source}, margin {margin:g}"
     return note + "."

@@ -1,1 +1,1 @@
-"""Training a network by a recipe, to the same weights whatever interrupts it."""
+"""Training a network by a recipe, to the same weights after any interruption."""

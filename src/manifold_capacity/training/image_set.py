@@ -12,10 +12,9 @@ from manifold_capacity.models.preprocess import to_batch, to_device
 
 logger = logging.getLogger(__name__)
 
-# Images stay in a GPU's memory if they take at most this share of what is free before training
-# begins: the rest is for weights, momentum and what backpropagation keeps.
+# Images are kept in a GPU's memory if they need at most this share of what is free before training:
+# the rest is for weights, momentum and activations.
 _MEMORY_SHARE = 0.25
-
 
 # Bytes of images copied to a GPU at a time, so that a split is never twice in the host's memory.
 _COPY_BYTES = 64 * 2**20
@@ -32,7 +31,7 @@ class ImageSet:
     device : torch.device
     resident : bool
         Keep all images in the device's memory. Otherwise each batch is read from the array and
-        copied; on a GPU from pinned memory, while it works on what it was given before.
+        copied, to a GPU from pinned memory while it computes.
     """
 
     def __init__(
@@ -49,14 +48,11 @@ class ImageSet:
                 part = torch.from_numpy(np.array(images[start : start + n_images]))
                 self._resident[start : start + n_images] = part.to(device)
 
-    def batch(self, chosen: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Images (n, n_channels, height, width), uint8, and labels (n,), on the device.
+    def __len__(self) -> int:
+        return len(self._labels)
 
-        Parameters
-        ----------
-        chosen : array of int64, (n,)
-            Which images.
-        """
+    def batch(self, chosen: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Images (n, n_channels, height, width), uint8, and labels (n,), of the `chosen` indices (n,)."""
         index = to_device(torch.from_numpy(chosen), self._device)
         if self._resident is None:
             images = to_batch(self._images[chosen], self._device)
@@ -66,17 +62,17 @@ class ImageSet:
 
 
 def fits_on(device: torch.device, *images: np.ndarray) -> bool:
-    """Whether these images are to stay in a GPU's memory; the log says so. Never on the CPU."""
+    """Whether images should be kept in a GPU's memory, which the log says; False on the CPU."""
     if device.type != "cuda":
         return False
     needed = sum(array.nbytes for array in images)
     free, _ = torch.cuda.mem_get_info(device)
     fits = needed <= _MEMORY_SHARE * free
     logger.info(
-        "images: %.3g GiB, %.3g GiB of the GPU's memory are free: they %s (limit: %.0f %% of it)",
+        "images: %.3g GiB, %.3g GiB of the GPU's memory are free: they are %s (limit: %.0f %%)",
         needed / 2**30,
         free / 2**30,
-        "are kept there" if fits else "stay on the host and are copied batch by batch",
+        "kept there" if fits else "kept on the host and copied batch by batch",
         100 * _MEMORY_SHARE,
     )
     return fits

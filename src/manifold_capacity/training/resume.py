@@ -1,4 +1,4 @@
-"""What lets a training go on after an interruption: its saved state, its lock, its signals."""
+"""What an interrupted training needs to go on: its saved state, a lock, and signals that are waited for."""
 
 from __future__ import annotations
 
@@ -7,27 +7,33 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
 
+import torch
+from torch import nn
+
 from manifold_capacity.errors import UserError
 from manifold_capacity.files import lock
+from manifold_capacity.models.checkpoints import (
+    load_metadata,
+    load_state,
+    load_weights,
+    save_state,
+)
 
 logger = logging.getLogger(__name__)
 
-# So long a file server may hold a lock of a machine that has died.
+# Seconds to wait for another training: a file server may hold the lock of a dead machine that long.
 _PATIENCE_S = 120.0
-
-
-STATE_FILE = "state.safetensors"
 
 
 @dataclass
 class TrainingState:
-    """Where a run is: in `epoch`, of which `step` steps are done, with these sums so far."""
+    """Where a training is: `step` steps into `epoch`, with the sums so far and the rows of metrics."""
 
     epoch: int = 0
     step: int = 0
@@ -36,17 +42,110 @@ class TrainingState:
     n_seen: int = 0
     rows: list[dict[str, float | int | None]] = field(default_factory=list)
 
+    def next_epoch(self) -> None:
+        self.epoch, self.step = self.epoch + 1, 0
+        self.loss_sum, self.n_correct, self.n_seen = 0.0, 0, 0
+
+
+class ResumeFolder:
+    """A folder with the saved state of a training and its checkpoints so far.
+
+    Parameters
+    ----------
+    path : Path
+    digest : str
+        Of everything that the final weights depend on. A state with another digest is not used.
+    """
+
+    def __init__(self, path: Path, digest: str) -> None:
+        self.path, self.digest = path, digest
+        self._state_file = path / "state.safetensors"
+        self._last_save = time.monotonic()
+        self.save_took_s = 0.0
+
+    def checkpoint(self, epoch: int) -> Path:
+        """Where a checkpoint is kept until the training is done."""
+        return self.path / f"epoch-{epoch:03d}.safetensors"
+
+    def unsaved_s(self) -> float:
+        """Seconds since the last save."""
+        return time.monotonic() - self._last_save
+
+    def save(
+        self, state: TrainingState, model: nn.Module, optimizer: torch.optim.Optimizer
+    ) -> None:
+        started = time.monotonic()
+        tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
+        for name, parameter in model.named_parameters():
+            momentum = optimizer.state.get(parameter, {}).get("momentum_buffer")
+            if momentum is not None:
+                tensors[f"momentum.{name}"] = momentum
+        about = {"state": asdict(state), "recipe_digest": self.digest}
+        save_state(tensors, self._state_file, about)
+        self._last_save = time.monotonic()
+        self.save_took_s = self._last_save - started
+
+    def restore(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, checkpoints: Iterable[int]
+    ) -> TrainingState | None:
+        """Put the saved state into the network and the optimizer, and return where the training was.
+
+        Returns None if there is no saved state, and with a warning if it is damaged or another
+        training's.
+        """
+        if not self._state_file.exists():
+            self.clear()
+            return None
+        try:
+            tensors, metadata = load_state(self._state_file)
+            if metadata["recipe_digest"] != self.digest:
+                raise UserError(
+                    f"{self._state_file} is the state of a training with another recipe, seed, data, "
+                    "code or device"
+                )
+            state = TrainingState(**metadata["state"])
+            for path in (self.checkpoint(epoch) for epoch in checkpoints if epoch < state.epoch):
+                if load_metadata(path)["recipe_digest"] != self.digest:
+                    raise UserError(f"{path} belongs to another training")
+        except ValueError as error:
+            logger.warning("%s; starting over", error)
+            self.clear()
+            return None
+        parts: dict[str, dict[str, torch.Tensor]] = {"model": {}, "momentum": {}}
+        for key, tensor in tensors.items():
+            part, _, name = key.partition(".")
+            parts[part][name] = tensor
+        load_weights(model, parts["model"])
+        for name, parameter in model.named_parameters():
+            if name in parts["momentum"]:
+                # In the memory layout of the weights, which a fused step requires
+                buffer = torch.empty_like(parameter, requires_grad=False)
+                optimizer.state[parameter]["momentum_buffer"] = buffer.copy_(
+                    parts["momentum"][name]
+                )
+        return state
+
+    def clear(self) -> None:
+        """Remove the training's files: the state first, without which the others mean nothing."""
+        if self.path.is_dir():
+            self._state_file.unlink(missing_ok=True)
+            for pattern in ("*.safetensors", "*.safetensors.part"):
+                for path in self.path.glob(pattern):
+                    path.unlink()
+            if not any(self.path.iterdir()):
+                self.path.rmdir()
+
 
 @contextmanager
 def training_lock(resume: Path) -> Iterator[None]:
-    """Keep a second training from writing the same files: one that a killed Snakemake left behind, say."""
+    """Keep a second training, such as one that a killed Snakemake left behind, from the same files."""
     path = resume.with_name(resume.name + ".lock")
     path.parent.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + _PATIENCE_S
-    said = False
+    announced = False
     while True:
         with open(path, "ab", buffering=0) as file:
-            # Or else one that has just ended removed the file in between.
+            # Another training may have removed the file between `open` and `lock`.
             if (
                 lock(file)
                 and path.exists()
@@ -59,19 +158,19 @@ def training_lock(resume: Path) -> Iterator[None]:
                 return
         if time.monotonic() >= deadline:
             raise UserError(
-                f"another process trains into {path.parent}, left behind perhaps by a Snakemake that "
-                "was killed; wait until it has ended, or end it (`pkill -f train.py` on its machine), "
-                "and run again to go on"
+                f"another process is training in {path.parent}, perhaps left behind by a Snakemake "
+                "that was killed; wait until it has ended, or end it (`pkill -f train.py` on its "
+                "machine), and run again to continue"
             )
-        if not said:
-            logger.info("waiting for another process that trains into %s", path.parent)
-            said = True
+        if not announced:
+            logger.info("waiting for another process that is training in %s", path.parent)
+            announced = True
         time.sleep(min(1.0, _PATIENCE_S))
 
 
 @contextmanager
 def signals() -> Iterator[list[int]]:
-    """Collect SIGTERM and SIGINT instead of dying of them; only a process's main thread can."""
+    """Collect SIGTERM and SIGINT instead of ending at once; only possible in the main thread."""
     received: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> None:

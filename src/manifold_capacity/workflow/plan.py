@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from manifold_capacity.activations.grid import bill
+from manifold_capacity.activations.grid import store_size
 from manifold_capacity.config.choices import class_indices
 from manifold_capacity.datasets.prepare import describe
 from manifold_capacity.errors import UserError
@@ -36,7 +36,7 @@ def store_bytes(config: Mapping[str, Any], tables: Mapping[str, Sequence[Layer]]
     """
     classes = class_indices(config["manifolds"]["classes"], describe(config["dataset"]))
     return {
-        label: bill(
+        label: store_size(
             select_layers(layers, config["layers"], model=label),
             len(classes),
             config["manifolds"]["points_per_class"] * config["geometry"]["repeats"],

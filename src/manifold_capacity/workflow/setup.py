@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from manifold_capacity.activations.external import OwnActivations
-from manifold_capacity.config.choices import class_indices, own_activations
+from manifold_capacity.activations.external import ExternalActivations
+from manifold_capacity.config.choices import class_indices, external_activations
 from manifold_capacity.config.resolve import resolve
 from manifold_capacity.config.schema import load_schema
 from manifold_capacity.config.select_layers import check_layers
@@ -45,8 +45,8 @@ class Setup:
     """
 
     config: dict[str, Any]
-    external: OwnActivations | None
-    dataset: Dataset | OwnActivations
+    external: ExternalActivations | None
+    dataset: Dataset | ExternalActivations
     classes: dict[int, str]
     layers: dict[str, Sequence[Layer]]
     store_bytes: dict[str, int]
@@ -59,7 +59,7 @@ def set_up(given: Mapping[str, Any], schema: str | os.PathLike[str]) -> Setup:
     The layers of a network come from an earlier run's table, or else from the network, which imports torch.
     """
     config = resolve(given, load_schema(Path(schema)))
-    external = own_activations(config)
+    external = external_activations(config)
     dataset = external or describe(config["dataset"])
     layers = check_layers(
         config,

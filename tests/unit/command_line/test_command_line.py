@@ -1,4 +1,4 @@
-"""The command `manifold-capacity`: the walk-through of docs/command_line.md, exit codes and messages."""
+"""The command `manifold-capacity`: the blocks of docs/command_line.md, exit codes and messages."""
 
 import contextlib
 import importlib
@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_digits
 
+import manifold_capacity
 from manifold_capacity import command_line, measure
 from manifold_capacity.command_line import errors, parser
 from manifold_capacity.models.find_layers import list_layers
@@ -88,14 +89,9 @@ def digits(tmp_path, monkeypatch):
 def test_the_declared_entry_point_is_the_command():
     module, function = entry_point()
     assert getattr(importlib.import_module(module), function) is command_line.main
-    done = subprocess.run(
-        [sys.executable, "-m", "manifold_capacity", "--version"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    version = importlib.import_module("manifold_capacity").__version__
-    assert done.stdout == f"manifold-capacity {version}\n"
+    command = [sys.executable, "-m", "manifold_capacity", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"manifold-capacity {manifold_capacity.__version__}\n"
 
 
 def test_every_block_of_the_walk_through_was_run(walked):
@@ -172,7 +168,7 @@ def test_a_missing_library_is_named_with_its_remedy(digits, tmp_path, arguments,
     assert done.stderr.count("\n") == 1
 
 
-def test_layers_that_have_no_geometry_are_said_and_the_others_measured(digits, capsys):
+def test_layers_without_geometry_are_reported_and_the_others_measured(digits, capsys):
     arguments = ["measure", "broken.npz", "--n-gaussians", "10", "-o", "all.json"]
     assert command_line.main(arguments) == errors.FAILED
     printed = capsys.readouterr()
@@ -192,22 +188,35 @@ def test_layers_that_have_no_geometry_are_said_and_the_others_measured(digits, c
         ("", 2, "required: COMMAND"),
         ("mesure digits.npz", 2, "invalid choice: 'mesure'"),
         ("measure nothing.npz", 2, "there is no file or folder nothing.npz"),
-        ("measure digits.npz --margin -1", 2, "'-1' is not taken; allowed: a number 0 or more"),
-        ("measure digits.npz --n-gaussians 1", 2, "allowed: a whole number, 2 or more, or auto"),
-        ("measure digits.npz --relative-error 0", 2, "allowed: a number above 0"),
-        ("measure digits.npz --threads two", 2, "allowed: a whole number, 1 or more"),
-        ("measure digits.npz -o table.xlsx", 2, "allowed: .csv, .parquet, .json"),
+        ("measure digits.npz --margin -1", 2, "--margin: must be a number 0 or more, not '-1'"),
+        (
+            "measure digits.npz --n-gaussians 1",
+            2,
+            "must be an integer, 2 or more, or auto, not '1'",
+        ),
+        ("measure digits.npz --margin inf", 2, "must be a number 0 or more, not 'inf'"),
+        ("measure digits.npz --relative-error 0", 2, "must be a number above 0, not '0'"),
+        ("measure digits.npz --threads two", 2, "must be an integer, 1 or more, not 'two'"),
+        (
+            "measure digits.npz -o table.xlsx",
+            2,
+            "table.xlsx is not supported; use one of .csv, .parquet, .json",
+        ),
         ("measure digits.npz -o no/table.csv", 2, "there is no folder no; make it first"),
         ("measure digits.npz --layers V2", 2, "--layers: 'V2' is not in digits.npz; there are V1"),
         ("measure digits.npz --points-per-class 20", 2, "only 9 points of class '1'"),
         ("measure V1.npy", 2, "--labels: not given, but 'V1' of V1.npy has shape (30, 64)"),
-        ("measure digits.npz --labels labels.npy", 2, "an array `labels` of its own"),
+        ("measure digits.npz --labels labels.npy", 2, "an array `labels` too"),
         ("measure text.npy", 1, "text.npy is not an .npy file"),
         ("layers vgg61", 2, "'vgg61' is not a model; nearest: vgg"),
-        ("layers inception_v3 --image-size 8", 2, "set --image-size to a size it takes"),
-        ("plot V1.npy", 2, "V1.npy is not taken; allowed: .csv, .parquet"),
-        ("plot other.csv", 1, "other.csv is none of the tables"),
-        ("plot other.csv -o figure.gif", 2, "allowed: .svg, .png, .pdf"),
+        ("layers inception_v3 --image-size 8", 2, "set --image-size to a supported size"),
+        ("plot V1.npy", 2, "V1.npy is not supported; use one of .csv, .parquet"),
+        ("plot other.csv", 1, "other.csv is not a table of layers, manifolds, centers or training"),
+        (
+            "plot other.csv -o figure.gif",
+            2,
+            "figure.gif is not supported; use one of .svg, .png, .pdf",
+        ),
         ("plot other.parquet", 1, "other.parquet is not a table"),
     ],
 )
@@ -228,12 +237,14 @@ def test_a_mistake_is_one_line_and_an_exit_code(digits, capsys, arguments, code,
     assert "activations." not in printed.err
 
 
-def test_unequal_numbers_of_points_are_said(digits, capsys):
-    assert command_line.main(["measure", "digits.npz"]) == errors.DONE
+def test_unequal_numbers_of_points_are_reported(digits, capsys):
+    assert command_line.main(["measure", "digits.npz", "--n-gaussians", "10"]) == errors.DONE
     said = capsys.readouterr().err
     assert re.search(r"^digits\.npz: 9 to \d+ points per manifold\. .*`--points-per-class 9`", said)
-    assert command_line.main(["measure", "digits.npz", "--points-per-class", "9"]) == errors.DONE
-    assert capsys.readouterr().err == ""
+    np.save("equal.npy", digits[0][:27].reshape(3, 9, -1))
+    for same in (["digits.npz", "--points-per-class", "9"], ["equal.npy"]):
+        assert command_line.main(["measure", *same, "--n-gaussians", "10"]) == errors.DONE
+        assert capsys.readouterr().err == ""
 
 
 def test_a_warning_is_one_line(digits, capsys):
@@ -246,7 +257,7 @@ def test_a_warning_is_one_line(digits, capsys):
     assert printed.count("\n") == 1
 
 
-def test_files_of_the_same_name_are_told_apart(digits, capsys):
+def test_files_of_the_same_name_get_their_paths_as_names(digits, capsys):
     for day in ("monday", "tuesday"):
         Path(day).mkdir()
         np.savez(f"{day}/unit.npz", V1=digits[0], labels=digits[1])
@@ -272,10 +283,19 @@ def test_each_table_has_its_figures(digits, capsys):
     capsys.readouterr()
     training = "plot classes.parquet --figure training"
     assert command_line.main(training.split()) == errors.USAGE
-    assert "allowed: manifolds" in capsys.readouterr().err
+    assert "cannot be drawn from classes.parquet; use one of manifolds" in capsys.readouterr().err
 
 
-def test_a_reader_that_has_enough_sees_no_traceback(digits, tmp_path):
+def test_an_interruption_is_one_line_and_an_exit_code(monkeypatch, capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command_line, "build_parser", interrupted)
+    assert command_line.main(["measure", "digits.npz"]) == 130
+    assert capsys.readouterr().err == "manifold-capacity: error: interrupted\n"
+
+
+def test_a_closed_pipe_is_no_traceback(digits, tmp_path):
     with subprocess.Popen(
         [sys.executable, "-m", "manifold_capacity", "measure", "digits.npz", "--n-gaussians", "10"],
         cwd=tmp_path,

@@ -1,6 +1,7 @@
 """Several draws of points put together."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 import pytest
 
 from manifold_capacity import measure
-from manifold_capacity.activations.external import OwnActivations
+from manifold_capacity.activations.external import ExternalActivations
 from manifold_capacity.geometry.draws import combine_draws, draw_seed, measure_draws
 from manifold_capacity.geometry.moments import moments_from_arrays
 
@@ -47,6 +48,22 @@ def test_several_draws_have_a_mean_and_an_error() -> None:
     assert list(frame.columns) == list(draws[0].to_frame().columns)
 
 
+def test_certificates_of_several_draws_are_the_worst() -> None:
+    rng = np.random.default_rng(0)
+    first, second = (measure(points(rng), n_gaussians=20) for _ in range(2))
+    fit = replace(second.centers, converged=False, stopped="variance", least_residual_ratio=0.01)
+    second = replace(second, centers=fit, n_unconverged=np.arange(6))
+    first = replace(first, centers=replace(first.centers, stopped="rank"), n_gaussians=27)
+    row, frame = combine_draws([first, second])
+    assert row["worst_gap"] == max(first.worst_gap.max(), second.worst_gap.max())
+    np.testing.assert_array_equal(frame["worst_gap"], np.maximum(first.worst_gap, second.worst_gap))
+    assert row["n_unconverged"] == 15
+    assert frame["n_unconverged"].tolist() == list(range(6))
+    assert (row["centers_converged"], row["centers_least_residual_ratio"]) == (False, 0.01)
+    assert (row["centers_stopped"], row["n_gaussians"]) == ("rank/variance", 24)
+    assert {type(value) for value in row.values()} <= {int, float, str, bool}
+
+
 def test_intervals_cover_the_choice_of_points() -> None:
     """Those of one draw's Gaussian samples hold the mean over all draws far too seldom."""
     rng = np.random.default_rng(1)
@@ -78,9 +95,9 @@ def test_shuffled_manifolds_keep_their_sizes_and_all_features() -> None:
     rng = np.random.default_rng(0)
     unequal = [rng.standard_normal((size, 30)) + size for size in (3, 5, 9)]
     order = np.random.default_rng(4).permutation(17)
-    dealt = np.split(np.concatenate(unequal)[order], [3, 8])
-    expected = moments_from_arrays(dealt)
-    # In blocks of features: the points are dealt alike in all of them.
+    permuted = np.split(np.concatenate(unequal)[order], [3, 8])
+    expected = moments_from_arrays(permuted)
+    # In blocks of features: all are permuted alike.
     found = moments_from_arrays(unequal, shuffle=4, block_features=8)
     assert list(found.n_points) == [3, 5, 9]
     np.testing.assert_allclose(found.center_gram, expected.center_gram)
@@ -98,7 +115,7 @@ def test_draws_have_no_point_in_common_and_are_those_of_the_workflow(tmp_path: P
     manifolds = [rng.normal(place, 1, (6 + place, 12)) for place in range(4)]
     labels = np.repeat(np.arange(4), [len(points) for points in manifolds])
     np.savez(tmp_path / "recording.npz", V4=np.concatenate(manifolds), labels=labels)
-    own = OwnActivations(tmp_path / "recording.npz")
+    own = ExternalActivations(tmp_path / "recording.npz")
     draws = measure_draws(manifolds, 2, 3, seed=5, n_gaussians=20)
     assert len({draw.summary()["capacity"] for draw in draws}) == 3
     for place, draw in enumerate(draws):

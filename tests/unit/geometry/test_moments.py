@@ -1,8 +1,7 @@
-"""The moments: exact whatever the blocks, the type, the layout, the store and the scale."""
+"""Moments: exact for any blocks, type and scale; saved files and damaged ones."""
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -104,98 +103,6 @@ def test_types(dtype):
     assert_moments(moments, direct_moments(manifolds), 1e-14)
 
 
-def test_layouts_give_the_same_bytes():
-    rng = np.random.default_rng(6)
-    wide = rng.standard_normal((40, 8, 6)).astype(np.float32)
-    plain = moments_from_arrays(np.ascontiguousarray(wide.transpose(2, 1, 0)))
-    for view in (
-        wide.transpose(2, 1, 0),
-        list(wide.transpose(2, 1, 0)),
-        np.asfortranarray(wide.transpose(2, 1, 0)),
-        np.repeat(wide.transpose(2, 1, 0), 2, axis=2)[:, :, ::2],
-        wide.transpose(2, 1, 0).tolist(),
-    ):
-        moments = moments_from_arrays(view)
-        np.testing.assert_array_equal(moments.center_gram, plain.center_gram)
-        np.testing.assert_array_equal(moments.center_deviation, plain.center_deviation)
-        np.testing.assert_array_equal(moments.deviation_gram, plain.deviation_gram)
-
-
-class OnlyArray:
-    """Something that can be turned into an array, and nothing else."""
-
-    def __init__(self, values):
-        self.values = values
-
-    def __array__(self, dtype=None, copy=None):
-        return np.array(self.values, dtype=dtype)
-
-
-def test_anything_with_an_array(clouds):
-    expected = moments_from_arrays(clouds)
-    got = moments_from_arrays([OnlyArray(points) for points in clouds])
-    np.testing.assert_array_equal(got.center_gram, expected.center_gram)
-    equal = np.array([points[:4] for points in clouds if len(points) >= 4])
-    np.testing.assert_array_equal(
-        moments_from_arrays(OnlyArray(equal)).center_gram, moments_from_arrays(equal).center_gram
-    )
-
-
-class RecordingArray:
-    """A chunked array on disk, as far as the reader can tell; remembers what was read."""
-
-    def __init__(self, values, chunks):
-        self.values = values
-        self.shape = values.shape
-        self.dtype = values.dtype
-        self.chunks = chunks
-        self.reads = []
-
-    def __getitem__(self, key):
-        self.reads.append((key[-1].start, key[-1].stop))
-        return self.values[key]
-
-
-@pytest.mark.parametrize(
-    ("chunk", "block_features", "reads"),
-    [
-        (10, 20, [(0, 20), (20, 40), (40, 45)]),
-        (10, 25, [(0, 20), (20, 40), (40, 45)]),  # 20 is the most whole chunks in 25
-        (30, 7, [(0, 30), (30, 45)]),  # one chunk is read once, then cut
-    ],
-)
-def test_reads_are_whole_chunks(chunk, block_features, reads):
-    values = np.random.default_rng(7).standard_normal((3, 4, 45))
-    array = RecordingArray(values, (3, 4, chunk))
-    moments = moments_from_arrays(array, block_features=block_features)
-    assert array.reads == reads
-    assert_moments(moments, direct_moments(values), 1e-13)
-
-
-def test_a_chunk_too_wide_for_memory_is_read_in_parts(monkeypatch):
-    monkeypatch.setattr("manifold_capacity.geometry.manifolds._MAX_READ_BYTES", 3 * 4 * 8 * 40)
-    values = np.random.default_rng(8).standard_normal((3, 4, 45))
-    array = RecordingArray(values, (3, 4, 45))
-    moments = moments_from_arrays(array, block_features=20)
-    assert array.reads == [(0, 20), (20, 40), (40, 45)]
-    assert_moments(moments, direct_moments(values), 1e-13)
-
-
-def test_zarr_arrays_of_either_form(tmp_path):
-    zarr = pytest.importorskip("zarr")
-    values = np.random.default_rng(9).standard_normal((4, 6, 50)).astype(np.float32)
-    expected = moments_from_arrays(values)
-    store = zarr.open_group(tmp_path / "store", mode="w")
-    whole = store.create_array("whole", data=values, chunks=(1, 6, 16), shards=(4, 6, 32))
-    parts = [store.create_array(str(i), data=v, chunks=(6, 16)) for i, v in enumerate(values)]
-    for given in (whole, parts):
-        moments = moments_from_arrays(given)
-        np.testing.assert_allclose(moments.center_gram, expected.center_gram, rtol=0, atol=1e-14)
-        np.testing.assert_allclose(
-            moments.center_deviation, expected.center_deviation, rtol=0, atol=1e-14
-        )
-
-
 @pytest.mark.parametrize("exponent", [-307, -250, -200, -120, -63, 63, 120, 200, 250, 305])
 def test_scales_whose_squares_overflow_or_vanish(exponent):
     rng = np.random.default_rng(10)
@@ -246,9 +153,6 @@ def test_derived_quantities(clouds):
     )
 
 
-# What cannot be measured says so, and where.
-
-
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
 @pytest.mark.parametrize("point", [0, 3])
@@ -268,38 +172,9 @@ def test_not_finite_beside_the_huge_is_named():
         moments_from_arrays(manifolds, block_features=2)
 
 
-@pytest.mark.parametrize(
-    ("manifolds", "message"),
-    [
-        ([], "no manifolds"),
-        (np.ones((0, 4, 5)), "no manifolds"),
-        ([np.ones((2, 3)), np.ones((0, 3))], "manifold 1 has no points"),
-        (
-            [np.ones((2, 3)), np.ones((2, 3)), np.ones((2, 4))],
-            r"manifold 0 has 3, but manifold 2 \(4\)",
-        ),
-        (
-            [np.ones((2, 3)), *[np.ones((2, 4))] * 7],
-            r"manifold 1 \(4\), 2 \(4\), 3 \(4\), 4 \(4\), 5 \(4\) and 2 more have",
-        ),
-        (np.ones((2, 3, 0)), "have no features"),
-        ([np.ones((2, 3)), np.ones(3)], r"manifold 1 has shape \(3,\)"),
-        (np.ones((4, 5)), r"axes \(manifold, point, feature\); its shape is \(4, 5\)"),
-        (np.ones((2, 3, 4), dtype=complex), "the manifolds: values of type complex128"),
-        ([np.ones((2, 3)), np.full((2, 3), "x")], "manifold 1: values of type <U1"),
-    ],
-)
-def test_what_is_no_set_of_manifolds(manifolds, message):
-    with pytest.raises(ValueError, match=message):
-        moments_from_arrays(manifolds)
-
-
 def test_block_features_must_be_positive():
     with pytest.raises(ValueError, match="block_features is 0; it must be at least 1"):
         moments_from_arrays(np.ones((2, 2, 2)), block_features=0)
-
-
-# Files.
 
 
 def test_saved_moments_come_back(tmp_path, clouds):
@@ -350,7 +225,7 @@ def test_a_cut_or_altered_file_is_damaged(tmp_path, clouds):
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(
-        ValueError, match=r"layer\.npz is not .* or damaged .*compute the moments again"
+        ValueError, match=r"layer\.npz is not .* or damaged: .*compute the moments again"
     ):
         Moments.load(path)
     path.write_bytes(b"")
@@ -364,7 +239,7 @@ def test_a_cut_or_altered_file_is_damaged(tmp_path, clouds):
 
 def test_a_foreign_file_is_refused(tmp_path):
     path = tmp_path / "layer.npz"
-    np.savez(path, images=np.ones(3))
+    np.savez(path, images=np.array([{}]))
     with pytest.raises(
         ValueError, match=r"layer\.npz is not a moments file \(it has \['images'\]\)"
     ):
@@ -378,7 +253,7 @@ def test_a_foreign_file_is_refused(tmp_path):
         Moments.load(path)
 
 
-def change(path: Path, **changes):
+def change(path, **changes):
     with np.load(path) as archive:
         arrays = dict(archive)
     for name, value in changes.items():
@@ -410,18 +285,6 @@ def test_files_of_another_version_or_inconsistent(tmp_path, clouds):
             Moments.load(path)
 
 
-def test_importing_and_measuring_loads_nothing_heavy():
-    code = (
-        "import sys, numpy as np; import manifold_capacity.geometry.moments as m; "
-        "m.moments_from_arrays(np.ones((2, 2, 2))); "
-        "print([n for n in ('torch', 'zarr', 'sklearn', 'matplotlib', 'numba') if n in sys.modules])"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert result.stdout.strip() == "[]"
-
-
 def test_memory_stays_bounded_as_features_grow():
     """Peak memory beyond the input, in a fresh process, is a few buffers and doesn't follow N."""
     code = (
@@ -435,23 +298,3 @@ def test_memory_stays_bounded_as_features_grow():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert float(result.stdout) < 60
-
-
-def test_same_bytes_whatever_the_threads():
-    code = (
-        "import hashlib, numpy as np; from manifold_capacity.geometry.moments import moments_from_arrays;"
-        "x = np.random.default_rng(0).standard_normal((150, 10, 600));"
-        "m = moments_from_arrays(x); print(hashlib.sha256(m.center_gram.tobytes()"
-        "+ m.center_deviation.tobytes() + np.array(m.deviation_gram).tobytes()).hexdigest())"
-    )
-    digests = {
-        subprocess.run(
-            [sys.executable, "-c", code],
-            capture_output=True,
-            text=True,
-            check=True,
-            env={"OPENBLAS_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
-        ).stdout
-        for threads in ("1", "2", "4")
-    }
-    assert len(digests) == 1

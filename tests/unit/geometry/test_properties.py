@@ -10,8 +10,6 @@ from scipy.optimize import nnls
 
 from manifold_capacity import DegenerateManifoldsError, measure
 from manifold_capacity.geometry.anchors import sample_anchors
-from manifold_capacity.geometry.measure import find_centers
-from manifold_capacity.geometry.moments import moments_from_arrays
 
 # Deterministic, so that a failure can be had again; compiling may take longer than any deadline.
 properties = settings(
@@ -163,36 +161,3 @@ def test_any_layer(layer, margin):
     np.testing.assert_allclose(again.capacity, result.capacity, rtol=1e-7)
     np.testing.assert_allclose(again.radius, result.radius, rtol=1e-6)
     assert again.center_correlation == pytest.approx(result.center_correlation, rel=1e-9)
-
-
-@properties
-@given(layer=layers())
-def test_projected_manifolds_match_their_points(layer):
-    """Gram matrices of the manifolds, from the points with the structure taken out."""
-    manifolds, flaw = layer
-    wide = [np.asarray(points, dtype=np.float64) for points in manifolds]
-    if flaw in ("nan", "inf", "dead") or not all(np.isfinite(points).all() for points in wide):
-        return
-    unit = max(float(np.abs(points).max()) for points in wide)
-    wide = [points / unit for points in wide]
-    moments = moments_from_arrays(wide)
-    try:
-        centers, projected = find_centers(moments, seed=0)
-    except DegenerateManifoldsError:
-        return
-    means = np.array([points.mean(0) for points in wide])
-    directions = (means - means.mean(0)).T @ centers.coefficients
-    origin = np.concatenate(wide).mean(0)
-    for i, points in enumerate(wide):
-        inside = points - origin
-        inside = inside - (inside @ directions) @ directions.T
-        center = inside.mean(0)
-        deviations = inside - center
-        norm = projected.projected_center_norm[i]
-        size = np.abs(points - origin).max()
-        assert np.linalg.norm(center) == pytest.approx(norm, rel=1e-6, abs=1e-9 * size)
-        np.testing.assert_allclose(
-            projected.deviation_gram[i] * norm**2,
-            deviations @ deviations.T,
-            atol=1e-9 * size**2 * points.shape[1],
-        )

@@ -1,9 +1,10 @@
-"""Pages of the report: what they say is what the tables say, and they stay small enough to be shown."""
+"""Pages of the report: they show what is in the tables, and stay small enough to be shown."""
 
 import base64
 import gzip
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,10 @@ from manifold_capacity.pages import origin, results
 from manifold_capacity.pages import page as page_module
 from manifold_capacity.provenance import collect_provenance, stamp
 from manifold_capacity.summary.collect import layers_table, manifolds_table
+from manifold_capacity.summary.columns import MANIFOLD_IDENTITY
 from manifold_capacity.summary.comparisons import COLUMNS as COMPARED
 from manifold_capacity.summary.comparisons import compare
-from manifold_capacity.summary.rows import MANIFOLD_IDENTITY, layer_columns, manifold_table
+from manifold_capacity.summary.rows import layer_columns, manifold_table
 
 ROOT = Path(__file__).parents[3]
 CLASSES = {3: "<three>", 8: "eight", 9: "nine"}
@@ -64,9 +66,16 @@ def tables() -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def unpacked(page: str) -> dict[str, Any]:
-    """What the page's script shows."""
+    """The data that the page's script shows."""
     (packed,) = re.findall(r'<script id="data" type="text/plain">(.*?)</script>', page, re.DOTALL)
     return json.loads(gzip.decompress(base64.b64decode(packed)))
+
+
+def write_random_logs(paths: Iterable[Path]) -> None:
+    """Logs that are hard to compress."""
+    for seed, path in enumerate(paths):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(np.random.default_rng(seed).bytes(2000).hex())
 
 
 def column(columns: list[dict[str, Any]], label: str) -> dict[str, Any]:
@@ -74,7 +83,7 @@ def column(columns: list[dict[str, Any]], label: str) -> dict[str, Any]:
     return found
 
 
-def test_the_page_says_of_layers_and_classes_what_the_tables_say(tables, tmp_path) -> None:
+def test_the_page_shows_the_numbers_of_layers_and_classes_in_the_tables(tables, tmp_path) -> None:
     layers, manifolds = tables
     data = unpacked(results.layers_page(layers, manifolds, tmp_path))
     capacity = column(data["layers"], "Capacity α")
@@ -98,7 +107,7 @@ def test_the_page_says_of_layers_and_classes_what_the_tables_say(tables, tmp_pat
     assert data["left_out"] == ""
 
 
-def test_what_is_the_same_in_all_rows_is_said_once(tables, tmp_path) -> None:
+def test_what_is_the_same_in_all_rows_is_stated_once(tables, tmp_path) -> None:
     page = results.layers_page(*tables, tmp_path)
     assert "Model: a &amp; b · " in page
     labels = [column["label"] for column in unpacked(page)["layers"]]
@@ -106,15 +115,28 @@ def test_what_is_the_same_in_all_rows_is_said_once(tables, tmp_path) -> None:
     assert "Model" not in labels
 
 
-def test_a_layer_says_whether_it_can_be_trusted(tables, tmp_path) -> None:
+def test_a_layer_says_whether_its_numbers_are_reliable(tables, tmp_path) -> None:
     layers, manifolds = tables
     layers = layers.copy()
     layers.loc[1, ["n_unconverged", "worst_gap"]] = [7, 1e-3]
+    fit = {"converged": "False", "stopped": "rank", "least_residual_ratio": 0.04}
+    for name, value in fit.items():
+        layers[f"centers_{name}"] = layers[f"centers_{name}"].astype(object)
+        layers.loc[4, f"centers_{name}"] = value
+    layers.loc[4, "center_rank"] = 2
+    layers.loc[3, ["centers_converged", "centers_least_residual_ratio"]] = [None, 0.06]
     trust = unpacked(results.layers_page(layers, manifolds, tmp_path))["trust"]
     assert trust[0][0].startswith("All quadratic programs converged")
     assert trust[1][0].startswith("7 quadratic programs did not converge")
     assert "1.0e-03" in trust[1][0]
     assert trust[2] == ["No geometry: all activations are zero."]
+    fit, center = trust[4][1:]
+    assert fit == (
+        "2 directions that the centers share were projected out. The fit did not reach its tolerance; "
+        "the search for their number stopped because no directions were left."
+    )
+    assert center.startswith("A center keeps only 4.0% of its norm")
+    assert trust[3][1:] == []
 
 
 def test_a_layer_leads_to_the_logs_of_its_jobs(tables, tmp_path) -> None:
@@ -140,31 +162,47 @@ def test_a_layer_leads_to_the_logs_of_its_jobs(tables, tmp_path) -> None:
     assert list(trained) == [*untrained, "train"]
     assert (trained["measure_geometry"], trained["compute_moments"]) == ("slow", None)
     assert trained["extract_activations"] == "9 images"
-    assert trained["train"].startswith(f"(the end; all of it is in {tmp_path}/logs/train/")
+    assert trained["train"].startswith(f"(the end; the whole log is {tmp_path}/logs/train/")
     assert trained["train"].endswith("the end")
     assert len(trained["train"]) < results.LOG_CHARACTERS + 500
     assert texts[4]["measure_geometry"] == ""
     assert len(data["texts"]) == len(said), "one text for all layers of a run"
 
 
+def test_the_jobs_that_a_layer_depends_on(tables, tmp_path) -> None:
+    layers, manifolds = tables
+    layers = layers.assign(simulated_capacity=0.5)
+    layers.loc[0, "n_repeats"] = 3
+    layers.loc[1, "labels"] = "shuffled"
+    layers.loc[3, "weights"] = "external"
+    logs = unpacked(results.layers_page(layers, manifolds, tmp_path))["logs"]
+    jobs = [[name for name, _ in of_layer] for of_layer in logs]
+    first, simulated, last = ["measure_geometry", "compute_moments"], "simulate_capacity", "train"
+    draws = [f"compute_moments, draw {draw}" for draw in (2, 3)]
+    assert jobs[0] == [*first, *draws, simulated, "extract_activations"]
+    assert jobs[1] == [*first, "extract_activations"]
+    assert jobs[3] == [*first, simulated]
+    assert jobs[4] == [*first, simulated, "extract_activations", last]
+
+
 def test_classes_that_do_not_fit_are_those_of_early_checkpoints(tables, tmp_path, monkeypatch):
-    for checkpoint in CHECKPOINTS:
-        for index in range(3):
-            log = tmp_path / f"measure_geometry/a & b/seed-0/{checkpoint}/train/{index}_Conv2d.log"
-            log.parent.mkdir(parents=True, exist_ok=True)
-            log.write_text(np.random.default_rng(index).bytes(2000).hex())  # hard to compress
+    runs = [tmp_path / f"measure_geometry/a & b/seed-0/{name}/train" for name in CHECKPOINTS]
+    write_random_logs(run / f"{index}_Conv2d.log" for run in runs for index in range(3))
     whole = results.layers_page(*tables, tmp_path)
-    monkeypatch.setattr(page_module, "MOST_BYTES", len(whole.encode()) - 3000)
+    monkeypatch.setattr(page_module, "MOST_BYTES", len(whole.encode()) - 8000)
     page = results.layers_page(*tables, tmp_path)
     assert len(page.encode()) <= page_module.MOST_BYTES
     data = unpacked(page)
     detailed = np.array(data["detailed"])
-    assert 0 < detailed.sum() < 6
-    assert detailed[3], "of the last checkpoint"
+    n = detailed.sum()
+    assert 0 < n < 4
+    assert [*detailed[[3, 4, 5, 0, 1, 2]]] == [True] * n + [False] * (6 - n), (
+        "last checkpoints first"
+    )
     shown = np.diff(data["starts"])
     assert (shown[~detailed] == 0).all()
     assert shown.sum() == 3 * detailed[[0, 1, 3, 4]].sum()
-    assert f"of {detailed.sum()} of 6 layers, last checkpoints first" in data["left_out"]
+    assert f"of {n} of 6 layers, last checkpoints first" in data["left_out"]
     assert "manifolds.csv" in data["left_out"]
 
 
@@ -181,7 +219,7 @@ def test_a_page_says_which_rows_it_leaves_out(tables, tmp_path, monkeypatch) -> 
     assert "The first 2 of 8 rows; all are in summary/comparisons.csv." in page
 
 
-def test_differences_say_whether_they_are_differences(tables) -> None:
+def test_differences_are_shown_with_their_intervals(tables) -> None:
     table = compare(*tables)  # of three classes: no difference is certain
     table.loc[1, ["difference", "difference_low", "difference_high"]] = [-0.5, -0.6, -0.4]
     columns = unpacked(results.comparisons_page(table))["columns"]
@@ -201,13 +239,13 @@ def test_differences_say_whether_they_are_differences(tables) -> None:
     assert column(unpacked(empty)["columns"], "Layer")["texts"] == []
 
 
-def test_nothing_measured_makes_a_page_without_rows(tmp_path) -> None:
+def test_a_page_without_rows(tmp_path) -> None:
     empty = layers_table([]), pd.DataFrame(columns=[*MANIFOLD_IDENTITY])
     data = unpacked(results.layers_page(*empty, tmp_path))
     assert data["starts"] == [0]
 
 
-def test_training_is_shown_with_what_its_job_said(tmp_path) -> None:
+def test_training_is_shown_with_the_logs_of_its_jobs(tmp_path) -> None:
     training = pd.DataFrame(
         {"model": "a", "seed": [0, 0, 1], "epoch": [0, 1, 0], "test_loss": [2.3, 0.1234567, 2.4]}
     )
@@ -220,22 +258,19 @@ def test_training_is_shown_with_what_its_job_said(tmp_path) -> None:
     assert column(data["columns"], "Test loss")["texts"] == ["2.300", "0.1235", "2.400"]
     assert data["logs"] == [["train a, seed 0", None], ["train a, seed 1", 0]]
     assert data["texts"] == ["device: CPU"]
-    assert "There is room" not in page
+    assert "has room" not in page
 
 
-def test_logs_that_do_not_fit_are_said_to_be_left_out(tmp_path, monkeypatch) -> None:
+def test_the_page_says_how_many_logs_it_leaves_out(tmp_path, monkeypatch) -> None:
     training = pd.DataFrame({"model": "a", "seed": range(4), "epoch": 0, "test_loss": 2.3})
-    (tmp_path / "train/a").mkdir(parents=True)
-    for seed in range(4):
-        log = tmp_path / f"train/a/seed-{seed}.log"
-        log.write_text(np.random.default_rng(seed).bytes(2000).hex())  # hard to compress
+    write_random_logs(tmp_path / f"train/a/seed-{seed}.log" for seed in range(4))
     whole = results.training_page(training, tmp_path)
     monkeypatch.setattr(page_module, "MOST_BYTES", len(whole.encode()) - 1000)
     page = results.training_page(training, tmp_path)
     assert len(page.encode()) <= page_module.MOST_BYTES
     n = len(unpacked(page)["logs"])
     assert 0 < n < 4
-    assert f"There is room here for the logs of {n} of 4 trainings" in page
+    assert f"This page has room for the logs of {n} of 4 trainings" in page
 
 
 @pytest.mark.parametrize("path", [ROOT / "config.yaml", *(ROOT / "configs").glob("*.yaml")])
@@ -249,6 +284,13 @@ def test_the_configuration_as_it_is_shown_makes_the_same_run(path: Path) -> None
     written = {key for section in given.values() if isinstance(section, dict) for key in section}
     assert written <= ours
     assert not {"weights_file", "relative_error", "device"} & ours
+
+
+def test_of_several_models_each_key_is_shown_as_given_or_default() -> None:
+    models = [{"name": "a", "weights": "random"}, {"name": "b", "weights": "random"}]
+    lines = origin.configuration_text({"models": models}, {"models", "models[1].weights"})
+    assert [line for line, given in lines if given] == ["models:", '    weights: "random"']
+    assert [given for _, given in lines] == [True, False, False, False, True]
 
 
 def test_the_origin_names_every_step_and_escapes_what_it_quotes(tmp_path) -> None:

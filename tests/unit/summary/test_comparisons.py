@@ -104,7 +104,7 @@ def test_layer_without_geometry_and_networks_with_other_layers_have_no_rows() ->
     assert list(compare(layers, manifolds).columns) == list(COLUMNS)
 
 
-def test_pairing_takes_out_what_both_have() -> None:
+def test_pairing_cancels_what_both_have() -> None:
     rng = np.random.default_rng(0)
     easy = rng.uniform(1, 9, 30)
     noise = rng.normal(0, 0.01, 30)

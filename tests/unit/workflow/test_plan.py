@@ -2,7 +2,7 @@
 
 import pytest
 
-from manifold_capacity.activations.grid import bill
+from manifold_capacity.activations.grid import store_size
 from manifold_capacity.workflow.plan import (
     describe_plan,
     groups_of_profile,
@@ -31,7 +31,7 @@ def test_a_store_has_its_computed_size(resolved, layers):
         activations={"dtype": "float16", "batch_size": 5},
         geometry={"repeats": 2},
     )
-    expected = bill(layers[1:], 4, 24, "float16", batch_size=5).total
+    expected = store_size(layers[1:], 4, 24, "float16", batch_size=5).total
     assert store_bytes(config, {"small_cnn": layers}) == {"small_cnn": expected}
     assert expected > 4 * 24 * 10 * 2
 
@@ -62,6 +62,8 @@ def test_times_are_means_of_the_benchmark_files(tmp_path):
         ({"train": 5, "take_store_slot": 9}, 5),
         # Three runs of 17, 20 and 10 layers, up to 16 in a group: 2 + 2 + 1.
         ({"train": 5, "moments": 47, "geometry": 47, "sum": 1, "draw": 4}, 5 + 5 + 1),
+        # Some layers of them, in equal parts: 5 * 20 / 47.
+        ({"moments": 20, "geometry": 20}, 3),
         ({}, 0),
     ],
 )

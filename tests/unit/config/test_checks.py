@@ -1,0 +1,187 @@
+"""Values that do not go together, or that the data cannot provide, are reported with the remedy."""
+
+import numpy as np
+import pytest
+
+from manifold_capacity.config.choices import (
+    class_indices,
+    external_activations,
+    model_checkpoints,
+)
+from manifold_capacity.datasets.catalog import NAMED
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"models": ["vgg16", "vgg16"]}, ["models: 'vgg16' is in the list 2 times", "`label`"]),
+        (
+            {"models": [{"name": "vgg16", "weights_file": "w.pth"}]},
+            ["vgg16: weights_file: 'w.pth' needs `weights: pretrained`, but `weights` is trained"],
+        ),
+        (
+            {"device": "cpu", "training.precision": "tf32"},
+            ["training.precision: tf32", "device is cpu", "float32 or bfloat16"],
+        ),
+        (
+            {"device": "cpu", "activations.precision": "tf32"},
+            ["activations.precision: tf32", "device is cpu"],
+        ),
+        ({"activations.max_gib": 2}, ["activations.max_gib: 2, but activations.keep is true"]),
+        ({"checkpoints": [21]}, ["checkpoints: 21, but training.epochs is 20", "0 to 20"]),
+        (
+            {"manifolds.points_per_class": 135},
+            [
+                "points_per_class: 135, but digits has only 131 train images of class '8'; allowed: 1"
+            ],
+        ),
+        (
+            {"manifolds.points_per_class": 45, "manifolds.splits": ["train", "test"]},
+            ["45, but digits has only 43 test images of class '8'; allowed: 1 to 43"],
+        ),
+        (
+            {"geometry.repeats": 3, "manifolds.points_per_class": 70},
+            [
+                "geometry.repeats: 3 draws of 70 points need 210 of each class, but digits has only",
+                "131 train images of class '8'; allowed: 1, or",
+                "fewer manifolds.points_per_class: 1 to 43",
+            ],
+        ),
+        ({"manifolds.classes": 11}, ["classes: 11, but digits has 10 classes; allowed: 2 to 10"]),
+        ({"manifolds.classes": [3, 77]}, ["77 is not a class of digits, its classes are 0, 1,"]),
+        ({"manifolds.classes": [3, "3"]}, ["a class is given twice"]),
+        (
+            {"dataset.name": "cifar10", "manifolds.classes": ["cats", 2]},
+            ["'cats' is not a class of cifar10, nor an index from 0 to 9; nearest: cat"],
+        ),
+        (
+            {"dataset.name": "cifar10", "manifolds.classes": [0, 10]},
+            ["10 is not a class of cifar10, nor an index from 0 to 9"],
+        ),
+        (
+            {"dataset.normalize": {"mean": [0.5, 0.5, 0.5], "std": [1]}},
+            ["dataset.normalize.mean: 3 values, but images of digits have 1 channel; give one"],
+        ),
+        ({"dataset.path": "x"}, ["dataset.path: 'x' does not apply to digits"]),
+        ({"activations.labels": "x.npy"}, ['labels: "x.npy": only with activations.path; add it']),
+        ({"manifolds.points_per_class": "all"}, ["all, but only with activations.path"]),
+    ],
+)
+def test_problems_name_key_value_and_remedy(problems, changes, expected):
+    problem = problems(changes)[0]
+    for phrase in expected:
+        assert phrase in problem
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"device": "auto", "training.precision": "tf32"},
+        {"models": [{"name": "vgg16", "weights_file": "w.pth", "weights": "pretrained"}]},
+        {"activations": {"max_gib": 2, "keep": False}, "dataset.name": "digits"},
+        {"checkpoints": [20]},
+        {"manifolds.points_per_class": 131},
+        {"manifolds.classes": 10},
+        {"geometry.repeats": 2, "manifolds.points_per_class": 65},
+        {"geometry.repeats": 2, "manifolds.points_per_class": 2500, "dataset.name": "cifar10"},
+        {"dataset.normalize": {"mean": [0.5], "std": [1]}},
+    ],
+)
+def test_values_that_just_go_together(resolved, changes):
+    assert resolved({"models": ["small_cnn"]} | changes)
+
+
+def test_one_class_is_too_few(problems, tmp_path):
+    path = tmp_path / "one.npz"
+    np.savez(path, images=np.zeros((8, 4, 4), np.uint8), labels=np.zeros(8, np.int64))
+    dataset = {"name": "arrays", "path": str(path)}
+    (problem,) = problems({"manifolds.points_per_class": 5}, dataset=dataset)
+    assert "arrays has only 1 class; capacity needs at least two manifolds" in problem
+
+
+def test_results_folder_that_cannot_be_made(problems, tmp_path, monkeypatch):
+    file = tmp_path / "file"
+    file.touch()
+    (problem,) = problems({"results": str(file / "run")})
+    assert f"file/run' leads through {file}, which is a file; name a folder" in problem
+    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path)
+    (problem,) = problems({"results": str(tmp_path / "a" / "b")})
+    assert f"cannot be written to: you have no permission to write in {tmp_path}" in problem
+
+
+def test_classes_by_name_index_and_number():
+    digits, cifar10 = NAMED["digits"], NAMED["cifar10"]
+    assert class_indices("all", digits) == list(range(10))
+    assert class_indices(3, digits) == [0, 1, 2]
+    assert class_indices([7, "1"], digits) == [7, 1]
+    assert class_indices(["cat", 0], cifar10) == [3, 0]
+
+
+# External activations
+
+
+@pytest.fixture
+def recording(tmp_path):
+    """An .npz of 12 samples of the classes 1, 2 and 5, and one sample of class 7."""
+    path = tmp_path / "area V4.npz"
+    labels = np.array([1, 2, 5] * 4 + [7])
+    np.savez(path, V4=np.arange(13 * 6.0).reshape(13, 2, 3), labels=labels)
+    return {"path": str(path)}
+
+
+def test_external_activations_take_the_place_of_dataset_and_models(recording, resolved):
+    config = resolved(activations=recording, manifolds={"classes": [5, 1]})
+    assert [model["label"] for model in config["models"]] == ["area_V4"]
+    assert model_checkpoints(config, config["models"][0]) == ["external"]
+    assert config["manifolds"]["points_per_class"] == "all"
+    assert config["manifolds"]["splits"] == ["all"]
+    assert config["layers"]["names"] == ["*"]
+    found = external_activations(config)
+    assert [layer.label for layer in found.layers] == ["1_V4"]
+    assert class_indices([5, 1], found) == [2, 0]  # labels, not positions
+    assert external_activations(resolved()) is None
+
+
+def test_single_points_are_measured_if_asked_for(recording, resolved):
+    config = resolved(activations=recording, manifolds={"points_per_class": 1})
+    assert config["manifolds"]["points_per_class"] == 1
+
+
+@pytest.mark.parametrize(
+    ("sections", "expected"),
+    [
+        (
+            {"dataset": {"name": "digits"}},
+            ["activations, to which dataset does not apply: remove it"],
+        ),
+        (
+            {"models": ["vgg16"], "training": {"epochs": 3}, "layers": {"types": ["Conv2d"]}},
+            ["to which models, training, layers.types do not apply: remove them, or"],
+        ),
+        ({"manifolds": {"splits": ["test"], "augment": False}}, ["splits, manifolds.augment"]),
+        ({"layers": {"names": ["V1"]}}, ["layers.names: 'V1' is not in area V4.npz; there are V4"]),
+        ({}, ["manifolds.classes: class '7' of area V4.npz has a single sample", "list the"]),
+        (
+            {"manifolds": {"points_per_class": 5, "classes": [1, 2]}},
+            [
+                "manifolds.points_per_class: 5, but",
+                "4 samples of class '1'; allowed: 1 to 4, or all",
+            ],
+        ),
+        (
+            {"manifolds": {"classes": [1, 2]}, "geometry": {"repeats": 2}},
+            ["geometry.repeats: 2, but manifolds.points_per_class: all", "points_per_class to 2"],
+        ),
+        (
+            {"manifolds": {"points_per_class": 2, "classes": [1, 2]}, "geometry": {"repeats": 3}},
+            ["3 draws of 2 points need 6", "4 samples of class '1'; allowed: 1 to 2, or fewer"],
+        ),
+        ({"manifolds": {"classes": [1, 0]}}, ["0 is not a class of", "its classes are 1, 2, 5, 7"]),
+        ({"manifolds": {"classes": 9}}, ["manifolds.classes: 9, but area V4.npz has 4 classes"]),
+        ({"manifolds": {"points_per_class": "some"}}, ["integer ≥ 1 or all"]),
+    ],
+)
+def test_problems_with_external_activations(recording, problems, sections, expected):
+    (problem,) = problems(activations=recording, **sections)
+    for phrase in expected:
+        assert phrase in problem

@@ -1,0 +1,133 @@
+"""Tables with made-up numbers, and what a drawn figure shows."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+NAMES = ["cat", "dog", "owl", "bee", "fox"]
+QUANTITIES = {"capacity": 0.05, "radius": 1.4, "dimension": 30.0, "center_correlation": 0.3}
+SIX = ["0_Input", "1_Conv2d", "4_Conv2d", "8_Linear", "10_Linear", "12_Linear"]
+
+
+def many(n: int) -> list[str]:
+    """As many layers as a deep network has, one with a long name."""
+    return ["0_Input", *(f"{3 * i}_Conv2d" for i in range(1, n - 1)), f"{3 * n}_LongNamedLinear"]
+
+
+def table(
+    networks: dict[str, list[str]],
+    *,
+    seeds: Sequence[int] = (0,),
+    epochs: Sequence[int | None] = (0, 15),
+    splits: Sequence[str] = ("train", "test"),
+    dead: Sequence[tuple[int | None, str]] = (),
+) -> pd.DataFrame:
+    """A table of layers, each of its numbers different."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for model, seed, epoch, split in itertools.product(networks, seeds, epochs, splits):
+        for name in networks[model]:
+            alive = (epoch, name) not in dead
+            row: dict[str, Any] = {
+                "dataset": "digits",
+                "model": model,
+                "weights": "trained",
+                "seed": seed,
+                "checkpoint": "pretrained" if epoch is None else f"epoch-{epoch:03d}",
+                "epoch": math.nan if epoch is None else epoch,
+                "split": split,
+                "labels": "original",
+                "layer": name,
+                "layer_index": int(name.split("_")[0]),
+                "status": "ok" if alive else "all activations are zero",
+            }
+            for quantity, size in QUANTITIES.items():
+                row[quantity] = size * (1 + 0.3 * rng.random()) if alive else math.nan
+                if quantity != "center_correlation":
+                    row[f"{quantity}_stderr"] = 0.01 * size if alive else math.nan
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def external(name: str) -> pd.DataFrame:
+    """The same for external activations, in a file of this name."""
+    layers = table({name: ["1_V1", "2_V4"]}, epochs=(None,), splits=("all",))
+    return layers.assign(dataset=f"{name}.npz", weights="external", checkpoint="external")
+
+
+def with_control(layers: pd.DataFrame) -> pd.DataFrame:
+    """The same, and the control with shuffled labels, a third as large."""
+    shuffled = layers.assign(labels="shuffled")
+    shuffled[[*QUANTITIES]] /= 3
+    return pd.concat([layers, shuffled], ignore_index=True)
+
+
+def of_centers(layers: pd.DataFrame, classes: int) -> pd.DataFrame:
+    """A table of centers, whose spectrum is flatter in later layers."""
+    parts = []
+    for place, row in enumerate(layers[layers["status"] == "ok"].to_dict("records")):
+        shares = (1 + np.arange(classes - 1)) ** (-2 + place / len(layers))
+        part = {name: row[name] for name in layers.columns[:10]}
+        part |= {"component": np.arange(1, classes), "variance_share": shares / shares.sum()}
+        parts.append(pd.DataFrame(part | {"center_rank": place % (classes // 2)}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def of_classes(layers: pd.DataFrame, classes: int) -> pd.DataFrame:
+    """A table of manifolds: class k has 1 + k/10 times the layer's numbers."""
+    parts = []
+    for index in range(classes):
+        part = layers[layers["status"] == "ok"].copy()
+        part[["capacity", "radius", "dimension"]] *= 1 + index / 10
+        parts.append(part.assign(class_index=index, class_name=NAMES[index % len(NAMES)]))
+    return pd.concat(parts, ignore_index=True)
+
+
+def metrics(models: Sequence[str], seeds: Sequence[int], epochs: int) -> pd.DataFrame:
+    """A table of training; the training split has no values before the first epoch."""
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "dataset": "digits",
+            "model": model,
+            "seed": seed,
+            "epoch": epoch,
+            "train_loss": rng.random() if epoch else math.nan,
+            "train_accuracy": rng.random() if epoch else math.nan,
+            "test_loss": rng.random(),
+            "test_accuracy": rng.random(),
+        }
+        for model, seed, epoch in itertools.product(models, seeds, range(epochs + 1))
+    )
+
+
+def tables(layers: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """A table of every kind, as of one run."""
+    return {
+        "layers": layers,
+        "manifolds": of_classes(layers, 5),
+        "centers": of_centers(layers, 10),
+        "training": metrics([*layers["model"].unique()], [*layers["seed"].unique()], 4),
+    }
+
+
+def curves(axis: Axes) -> dict[str, Line2D]:
+    """The labelled lines of a panel."""
+    lines = {str(line.get_label()): line for line in axis.lines}
+    return {label: line for label, line in lines.items() if not label.startswith("_")}
+
+
+def panels(figure: Figure) -> list[Axes]:
+    return [axis for axis in figure.axes if axis.get_label() != "<colorbar>"]
+
+
+def legend_of(figure: Figure) -> list[str]:
+    (legend,) = figure.legends
+    return [text.get_text() for text in legend.get_texts()]

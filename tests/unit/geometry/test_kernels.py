@@ -1,0 +1,85 @@
+"""Compiled kernels: points from a Gram matrix, and the cache of compiled code."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import manifold_capacity
+from manifold_capacity.geometry.anchors import points_from_gram
+
+
+def centered_points(dimension):
+    points = np.random.default_rng(1).standard_normal((10, dimension))
+    points -= points.mean(0)
+    return points / np.linalg.norm(points, axis=1).max()
+
+
+@pytest.mark.parametrize("dimension", [9, 10])
+def test_points_from_gram(dimension):
+    points = centered_points(30)
+    found = points_from_gram(points @ points.T, dimension, tolerance=1e-14)
+    assert found.shape == (10, dimension)
+    np.testing.assert_allclose(found @ found.T, points @ points.T, atol=1e-14)
+    rng = np.random.default_rng(2)
+    for _ in range(30):  # the last two points are a tie, which rounding must not decide
+        order = rng.permutation(10)
+        rotated = points[order] @ np.linalg.qr(rng.standard_normal((30, 30)))[0]
+        permuted = points_from_gram(rotated @ rotated.T, dimension, tolerance=1e-14)
+        np.testing.assert_allclose(permuted, found[order], atol=1e-12)
+
+
+def test_points_from_gram_of_duplicates():
+    """Each repeated, the points keep their coordinates; those beyond the rank are 0."""
+    points = centered_points(4)
+    once = points_from_gram(points @ points.T, 4, tolerance=1e-14)
+    twice = np.repeat(points, 2, axis=0)
+    found = points_from_gram(twice @ twice.T, 20, tolerance=1e-14)
+    np.testing.assert_allclose(found[:, :4], np.repeat(once, 2, axis=0), atol=1e-12)
+    assert (found[:, 4:] == 0).all()
+
+
+def misses_of_a_process(environment, *options):
+    """How often the compiled code was not found in the cache, by a process of its own."""
+    code = (
+        "import numpy as np, manifold_capacity.geometry.anchors as a, manifold_capacity.geometry.kernels as k;"
+        "a.points_from_gram(np.eye(3), 3, 0.0);"
+        "print(sum(k.pivoted_cholesky.stats.cache_misses.values()))"
+    )
+    return subprocess.run(
+        [sys.executable, *options, "-c", code],
+        env=environment,
+        text=True,
+        capture_output=True,
+        check=True,
+    )
+
+
+def install_without_writable_folder(tmp_path):
+    """A copy of the package where numba can make no folder, as root or anyone."""
+    site = tmp_path / "site"
+    source = Path(manifold_capacity.__file__).parent
+    shutil.copytree(source, site / source.name, ignore=shutil.ignore_patterns("__pycache__"))
+    (site / source.name / "geometry" / "__pycache__").touch()
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("NUMBA_", "XDG_"))}
+    return environment | {"PYTHONPATH": str(site), "HOME": str(tmp_path / "home")}
+
+
+def test_compiled_code_is_cached(tmp_path):
+    """A second process compiles nothing, of a read-only install either: the user's cache serves."""
+    environment = install_without_writable_folder(tmp_path)
+    assert misses_of_a_process(environment).stdout == "1\n"
+    again = misses_of_a_process(environment, "-W", "error")
+    assert again.stdout == "0\n"
+
+
+def test_no_folder_for_compiled_code(tmp_path):
+    """Without any folder to write to it works, and says what to do about the compile time."""
+    (tmp_path / "home").touch()
+    result = misses_of_a_process(install_without_writable_folder(tmp_path))
+    assert result.stdout == "1\n"
+    assert result.stderr.count("set NUMBA_CACHE_DIR to a folder that is") == 1

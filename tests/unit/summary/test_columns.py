@@ -1,0 +1,67 @@
+"""A column is one entry: what is written, documented and shown agrees with it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from manifold_capacity import measure
+from manifold_capacity.geometry.draws import combine_draws
+from manifold_capacity.summary.collect import (
+    collect_centers,
+    collect_layers,
+    collect_manifolds,
+    collect_training,
+)
+from manifold_capacity.summary.columns import LAYER_IDENTITY, TABLES, TITLES
+from manifold_capacity.summary.rows import centers_table, manifold_table
+from manifold_capacity.training.train import COLUMNS
+
+from .helpers import layer_row, write
+
+DIGEST = "0123456789012345"
+# Written with `geometry.repeats` above 1, and with `geometry.simulated`.
+ON_REQUEST = {"center_correlation_stderr", "simulated_capacity", "simulated_capacity_stderr"}
+
+
+def names(table: str) -> list[str]:
+    return [column.name for column in TABLES[table]]
+
+
+def test_every_column_that_is_written_has_an_entry_and_the_reverse(tmp_path: Path) -> None:
+    geometry = measure(np.random.default_rng(0).standard_normal((3, 5, 20)), n_gaussians=10)
+    numbers, frame = combine_draws([geometry])
+    identity = {name: layer_row()[name] for name in LAYER_IDENTITY}
+    row = {**identity, "status": "ok", **numbers}
+    layers = collect_layers(write(tmp_path, row), config_digest=DIGEST)
+    assert list(layers.columns) == [name for name in names("layers") if name not in ON_REQUEST]
+
+    path = tmp_path / "manifolds.csv"
+    manifold_table(row, {1: "a", 2: "b", 5: "c"}, frame).to_csv(path, index=False)
+    manifolds = collect_manifolds([path], config_digest=DIGEST)
+    assert list(manifolds.columns) == names("manifolds")
+
+    path = tmp_path / "centers.csv"
+    centers_table(row, [geometry.centers_spectrum]).to_csv(path, index=False)
+    centers = collect_centers([path], config_digest=DIGEST)
+    assert list(centers.columns) == names("centers")
+
+    path = tmp_path / "metrics.csv"
+    path.write_text(",".join(COLUMNS) + "\n" + ",".join("0" * len(COLUMNS)) + "\n")
+    training = collect_training([path], [{"model": "a", "seed": 0}], config_digest=DIGEST)
+    assert list(training.columns) == names("training")
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_entries_are_complete(table: str) -> None:
+    assert len(set(names(table))) == len(names(table))
+    for column in TABLES[table]:
+        assert column.title
+        assert column.meaning.endswith(".")
+        assert TITLES[column.name][0] == column.title  # one entry, whatever the tables that have it
+
+
+def test_pages_show_meanings_without_markdown() -> None:
+    assert TITLES["weights"][1].startswith("Where the weights come from: trained, random or")
+    assert TITLES["radius"][1].endswith("(± standard error)")
+    assert not TITLES["margin"][1].endswith("(± standard error)")

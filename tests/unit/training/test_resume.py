@@ -1,0 +1,201 @@
+"""An interrupted training goes on to the same weights; a state that is not its own is refused."""
+
+import fcntl
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from manifold_capacity.models import networks
+from manifold_capacity.models.checkpoints import load_metadata, load_model
+from manifold_capacity.models.preprocess import Preprocess, to_batch
+from manifold_capacity.training import resume
+from manifold_capacity.training.image_set import ImageSet
+
+
+def with_running_means_and_dropout(n_channels, n_classes):
+    return nn.Sequential(
+        nn.Conv2d(n_channels, 8, 3),
+        nn.BatchNorm2d(8),
+        nn.ReLU(inplace=True),
+        nn.Flatten(),
+        nn.Dropout(0.5),
+        nn.Linear(288, n_classes),
+    )
+
+
+def test_a_signal_saves_and_the_next_run_goes_on_with_the_same_bits(
+    run, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(networks, "SmallCNN", with_running_means_and_dropout)
+    images, labels = run.images, run.labels
+    changes = {
+        "train_data": (images[:30], labels[:30]),
+        "test_data": (images[:10], labels[:10]),
+        "recipe": {"epochs": 2, "batch_size": 8},
+    }
+    expected = run("whole", **changes)
+    # Measured without dropout and with the running means
+    with torch.no_grad():
+        pixels = Preprocess((1, 8, 8), [0.3], [0.4])(to_batch(images[:10], torch.device("cpu")))
+        outputs = load_model(expected)[0](pixels)
+    test_loss = F.cross_entropy(outputs, torch.from_numpy(labels[:10])).item()
+    assert float(run.rows("whole")[-1]["test_loss"]) == pytest.approx(test_loss, rel=1e-5)
+    caplog.set_level(logging.INFO)
+    for call in (2, 4, 1):
+        message = r"SIGTERM: stopped in epoch \d after step \d of 4; .*run again to continue"
+        with run.interrupted(call, match=message):
+            run("parts", **changes)
+        assert not (tmp_path / "parts" / expected.name).exists()
+    assert run("parts", **changes).read_bytes() == expected.read_bytes()
+    assert run.rows("parts") == run.rows("whole")
+    assert not (tmp_path / "parts/resume").exists()
+    resumed = [message.split(": ")[1] for message in caplog.messages if "resuming" in message]
+    assert resumed == [
+        "epoch 1 after step 2 of 4",
+        "epoch 2 after step 2 of 4",
+        "epoch 2 after step 3 of 4",
+    ]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_an_interrupted_evaluation_is_done_again(run):
+    expected = run("whole")
+    # Batches are made by the evaluation of epoch 0 (2 of them), then 5 by training, then 2 again.
+    with run.interrupted(8, "batch", of=ImageSet, match="in epoch 1 after step 5 of 5"):
+        run("parts")
+    assert [row["epoch"] for row in run.rows("parts")] == ["0"]
+    assert run("parts").read_bytes() == expected.read_bytes()
+    assert run.rows("parts") == run.rows("whole")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"recipe": {"learning_rate": 0.01}},
+        {"seed": 3},
+        {"checkpoints": {1: Path("one"), 3: Path("x")}},
+        {"preprocess": Preprocess((1, 8, 8), [0.3], [0.5])},
+    ],
+)
+def test_a_state_of_another_training_is_refused_with_a_warning(
+    run, tmp_path, monkeypatch, caplog, change
+):
+    monkeypatch.chdir(tmp_path)
+    with run.interrupted(7):
+        run()
+    run(**change)
+    assert "is the state of a training with another recipe" in caplog.text
+    assert "starting over" in caplog.text
+    assert len(run.rows()) == 4
+
+
+@pytest.mark.parametrize("damaged", ["state", "epoch-001"])
+def test_a_damaged_file_is_refused_with_a_warning(run, tmp_path, caplog, damaged):
+    paths = {epoch: tmp_path / f"at-{epoch}.safetensors" for epoch in (1, 3)}
+    expected = {epoch: tmp_path / f"whole/at-{epoch}.safetensors" for epoch in (1, 3)}
+    run("whole", checkpoints=expected)
+    with run.interrupted(7):
+        run(checkpoints=paths)
+    file = tmp_path / f"resume/{damaged}.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+    run(checkpoints=paths)
+    assert f"{damaged}.safetensors is not a complete safetensors file" in caplog.text
+    assert "starting over" in caplog.text
+    assert paths[3].read_bytes() == expected[3].read_bytes()
+
+
+def test_a_checkpoint_reached_before_the_interruption_is_delivered(run, tmp_path):
+    paths = {epoch: tmp_path / f"out/at-{epoch}.safetensors" for epoch in (1, 3)}
+    with run.interrupted(12):
+        run(checkpoints=paths)
+    assert not (tmp_path / "out").exists(), "a workflow engine would delete them"
+    run(checkpoints=paths)
+    assert load_metadata(paths[1])["epoch"] == 1
+    whole = {epoch: tmp_path / f"whole/at-{epoch}.safetensors" for epoch in (1, 3)}
+    run("whole", checkpoints=whole)
+    assert all(paths[epoch].read_bytes() == whole[epoch].read_bytes() for epoch in (1, 3))
+
+
+def test_other_files_in_the_resume_folder_are_left_alone(run, tmp_path):
+    (tmp_path / "resume").mkdir()
+    (tmp_path / "resume/notes.txt").write_text("mine")
+    (tmp_path / "resume/epoch-001.safetensors.part").write_text("of a killed run")
+    run(recipe={"epochs": 1})
+    assert [path.name for path in (tmp_path / "resume").iterdir()] == ["notes.txt"]
+
+
+def test_a_second_training_does_not_write_the_same_files(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(resume, "_PATIENCE_S", 0.1)
+    holder = tmp_path / "resume.lock"
+    with open(holder, "ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(ValueError, match="another process is training in"):
+            run(recipe={"epochs": 1})
+    run(recipe={"epochs": 1})
+    assert not holder.exists()
+
+
+# A process that imports torch once, then forks a training and kills it at a random moment after its
+# first save, several times.
+KILLER = """
+import json, os, random, signal, sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import torch
+torch.set_num_threads(1)
+from conftest import Trainer
+from manifold_capacity.models.checkpoints import load_metadata
+from manifold_capacity.training.train import InterruptedTrainingError
+
+folder, recipe, moments = Path(sys.argv[2]), json.loads(sys.argv[3]), random.Random(0)
+Trainer(folder)("warm", recipe={"epochs": 1})  # makes a training's lazy imports once for all
+state = folder / "killed/resume/state.safetensors"
+changed = lambda: state.exists() and state.stat().st_mtime_ns
+for kill in [signal.SIGKILL, signal.SIGTERM] * 3:
+    before, child = changed(), os.fork()
+    if child == 0:
+        try:
+            Trainer(folder)("killed", recipe=recipe, save_every_s=0.005)
+        except InterruptedTrainingError:
+            os._exit(7)
+        os._exit(0)
+    while changed() == before and os.waitpid(child, os.WNOHANG) == (0, 0):
+        time.sleep(0.001)
+    time.sleep(moments.uniform(0.0, 0.03))
+    os.kill(child, kill)
+    _, status = os.waitpid(child, 0)
+    saved = load_metadata(state)["state"]
+    print(os.waitstatus_to_exitcode(status), saved["epoch"], saved["step"], flush=True)
+"""
+
+
+def test_killed_at_any_moment_it_ends_with_the_same_weights(run, tmp_path):
+    recipe = {"epochs": 20, "batch_size": 8}
+    expected = run("whole", recipe=recipe)
+    command = [sys.executable, "-c", KILLER, str(Path(__file__).parent), str(tmp_path)]
+    done = subprocess.run(
+        [*command, json.dumps(recipe)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        # With a GPU, torch would have threads, which forking loses.
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
+    assert [line[0] for line in lines] == [-signal.SIGKILL, 7] * 3
+    reached = [line[1:] for line in lines]
+    assert reached == sorted(set(reached)), "each part got further than the one before"
+    assert reached[-1] < (20, 9)
+    assert run("killed", recipe=recipe).read_bytes() == expected.read_bytes()
+    assert run.rows("killed") == run.rows("whole")
