@@ -62,6 +62,8 @@ def test_times_are_means_of_the_benchmark_files(tmp_path):
         ({"train": 5, "take_store_slot": 9}, 5),
         # Three runs of 17, 20 and 10 layers, up to 16 in a group: 2 + 2 + 1.
         ({"train": 5, "moments": 47, "geometry": 47, "sum": 1, "draw": 4}, 5 + 5 + 1),
+        # Some layers of them, in equal parts: 5 * 20 / 47.
+        ({"moments": 20, "geometry": 20}, 3),
         ({}, 0),
     ],
 )

@@ -70,6 +70,22 @@ def test_identity(checkpoint, labels, epoch, called):
     }
 
 
+@pytest.mark.parametrize(
+    ("simulated", "labels", "files"),
+    [
+        (True, "", ["out/simulated/a/seed-3/epoch-000/test/1_Linear.json"]),
+        (True, "-shuffled", []),
+        (False, "", []),
+    ],
+)
+def test_simulated_capacity_is_not_that_of_shuffled_labels(config_of, simulated, labels, files):
+    values = {"model": "a", "seed": "3", "checkpoint": "epoch-000", "split": "test"}
+    values |= {"labels": labels, "layer": "1_Linear"}
+    wildcards = SimpleNamespace(**values, items=values.items)
+    config = config_of(geometry={"simulated": simulated})
+    assert runs.simulated_capacity_files(config, wildcards) == files
+
+
 def test_outputs_of_a_run(config_of, layers):
     plain = runs.outputs_of_run(config_of(), "a/run", layers)
     assert plain == ["out/moments/a/run/0_Input.npz", "out/moments/a/run/1_Linear.npz"]

@@ -84,10 +84,11 @@ def test_downloads_are_missing_until_the_dataset_is_prepared(given, tmp_path):
     assert missing_downloads(config) == []
 
 
-def test_a_cache_needs_a_folder_and_files(given, tmp_path):
+def test_a_cache_needs_an_absolute_path_of_a_folder(given, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path.parent)
     setup = set_up(given, SCHEMA)
     check_cache(setup, str(tmp_path))
-    for folder in ("", "relative", str(tmp_path / "gone")):
+    for folder in ("", tmp_path.name, str(tmp_path / "gone")):
         with pytest.raises(UserError, match="SNAKEMAKE_OUTPUT_CACHE is"):
             check_cache(setup, folder)
 
