@@ -85,10 +85,12 @@ def _entry_facts(entry: Mapping[str, Any]) -> dict[str, str]:
     """One record of what a step was made with."""
     facts = {}
     for name, value in entry.items():
-        text = ", ".join(_flat(value)) if isinstance(value, Mapping) else str(value)
-        facts[name.replace("_", " ").capitalize()] = text
-    n = facts.pop("N layers")
-    return facts | {"Used by": f"{n} layer{'s' if n != '1' else ''}"}
+        if name == "n_layers":  # the record of the summary, which is of all layers, has none
+            facts["Used by"] = f"{value} layer{'s' if value != 1 else ''}"
+        else:
+            text = ", ".join(_flat(value)) if isinstance(value, Mapping) else str(value)
+            facts[name.replace("_", " ").capitalize()] = text
+    return facts
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
