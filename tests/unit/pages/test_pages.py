@@ -290,6 +290,7 @@ def test_the_origin_names_every_step_and_escapes_what_it_quotes(tmp_path) -> Non
     step = stamp("geometry", code="1234abcd", recipe={"augment": {"flip": True}})
     layer.write_text(json.dumps({"provenance": {"dataset": {"digest": "d1"}, "geometry": step}}))
     provenance = collect_provenance([layer], {"dataset": {"path": "/<data> & more"}})
+    provenance["made_with"]["summary"] = [stamp("summary", code="5678")]  # of all layers
     dataset = {
         "name": "digits",
         "image_shape": [8, 8, 1],
@@ -303,5 +304,5 @@ def test_the_origin_names_every_step_and_escapes_what_it_quotes(tmp_path) -> Non
         assert text in page
     assert "/&lt;data&gt; &amp; more" in page
     assert "<data>" not in page
-    assert re.findall("<h3>(.*?)</h3>", page) == ["Dataset", "Geometry"]
+    assert re.findall("<h3>(.*?)</h3>", page) == ["Dataset", "Geometry", "Summary"]
     assert "Images" not in origin.origin_page(provenance, [], None)
