@@ -10,22 +10,13 @@ import pandas as pd
 import pytest
 import yaml
 from sklearn.datasets import load_digits
-from workspaces import ROOT, Workspace, new_workspace
+from workspaces import ROOT, SUMMARY, Workspace, new_workspace
 
 from manifold_capacity import measure
 
 BLOCKS = re.findall(
     r"^```(python|yaml|console)\n(.*?)^```", (ROOT / "docs/own_data.md").read_text(), re.M | re.S
 )
-SUMMARY = {
-    "summarize": 1,
-    "compare": 1,
-    "draw_layers": 1,
-    "draw_manifolds": 1,
-    "draw_radius_dimension": 1,
-    "draw_centers": 1,
-    "write_pages": 1,
-}
 
 
 @pytest.fixture(scope="module")
@@ -129,10 +120,8 @@ def test_the_numbers_are_those_of_the_library(walked_once):
 
 def test_a_second_run_does_nothing_and_a_margin_needs_no_activations(walked_once):
     assert planned(walked_once) == {}
-    assert planned(walked_once, {"geometry": {"margin": 0.1}}) == {
-        "measure_geometry": 3,
-        **SUMMARY,
-    }
+    plan = planned(walked_once, {"geometry": {"margin": 0.1}})
+    assert plan == {"measure_geometry": 3, **SUMMARY}
     # Another draw of samples.
     assert planned(walked_once, {"manifolds": {"points_per_class": 30}})["compute_moments"] == 3
 

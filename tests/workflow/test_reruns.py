@@ -3,18 +3,9 @@
 import json
 
 import pytest
-from workspaces import LAYERS
+from workspaces import LAYERS, SUMMARY
 
 N_JOBS = 2 * len(LAYERS)  # two checkpoints
-SUMMARY = {
-    "summarize": 1,
-    "compare": 1,
-    "draw_layers": 1,
-    "draw_manifolds": 1,
-    "draw_radius_dimension": 1,
-    "draw_centers": 1,
-    "write_pages": 1,
-}
 GEOMETRY = {"measure_geometry": N_JOBS, **SUMMARY}
 MOMENTS = {"compute_moments": N_JOBS, **GEOMETRY}
 # Tables name their configuration: with another one, that of the training is made again too.
