@@ -120,10 +120,8 @@ def test_the_numbers_are_those_of_the_library(walked_once):
 
 def test_a_second_run_does_nothing_and_a_margin_needs_no_activations(walked_once):
     assert planned(walked_once) == {}
-    assert planned(walked_once, {"geometry": {"margin": 0.1}}) == {
-        "measure_geometry": 3,
-        **SUMMARY,
-    }
+    plan = planned(walked_once, {"geometry": {"margin": 0.1}})
+    assert plan == {"measure_geometry": 3, **SUMMARY}
     # Another draw of samples.
     assert planned(walked_once, {"manifolds": {"points_per_class": 30}})["compute_moments"] == 3
 

@@ -14,6 +14,9 @@ from typing import Any
 import yaml
 from launcher import launch
 
+from manifold_capacity.config.resolve import resolve
+from manifold_capacity.figures.registry import FIGURES
+
 ROOT = Path(__file__).parents[2]
 WORKING_TREE = [
     "Snakefile",
@@ -38,10 +41,11 @@ CONFIG: dict[str, Any] = {
 }
 TARGETS = {"all", "training", "activations", "geometry", "summary"}
 LAYERS = ["0_Input", "1_Conv2d", "10_Linear", "12_Linear"]
-FIGURES = ["layers", "manifolds", "radius_dimension", "centers"]
-# Jobs of every change of the geometry.
-SUMMARY = {
-    rule: 1 for rule in ("summarize", "compare", "write_pages", *map("draw_{}".format, FIGURES))
+_RESOLVED = resolve(CONFIG, yaml.safe_load((ROOT / "schemas/config.schema.yaml").read_text()))
+DRAWN = [figure for figure in FIGURES.values() if figure.drawn(_RESOLVED)]
+# Jobs that make the tables, figures and pages, except those of the training.
+SUMMARY = {"summarize": 1, "compare": 1, "write_pages": 1} | {
+    f"draw_{figure.name}": 1 for figure in DRAWN if figure.table != "training"
 }
 
 

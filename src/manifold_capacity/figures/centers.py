@@ -11,26 +11,16 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
+from numpy.typing import NDArray
 
-from manifold_capacity.figures.curves import (
-    checkpoints_of,
-    layers_of_models,
-    of_classes,
-    splits_of,
-)
+from manifold_capacity.figures import curves, style
 from manifold_capacity.figures.panels import TALLEST, add_heading, label_layers, new_figure
-from manifold_capacity.figures.style import (
-    CHECKPOINT_COLORS,
-    figure_of_table,
-    legend_line,
-    legend_mark,
-)
 from manifold_capacity.summary.rows import select_rows
 
 _SMALLEST_SHARE = 1e-6  # of the centers' variance that is drawn
 
 
-@figure_of_table
+@style.figure_of_table
 def plot_centers(centers: pd.DataFrame) -> Figure:
     """Draw the spectrum of each layer's centers, and how many directions were projected out.
 
@@ -45,23 +35,20 @@ def plot_centers(centers: pd.DataFrame) -> Figure:
         The table of centers (``summary/centers.csv``); without rows, a ValueError.
     """
     values = centers_values(centers)
-    names = layers_of_models(centers)
-    titles = checkpoints_of(centers)
+    names, titles = curves.layers_of_models(centers), curves.checkpoints_of(centers)
     panels = {model: select_rows(values, model=model)["checkpoint"].unique() for model in names}
     n_columns = max(map(len, panels.values()))
-    dot = legend_mark("K, the number of\ndirections projected out", "o")
+    dot = style.legend_mark("K, the number of\ndirections projected out", "o")
     height = min(3.2, TALLEST / len(panels))
-    figure = new_figure(
-        3.2 * n_columns + 1.3, height * len(panels), [legend_line("one layer"), dot]
-    )
+    size = 3.2 * n_columns + 1.3, height * len(panels)
+    figure = new_figure(*size, [style.legend_line("one layer"), dot])
     axes = figure.subplots(len(panels), n_columns, sharex=True, sharey=True, squeeze=False)
     for row, (model, checkpoints) in enumerate(panels.items()):
         for axis in axes[row, len(checkpoints) :]:
             axis.set_visible(False)
         for axis, checkpoint in zip(axes[row], checkpoints, strict=False):
-            _draw_spectra(
-                axis, select_rows(values, model=model, checkpoint=checkpoint), names[model]
-            )
+            mine = select_rows(values, model=model, checkpoint=checkpoint)
+            _draw_spectra(axis, mine, names[model])
             title = titles[checkpoint]
             axis.set_title(f"{model}, {title}" if len(panels) > 1 else title, fontweight="bold")
             axis.set(xscale="log", yscale="log")
@@ -82,13 +69,13 @@ def plot_centers(centers: pd.DataFrame) -> Figure:
 def centers_values(centers: pd.DataFrame) -> pd.DataFrame:
     """First and last checkpoint of each model, the mean over seeds."""
     keys = ["model", "checkpoint", "split", "layer", "component"]
-    classes = of_classes(centers)
+    classes = curves.of_classes(centers)
     parts = []
     for model in classes["model"].unique():
-        checkpoints = [*checkpoints_of(classes, model)]
+        checkpoints = [*curves.checkpoints_of(classes, model)]
         for checkpoint in dict.fromkeys([checkpoints[0], checkpoints[-1]]):
             mine = select_rows(classes, model=model, checkpoint=checkpoint)
-            mine = select_rows(mine, split=splits_of(mine)[0])
+            mine = select_rows(mine, split=curves.splits_of(mine)[0])
             mine = mine.sort_values(["layer_index", "component"], kind="stable")
             numbers = mine.groupby(keys, sort=False)[["variance_share", "center_rank"]].mean()
             parts.append(numbers.reset_index())
@@ -96,9 +83,9 @@ def centers_values(centers: pd.DataFrame) -> pd.DataFrame:
 
 
 def _draw_spectra(axis: Axes, values: pd.DataFrame, names: Sequence[str]) -> None:
-    for name, color in zip(names, CHECKPOINT_COLORS(np.linspace(0, 1, len(names))), strict=True):
+    values = values[values["variance_share"] > _SMALLEST_SHARE]
+    for name, color in zip(names, _colors(len(names)), strict=True):
         line = select_rows(values, layer=name)
-        line = line[line["variance_share"] > _SMALLEST_SHARE]
         if line.empty:
             continue
         component, share = line["component"], line["variance_share"]
@@ -108,11 +95,13 @@ def _draw_spectra(axis: Axes, values: pd.DataFrame, names: Sequence[str]) -> Non
         axis.plot(component[at], share[at], "o", color=color)
 
 
-def _add_layer_bar(
-    figure: Figure, axes: Sequence[Axes], names: Sequence[str], length: float
-) -> None:
+def _colors(n: int) -> NDArray[np.float64]:
+    return style.CHECKPOINT_COLORS(np.linspace(0, 1, n))
+
+
+def _add_layer_bar(figure: Figure, axes: Sequence[Axes], names: list[str], length: float) -> None:
     """A color bar that names the layers, the first on top."""
-    colors = ListedColormap(CHECKPOINT_COLORS(np.linspace(0, 1, len(names))))
+    colors = ListedColormap(_colors(len(names)))
     scale = ScalarMappable(BoundaryNorm(np.arange(len(names) + 1), len(names)), colors)
     bar = figure.colorbar(scale, ax=list(axes), aspect=24, pad=0.02, spacing="proportional")
     bar.outline.set(visible=False)

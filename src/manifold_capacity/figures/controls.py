@@ -8,25 +8,9 @@ from dataclasses import replace
 import pandas as pd
 from matplotlib.figure import Figure
 
-from manifold_capacity.figures.along_layers import plot_along
-from manifold_capacity.figures.curves import (
-    Curve,
-    Encoding,
-    at_last_checkpoint,
-    curves_along,
-    layers_of_models,
-    legend_samples,
-    of_classes,
-    splits_of,
-    tabulate,
-)
-from manifold_capacity.figures.style import (
-    GRAY,
-    LABELS,
-    MODEL_COLORS,
-    figure_of_table,
-    line_style,
-)
+from manifold_capacity.figures import curves
+from manifold_capacity.figures.layers import plot_along
+from manifold_capacity.figures.style import GRAY, MODEL_COLORS, figure_of_table, line_style
 from manifold_capacity.summary.rows import EXTERNAL, SHUFFLED
 
 # Color and marker of each curve.
@@ -50,21 +34,18 @@ def plot_controls(layers: pd.DataFrame) -> Figure:
     layers : DataFrame
         The table of layers (``summary/layers.csv``); without rows, a ValueError.
     """
-    curves = [*_controls(layers)]
-    styles = {name: _style(name, "train") for name in dict.fromkeys(c.checkpoint for c in curves)}
+    lines = [*_controls(layers)]
+    styles = {name: _style(name, "train") for name in dict.fromkeys(c.checkpoint for c in lines)}
     if (layers["checkpoint"] == EXTERNAL).all():  # they have no checkpoints
         styles = {"classes": styles.pop("last checkpoint"), **styles}
-    encoding = Encoding(
-        lambda curve: _style(curve.checkpoint, curve.split),
-        legend_samples(styles, splits_of(layers)),
-    )
-    groups = [(names, [model]) for model, names in layers_of_models(layers).items()]
-    return plot_along(groups, curves, encoding, at_last_checkpoint(layers))
+    samples = curves.legend_samples(styles, curves.splits_of(layers))
+    encoding = curves.Encoding(lambda curve: _style(curve.checkpoint, curve.split), samples)
+    groups = [(names, [model]) for model, names in curves.layers_of_models(layers).items()]
+    return plot_along(groups, lines, encoding, curves.at_last_checkpoint(layers))
 
 
 def controls_values(layers: pd.DataFrame) -> pd.DataFrame:
-    values = tabulate(_controls(layers), [*LABELS], layers_of_models(layers))
-    return values.rename(columns={"checkpoint": "curve"})
+    return curves.tabulate(_controls(layers)).rename(columns={"checkpoint": "curve"})
 
 
 def _style(name: str, split: str) -> dict[str, str]:
@@ -72,17 +53,15 @@ def _style(name: str, split: str) -> dict[str, str]:
     return line_style(color, split) | {"marker": marker}
 
 
-def _controls(layers: pd.DataFrame) -> Iterator[Curve]:
+def _controls(layers: pd.DataFrame) -> Iterator[curves.Curve]:
     """Curves named in `_LOOKS`, the name in place of their checkpoint."""
-    classes, last = of_classes(layers), at_last_checkpoint(layers)
+    classes, last = curves.of_classes(layers), curves.at_last_checkpoint(layers)
     runs = ["model", "checkpoint"]
     is_last = pd.MultiIndex.from_frame(classes[runs]).isin(pd.MultiIndex.from_frame(last[runs]))
-    parts = {
-        "last checkpoint": of_classes(last),
-        "untrained": classes[(classes["epoch"] == 0) & ~is_last],
-        "labels shuffled": last[last["labels"] == SHUFFLED],
-    }
-    names = layers_of_models(layers)
-    for name, part in parts.items():
-        for curve in curves_along(part, {model: names[model] for model in part["model"].unique()}):
+    untrained = classes[(classes["epoch"] == 0) & ~is_last]
+    parts = curves.of_classes(last), untrained, last[last["labels"] == SHUFFLED]
+    names = curves.layers_of_models(layers)
+    for name, part in zip(_LOOKS, parts, strict=True):
+        mine = {model: names[model] for model in part["model"].unique()}
+        for curve in curves.curves_along(part, mine):
             yield replace(curve, checkpoint=name)

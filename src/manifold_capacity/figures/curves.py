@@ -13,42 +13,26 @@ from matplotlib.artist import Artist
 from matplotlib.colors import to_hex
 from numpy.typing import NDArray
 
-from manifold_capacity.figures.style import (
-    CHECKPOINT_COLORS,
-    DASHES,
-    GRAY,
-    LABELS,
-    MODEL_COLORS,
-    legend_line,
-    line_style,
-    tint,
-)
+from manifold_capacity.figures import style
 from manifold_capacity.summary.rows import ORIGINAL, STATUS_OK, select_rows
 from manifold_capacity.summary.text import checkpoint_title, split_title
+
+Numbers = dict[str, NDArray[np.float64]]  # (n,) for each quantity; NaN where there is none
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One line of a figure.
-
-    Attributes
-    ----------
-    position : (n,) array
-        Where its points are: layers counted from 0, or epochs.
-    value, spread : dict of (n,) arrays
-        By quantity; NaN where there is none.
-    dead : (n,) array of bool
-        Where a layer has no geometry.
-    """
+    """One line of a figure: n points, which are layers or epochs."""
 
     model: str
     checkpoint: str
     split: str
     n_seeds: int
-    position: NDArray[np.float64]
-    value: dict[str, NDArray[np.float64]]
-    spread: dict[str, NDArray[np.float64]]
-    dead: NDArray[np.bool_]
+    names: list[Any]  # of the layers, or the epochs
+    position: NDArray[np.float64]  # (n,): layers counted from 0, or epochs
+    value: Numbers
+    spread: Numbers
+    dead: NDArray[np.bool_]  # (n,): where a layer has no geometry
 
 
 @dataclass(frozen=True)
@@ -64,48 +48,42 @@ def encode(
 ) -> Encoding:
     """Color by model and checkpoint, line by split.
 
-    Parameters
-    ----------
-    models, splits : sequence of str
-    checkpoints : mapping of str to str
-        Name and title, in the order of training.
-    overlaid : bool
-        Whether several models are in one panel.
+    `checkpoints` are names and titles in the order of training; with `overlaid`, several models are
+    in one panel.
     """
     place = {name: i / max(1, len(checkpoints) - 1) for i, name in enumerate(checkpoints)}
 
     def color(model: str, checkpoint: str) -> str:
-        base = MODEL_COLORS[models.index(model) % len(MODEL_COLORS)]
+        base = style.MODEL_COLORS[models.index(model) % len(style.MODEL_COLORS)]
         if len(checkpoints) < 2:
             return base
         shade = place[checkpoint]
-        return tint(base, shade) if overlaid else to_hex(CHECKPOINT_COLORS(shade))
+        return style.tint(base, shade) if overlaid else to_hex(style.CHECKPOINT_COLORS(shade))
 
     samples: dict[str, dict[str, Any]] = {}
     if overlaid:
         last = [*checkpoints][-1]
-        samples |= {model: line_style(color(model, last)) for model in models}
+        samples |= {model: style.line_style(color(model, last)) for model in models}
     if len(checkpoints) > 1:
         for checkpoint, title in checkpoints.items():
-            gray = tint(GRAY, place[checkpoint])
-            samples[title] = line_style(gray if overlaid else color(models[0], checkpoint))
+            gray = style.tint(style.GRAY, place[checkpoint])
+            samples[title] = style.line_style(gray if overlaid else color(models[0], checkpoint))
     return Encoding(
-        lambda curve: line_style(color(curve.model, curve.checkpoint), curve.split),
+        lambda curve: style.line_style(color(curve.model, curve.checkpoint), curve.split),
         legend_samples(samples, splits),
     )
 
 
 def encode_table(layers: pd.DataFrame, *, overlaid: bool) -> Encoding:
-    return encode(
-        [*layers["model"].unique()], checkpoints_of(layers), splits_of(layers), overlaid=overlaid
-    )
+    models = [*layers["model"].unique()]
+    return encode(models, checkpoints_of(layers), splits_of(layers), overlaid=overlaid)
 
 
 def legend_samples(styles: Mapping[str, dict[str, Any]], splits: Sequence[str]) -> list[Artist]:
     """Samples of all that differs between the curves of a panel."""
-    if len(splits) > 1:
-        styles = {**styles, **{split_title(split): line_style(GRAY, split) for split in splits}}
-    return [legend_line(label, **style) for label, style in styles.items()]
+    of_splits = {split_title(split): style.line_style(style.GRAY, split) for split in splits}
+    shown = {**styles, **(of_splits if len(splits) > 1 else {})}
+    return [style.legend_line(label, **look) for label, look in shown.items()]
 
 
 def of_classes(frame: pd.DataFrame) -> pd.DataFrame:
@@ -121,15 +99,14 @@ def at_last_checkpoint(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def splits_of(frame: pd.DataFrame) -> list[str]:
-    found = frame["split"].unique()
-    return [*(s for s in DASHES if s in found), *(s for s in found if s not in DASHES)]
+    known, found = [*style.DASHES], frame["split"].unique()
+    return [*(s for s in known if s in found), *(s for s in found if s not in known)]
 
 
 def models_and_splits(frame: pd.DataFrame) -> list[tuple[str, str]]:
+    models = frame["model"].unique()
     return [
-        (model, split)
-        for model in frame["model"].unique()
-        for split in splits_of(select_rows(frame, model=model))
+        (model, split) for model in models for split in splits_of(select_rows(frame, model=model))
     ]
 
 
@@ -144,10 +121,8 @@ def checkpoints_of(frame: pd.DataFrame, model: str | None = None) -> dict[str, s
 def layers_of_models(frame: pd.DataFrame) -> dict[str, list[str]]:
     """Each model's layers, in their order."""
     ordered = frame.sort_values("layer_index", kind="stable")
-    return {
-        model: [*select_rows(ordered, model=model)["layer"].unique()]
-        for model in frame["model"].unique()
-    }
+    models = frame["model"].unique()
+    return {model: [*select_rows(ordered, model=model)["layer"].unique()] for model in models}
 
 
 def curves_along(layers: pd.DataFrame, names: Mapping[str, list[str]]) -> Iterator[Curve]:
@@ -157,16 +132,11 @@ def curves_along(layers: pd.DataFrame, names: Mapping[str, list[str]]) -> Iterat
             of_checkpoint = select_rows(layers, model=model, checkpoint=checkpoint)
             for split in splits_of(of_checkpoint):
                 rows = select_rows(of_checkpoint, split=split)
-                dead = {*rows["layer"]} - {*select_rows(rows, status=STATUS_OK)["layer"]}
-                yield Curve(
-                    model,
-                    checkpoint,
-                    split,
-                    rows["seed"].nunique(),
-                    np.arange(len(of_model), dtype=float),
-                    *mean_and_spread(rows, "layer", of_model, [*LABELS]),
-                    np.array([name in dead for name in of_model]),
-                )
+                n, place = rows["seed"].nunique(), np.arange(len(of_model), dtype=float)
+                value, spread = mean_and_spread(rows, "layer", of_model, style.LABELS)
+                gone = {*rows["layer"]} - {*select_rows(rows, status=STATUS_OK)["layer"]}
+                dead = np.array([name in gone for name in of_model])
+                yield Curve(model, checkpoint, split, n, of_model, place, value, spread, dead)
 
 
 def class_curves(layers: pd.DataFrame) -> list[Curve]:
@@ -176,8 +146,8 @@ def class_curves(layers: pd.DataFrame) -> list[Curve]:
 
 
 def mean_and_spread(
-    frame: pd.DataFrame, by: str, order: list[Any], quantities: Sequence[str]
-) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
+    frame: pd.DataFrame, by: str, order: list[Any], quantities: Iterable[str]
+) -> tuple[Numbers, Numbers]:
     """Over seeds, mean and standard deviation; of a single seed, its value and standard error."""
 
     def aggregated(column: str, how: str) -> NDArray[np.float64]:
@@ -186,25 +156,17 @@ def mean_and_spread(
         finite = frame[column].astype(float).replace([math.inf, -math.inf], math.nan)
         return finite.groupby(frame[by]).agg(how).reindex(order).to_numpy(dtype=float)
 
-    several = frame["seed"].nunique() > 1
-    return {quantity: aggregated(quantity, "mean") for quantity in quantities}, {
-        quantity: aggregated(quantity, "std")
-        if several
-        else aggregated(f"{quantity}_stderr", "mean")
-        for quantity in quantities
-    }
+    suffix, how = ("", "std") if frame["seed"].nunique() > 1 else ("_stderr", "mean")
+    value = {quantity: aggregated(quantity, "mean") for quantity in quantities}
+    return value, {quantity: aggregated(quantity + suffix, how) for quantity in quantities}
 
 
-def tabulate(
-    curves: Iterable[Curve],
-    quantities: Sequence[str],
-    names: Mapping[str, Sequence[str]] | None = None,
-) -> pd.DataFrame:
-    """A row per point of each curve and quantity; `names` are each model's layers, None with epochs."""
+def tabulate(curves: Iterable[Curve], quantities: Iterable[str] = style.LABELS) -> pd.DataFrame:
+    """A row per point of each curve and quantity."""
     rows = [
         {
             **{"model": curve.model, "checkpoint": curve.checkpoint, "split": curve.split},
-            "layer": names[curve.model][int(place)] if names else int(place),
+            "layer": name,
             "quantity": quantity,
             "value": curve.value[quantity][index],
             "spread": curve.spread[quantity][index],
@@ -212,7 +174,7 @@ def tabulate(
         }
         for curve in curves
         for quantity in quantities
-        for index, place in enumerate(curve.position)
+        for index, name in enumerate(curve.names)
     ]
     return pd.DataFrame(rows)
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from manifold_capacity.figures.along_layers import plot_along
-from manifold_capacity.figures.curves import (
-    class_curves,
-    curves_along,
-    encode_table,
-    layers_of_models,
-    of_classes,
-    tabulate,
-)
+from manifold_capacity.figures import curves, panels
 from manifold_capacity.figures.style import LABELS, figure_of_table
+
+_MOST_LAYERS_IN_A_SQUARE = 24  # more need the page's full width
 
 
 @figure_of_table
@@ -30,15 +28,67 @@ def plot_layers(layers: pd.DataFrame) -> Figure:
     layers : DataFrame
         The table of layers (``summary/layers.csv``); without rows, a ValueError.
     """
-    layers = of_classes(layers)
-    names = layers_of_models(layers)
+    layers = curves.of_classes(layers)
+    names = curves.layers_of_models(layers)
     groups: dict[tuple[str, ...], list[str]] = {}
     for model, of_model in names.items():
         groups.setdefault(tuple(of_model), []).append(model)
     grouped = {model: names[model] for models in groups.values() for model in models}
-    encoding = encode_table(layers, overlaid=any(len(models) > 1 for models in groups.values()))
-    return plot_along([*groups.items()], [*curves_along(layers, grouped)], encoding, layers)
+    encoding = curves.encode_table(layers, overlaid=len(groups) < len(names))
+    lines = [*curves.curves_along(layers, grouped)]
+    return plot_along([*groups.items()], lines, encoding, layers)
 
 
 def layers_values(layers: pd.DataFrame) -> pd.DataFrame:
-    return tabulate(class_curves(layers), [*LABELS], layers_of_models(layers))
+    return curves.tabulate(curves.class_curves(layers))
+
+
+def plot_along(
+    groups: Sequence[tuple[Sequence[str], list[str]]],
+    lines: Sequence[curves.Curve],
+    encoding: curves.Encoding,
+    headed: pd.DataFrame,
+) -> Figure:
+    """Draw the four quantities along the layers, a column of panels for each (layers, models) in `groups`.
+
+    A single group of few layers is a square of panels. What the rows `headed` share is written above.
+    """
+    deepest = max(len(names) for names, _ in groups)
+    if deepest == 1:
+        lines = _side_by_side(lines)
+    handles = panels.with_marks(encoding.samples, lines)
+    if len(groups) == 1 and deepest <= _MOST_LAYERS_IN_A_SQUARE:
+        widths = panels.panel_widths([groups[0][0]], 3.6)
+        figure = panels.new_figure(2 * widths[0], 5.6, handles)
+        axes = figure.subplots(2, 2, sharex=True, squeeze=False)
+        columns = axes.reshape(1, -1)
+    else:
+        least = 3.0 if len(groups) > 1 else 7.0
+        widths = panels.panel_widths([names for names, _ in groups], least)
+        figure = panels.new_figure(sum(widths), 8.6, handles)
+        shape = len(LABELS), len(groups)
+        axes = figure.subplots(
+            *shape, sharex="col", sharey="row", squeeze=False, width_ratios=widths
+        )
+        columns = axes.T
+    bottom_axes = axes[-1].reshape(len(groups), -1)
+    for column, (names, models) in enumerate(groups):
+        mine = [line for line in lines if line.model in models]
+        for quantity, axis in zip(LABELS, columns[column], strict=True):
+            panels.draw_curves(axis, mine, quantity, encoding)
+            if column == 0:
+                axis.set_ylabel(LABELS[quantity])
+        for axis in bottom_axes[column]:
+            axis.set_xlim(-0.5, len(names) - 0.5)
+            panels.label_layers(axis, "x", names, widths[column] - panels.BESIDE_AXES)
+        if len(groups) > 1:
+            columns[column][0].set_title(", ".join(models), fontweight="bold")
+    figure.align_ylabels()
+    panels.add_heading(figure, headed, with_bars=not handles and curves.has_spread(lines))
+    return figure
+
+
+def _side_by_side(lines: Sequence[curves.Curve]) -> list[curves.Curve]:
+    """Curves of a single point each, moved apart."""
+    shifts = np.linspace(-0.2, 0.2, len(lines)) if len(lines) > 1 else [0.0]
+    return [replace(c, position=c.position + shift) for c, shift in zip(lines, shifts, strict=True)]

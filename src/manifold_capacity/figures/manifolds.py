@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,28 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from manifold_capacity.figures.curves import (
-    at_last_checkpoint,
-    checkpoints_of,
-    layers_of_models,
-    models_and_splits,
-    of_classes,
-)
-from manifold_capacity.figures.panels import (
-    BESIDE_AXES,
-    LONGEST_LABEL,
-    add_heading,
-    label_layers,
-    new_figure,
-    panel_widths,
-)
-from manifold_capacity.figures.style import (
-    GRAY,
-    LABELS,
-    MODEL_COLORS,
-    figure_of_table,
-    legend_line,
-)
+from manifold_capacity.figures import curves, panels
+from manifold_capacity.figures.style import GRAY, LABELS, MODEL_COLORS, figure_of_table, legend_line
 from manifold_capacity.summary.rows import select_rows
 from manifold_capacity.summary.text import shorten, split_title
 
@@ -55,22 +35,21 @@ def plot_manifolds(manifolds: pd.DataFrame) -> Figure:
     manifolds : DataFrame
         The table of manifolds (``summary/manifolds.csv``); without rows, a ValueError.
     """
-    last = at_last_checkpoint(of_classes(manifolds))
-    names = layers_of_models(last)
-    columns = models_and_splits(last)
-    colors = dict(zip(_extreme_classes(last), _ACCENTS.values(), strict=False))
-    classes = last.drop_duplicates("class_index").set_index("class_index")["class_name"]
+    last = curves.at_last_checkpoint(curves.of_classes(manifolds))
+    names, columns = curves.layers_of_models(last), curves.models_and_splits(last)
+    extreme = _extreme_classes(last)
+    colors = dict(zip(extreme, _ACCENTS.values(), strict=False))
     handles: list[Artist] = [
         legend_line("median of the classes", color="black"),
         Patch(color=GRAY, alpha=0.3, linewidth=0, label="middle half"),
         legend_line("one class", linewidth=0.5),
     ]
     for (index, color), rank in zip(colors.items(), _ACCENTS, strict=False):
-        name = shorten(str(classes[index]), LONGEST_LABEL)
+        name = shorten(extreme[index], panels.LONGEST_LABEL)
         label = f"class {name}:\n{rank} capacity\nin the last layer"
         handles.append(legend_line(label, color=color))
-    widths = panel_widths([names[model] for model, _ in columns], 3.4)
-    figure = new_figure(sum(widths), 6.8, handles)
+    widths = panels.panel_widths([names[model] for model, _ in columns], 3.4)
+    figure = panels.new_figure(sum(widths), 6.8, handles)
     shape = len(_PER_MANIFOLD), len(columns)
     axes = figure.subplots(*shape, sharex="col", sharey="row", squeeze=False, width_ratios=widths)
     for column, (model, split) in enumerate(columns):
@@ -79,43 +58,36 @@ def plot_manifolds(manifolds: pd.DataFrame) -> Figure:
             _draw_classes(axis, _class_table(mine, quantity, names[model]), colors)
             if column == 0:
                 axis.set_ylabel(LABELS[quantity])
-        (checkpoint,) = checkpoints_of(mine).values()
-        title = split_title(split)
-        if len(names) > 1:
-            title = f"{model}, {checkpoint}\n{title}"
-        axes[0, column].set_title(title, fontweight="bold")
+        (checkpoint,) = curves.checkpoints_of(mine).values()
+        of_model = f"{model}, {checkpoint}\n" if len(names) > 1 else ""
+        axes[0, column].set_title(of_model + split_title(split), fontweight="bold")
         axes[-1, column].set_xlim(-0.5, len(names[model]) - 0.5)
-        label_layers(axes[-1, column], "x", names[model], widths[column] - BESIDE_AXES)
+        length = widths[column] - panels.BESIDE_AXES
+        panels.label_layers(axes[-1, column], "x", names[model], length)
     figure.align_ylabels(axes[:, 0])
-    add_heading(figure, last, ("dataset", "model", "seed", "checkpoint"))
+    panels.add_heading(figure, last, ("dataset", "model", "seed", "checkpoint"))
     return figure
 
 
 def manifolds_values(manifolds: pd.DataFrame) -> pd.DataFrame:
-    return pd.concat(_values(at_last_checkpoint(of_classes(manifolds))), ignore_index=True)
-
-
-def _values(last: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    extreme, names = _extreme_classes(last), layers_of_models(last)
-    classes = last.drop_duplicates("class_index").set_index("class_index")["class_name"]
-    for model, split in models_and_splits(last):
+    last = curves.at_last_checkpoint(curves.of_classes(manifolds))
+    extreme, names = _extreme_classes(last), curves.layers_of_models(last)
+    indices = [*extreme]
+    parts = []
+    for model, split in curves.models_and_splits(last):
         mine = select_rows(last, model=model, split=split)
+        about = {"model": model, "checkpoint": mine["checkpoint"].iloc[0], "split": split}
         for quantity in _PER_MANIFOLD:
             table = _class_table(mine, quantity, names[model])
-            part = {
-                "model": model,
-                "checkpoint": mine["checkpoint"].iloc[0],
-                "split": split,
-                "layer": names[model],
-                "quantity": quantity,
-            }
+            part = {**about, "layer": names[model], "quantity": quantity}
             quartiles = table.quantile(_QUARTILES).to_numpy()
             part |= zip(("lower_quartile", "median", "upper_quartile"), quartiles, strict=True)
             # A single class is both.
-            for rank, index in zip(_ACCENTS, [*extreme, extreme[0]], strict=False):
-                part[f"{rank}_class"] = classes[index]
+            for rank, index in zip(_ACCENTS, (indices[0], indices[-1]), strict=True):
+                part[f"{rank}_class"] = extreme[index]
                 part[f"{rank}_value"] = table.reindex([index]).to_numpy()[0]
-            yield pd.DataFrame(part)
+            parts.append(pd.DataFrame(part))
+    return pd.concat(parts, ignore_index=True)
 
 
 def _class_table(frame: pd.DataFrame, quantity: str, names: Sequence[str]) -> pd.DataFrame:
@@ -124,11 +96,13 @@ def _class_table(frame: pd.DataFrame, quantity: str, names: Sequence[str]) -> pd
     return table.reindex(columns=[*names])
 
 
-def _extreme_classes(manifolds: pd.DataFrame) -> list[Any]:
-    """The classes of the highest and the lowest capacity in the last layer, over all that is shown."""
+def _extreme_classes(manifolds: pd.DataFrame) -> dict[Any, str]:
+    """Index and name of the classes of highest and lowest capacity in the last layer, over all that is shown."""
     last = manifolds.groupby(["model", "split"], observed=True)["layer_index"].transform("max")
     capacity = manifolds[manifolds["layer_index"] == last].groupby("class_index")["capacity"].mean()
-    return [*dict.fromkeys([capacity.idxmax(), capacity.idxmin()])]
+    names = manifolds.drop_duplicates("class_index").set_index("class_index")["class_name"]
+    extreme: list[Any] = [capacity.idxmax(), capacity.idxmin()]
+    return {index: str(names[index]) for index in extreme}
 
 
 def _draw_classes(axis: Axes, table: pd.DataFrame, colors: dict[Any, str]) -> None:

@@ -14,13 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from manifold_capacity.figures.curves import (
-    Curve,
-    Encoding,
-    checkpoints_of,
-    has_spread,
-    isolated,
-)
+from manifold_capacity.figures.curves import Curve, Encoding, checkpoints_of, has_spread, isolated
 from manifold_capacity.figures.style import GRAY, legend_mark
 from manifold_capacity.summary.rows import EXTERNAL
 from manifold_capacity.summary.rows import SPLIT as NO_SPLIT
@@ -38,7 +32,6 @@ _SLANTED_PITCH = 0.21
 _LEGEND_LINE = 0.16
 _CHARACTER = 0.072  # mean width in a tick label
 _TITLE_CHARACTER = 0.08  # and, with a margin, in a title
-
 LONGEST_LABEL = 20  # characters
 MOST_MARKERS = 30  # on a curve; more would touch each other
 
@@ -75,24 +68,14 @@ def draw_curves(axis: Axes, curves: Sequence[Curve], quantity: str, encoding: En
             axis.fill_between(x, *ends, color=style["color"], alpha=0.18, linewidth=0)
             with_bar &= isolated(value)  # a band has no width at a single point
         if with_bar.any():
-            axis.errorbar(
-                *(x[with_bar], value[with_bar], spread[with_bar]),
-                fmt="none",
-                ecolor=style["color"],
-                elinewidth=0.9,
-                capsize=1.8,
-                capthick=0.9,
-            )
+            numbers = x[with_bar], value[with_bar], spread[with_bar]
+            size: dict[str, Any] = {"elinewidth": 0.9, "capsize": 1.8, "capthick": 0.9}
+            axis.errorbar(*numbers, fmt="none", ecolor=style["color"], **size)
         if curve.dead.any():
-            axis.plot(
-                x[curve.dead],
-                np.full(curve.dead.sum(), 0.03 + n_dead_drawn * min(0.04, 0.2 / len(curves))),
-                transform=axis.get_xaxis_transform(),
-                linestyle="none",
-                marker="x",
-                markersize=4.5,
-                color=style["color"],
-            )
+            height = 0.03 + n_dead_drawn * min(0.04, 0.2 / len(curves))
+            at = x[curve.dead], np.full(curve.dead.sum(), height)
+            look = {"linestyle": "none", "marker": "x", "markersize": 4.5, "color": style["color"]}
+            axis.plot(*at, transform=axis.get_xaxis_transform(), **look)
             n_dead_drawn += 1
 
 
@@ -143,9 +126,7 @@ def label_evenly(
         if pitch >= _SLANTED_PITCH:
             rotated = {"rotation": 45, "rotation_mode": "anchor", "ha": "right", "va": "top"}
     axis = axes.xaxis if direction == "x" else axes.yaxis
-    axis.set_ticks(
-        [place + offset for place in shown], [labels[place] for place in shown], **rotated
-    )
+    axis.set_ticks(shown + offset, [labels[place] for place in shown], **rotated)
 
 
 def add_heading(

@@ -14,31 +14,8 @@ from matplotlib.path import Path
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from manifold_capacity.figures.curves import (
-    Curve,
-    Encoding,
-    class_curves,
-    encode_table,
-    layers_of_models,
-    of_classes,
-    tabulate,
-)
-from manifold_capacity.figures.panels import (
-    BESIDE_AXES,
-    LEGEND_WIDTH,
-    MOST_MARKERS,
-    NARROWEST,
-    WIDEST,
-    add_heading,
-    new_figure,
-)
-from manifold_capacity.figures.style import (
-    LABELS,
-    STYLE,
-    figure_of_table,
-    legend_line,
-    legend_mark,
-)
+from manifold_capacity.figures import curves, panels, style
+from manifold_capacity.figures.style import LABELS, figure_of_table
 from manifold_capacity.geometry.balls import ball_capacity
 from manifold_capacity.summary.rows import STATUS_OK
 
@@ -58,27 +35,27 @@ def plot_radius_dimension(layers: pd.DataFrame) -> Figure:
     layers : DataFrame
         The table of layers (``summary/layers.csv``); without rows, a ValueError.
     """
-    layers = of_classes(layers)
+    layers = curves.of_classes(layers)
     models = [*layers["model"].unique()]
-    curves = class_curves(layers)
-    encoding = encode_table(layers, overlaid=False)
+    lines = curves.class_curves(layers)
+    encoding = curves.encode_table(layers, overlaid=False)
     handles = [
         *encoding.samples,
-        legend_mark("first layer", "s"),
-        legend_mark("last layer", "D"),
-        legend_line("equal capacity\nof balls", color=_CONTOUR_COLOR, linewidth=0.9),
+        style.legend_mark("first layer", "s"),
+        style.legend_mark("last layer", "D"),
+        style.legend_line("equal capacity\nof balls", color=_CONTOUR_COLOR, linewidth=0.9),
     ]
     known = layers[layers["status"] == STATUS_OK]
-    side = min(3.7, max(NARROWEST, (WIDEST - LEGEND_WIDTH) / len(models)))
+    side = min(3.7, max(panels.NARROWEST, (panels.WIDEST - panels.LEGEND_WIDTH) / len(models)))
     with matplotlib.rc_context({"axes.grid": False}):
-        figure = new_figure(side * len(models), max(side, 0.22 * len(handles)), handles)
+        figure = panels.new_figure(side * len(models), max(side, 0.22 * len(handles)), handles)
         axes = figure.subplots(1, len(models), sharex=True, sharey=True, squeeze=False)[0]
-    axes[0].set_xlim(*_limits([curve.value["radius"] for curve in curves]))
-    axes[0].set_ylim(*_limits([curve.value["dimension"] for curve in curves]))
+    axes[0].set_xlim(*_limits([line.value["radius"] for line in lines]))
+    axes[0].set_ylim(*_limits([line.value["dimension"] for line in lines]))
     for axis, model in zip(axes, models, strict=True):
-        for curve in curves:
-            if curve.model == model:
-                _draw_path(axis, curve, encoding)
+        for line in lines:
+            if line.model == model:
+                _draw_path(axis, line, encoding)
         axis.set(xscale="log", yscale="log", xlabel=LABELS["radius"])
         if len(models) > 1:
             axis.set_title(model, fontweight="bold")
@@ -87,13 +64,13 @@ def plot_radius_dimension(layers: pd.DataFrame) -> Figure:
     for axis in axes:
         _plain_ticks(axis)
         if len(margins) == 1:
-            _draw_equal_capacity(axis, float(margins[0]), side - BESIDE_AXES)
-    add_heading(figure, layers)
+            _draw_equal_capacity(axis, float(margins[0]), side - panels.BESIDE_AXES)
+    panels.add_heading(figure, layers)
     return figure
 
 
 def radius_dimension_values(layers: pd.DataFrame) -> pd.DataFrame:
-    return tabulate(class_curves(layers), ["radius", "dimension"], layers_of_models(layers))
+    return curves.tabulate(curves.class_curves(layers), ["radius", "dimension"])
 
 
 def _limits(values: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
@@ -105,27 +82,24 @@ def _limits(values: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
     return low / room, high * room
 
 
-def _draw_path(axis: Axes, curve: Curve, encoding: Encoding) -> None:
-    style = encoding.style(curve)
+def _draw_path(axis: Axes, curve: curves.Curve, encoding: curves.Encoding) -> None:
+    look = encoding.style(curve)
     x, y = curve.value["radius"], curve.value["dimension"]
     label = f"{curve.model} {curve.checkpoint} {curve.split}"
-    every: dict[str, Any] = {"markevery": []} if len(x) > MOST_MARKERS else {}
-    axis.plot(x, y, label=label, **style | every | {"linewidth": 1.0, "markersize": 3.0})
+    every: dict[str, Any] = {"markevery": []} if len(x) > panels.MOST_MARKERS else {}
+    axis.plot(x, y, label=label, **look | every | {"linewidth": 1.0, "markersize": 3.0})
     ends = np.flatnonzero((x > 0) & (y > 0))
     for place, marker in zip(ends[[0, -1]] if len(ends) else [], "sD", strict=False):
-        size = style | {"marker": marker, "markersize": 6, "linestyle": "none"}
-        axis.plot(x[place], y[place], **size)
+        end = {"marker": marker, "markersize": 6, "linestyle": "none"}
+        axis.plot(x[place], y[place], **look | end)
 
 
 def _plain_ticks(axis: Axes) -> None:
     """Numbers in place of powers of ten, at 1, 2 and 5 of each; all digits if the range is narrow."""
     for one in (axis.xaxis, axis.yaxis):
         low, high = sorted(one.get_view_interval())
-        one.set_major_locator(
-            LogLocator(subs=(1.0, 2.0, 5.0))
-            if high / low > 8
-            else MaxNLocator(6, steps=[1, 2, 2.5, 5, 10])
-        )
+        steps = MaxNLocator(6, steps=[1, 2, 2.5, 5, 10])
+        one.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)) if high / low > 8 else steps)
         one.set_minor_locator(NullLocator())
         one.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
@@ -148,21 +122,15 @@ def _draw_equal_capacity(axis: Axes, margin: float, width: float) -> None:
     axis.set(xlim=limits[0], ylim=limits[1])
     places = _places_of_labels(axis, contours.get_paths(), _LABEL_ROOM / width)
     if places:
-        axis.clabel(
-            contours,
-            fmt=lambda level: f"{level:g}",
-            fontsize=STYLE["xtick.labelsize"],
-            colors="#707070",
-            manual=places,
-        )
+        looks = {"fontsize": style.STYLE["xtick.labelsize"], "colors": "#707070"}
+        axis.clabel(contours, fmt=lambda level: f"{level:g}", manual=places, **looks)
 
 
 def _places_of_labels(axis: Axes, paths: Sequence[Path], room: float) -> list[tuple[float, float]]:
     """On each path the point farthest from what is drawn; none where all are within `room` of it or of the edge."""
     to_axes = axis.transScale + axis.transLimits
-    drawn = np.concatenate(
-        [_along_line(to_axes.transform(line.get_xydata())) for line in axis.lines]
-    )
+    lines = [to_axes.transform(line.get_xydata()) for line in axis.lines]
+    drawn = np.concatenate([*map(_along_line, lines)])
     places = []
     for path in paths:
         vertices = np.asarray(path.vertices)

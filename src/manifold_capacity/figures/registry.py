@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure as Picture
 
-__all__ = ["FIGURES", "Figure", "trained"]
-
 
 def trained(config: Mapping[str, Any]) -> bool:
     """Whether a run trains a network."""
@@ -52,8 +50,7 @@ class Figure:
 
     def plot(self, table: pd.DataFrame) -> Picture:
         """Draw it."""
-        picture: Picture = self._function(f"plot_{self.name}")(table)
-        return picture
+        return self._function(f"plot_{self.name}")(table)
 
     def values(self, table: pd.DataFrame) -> pd.DataFrame:
         """The numbers that it shows, as a table.
@@ -66,17 +63,14 @@ class Figure:
             with the median, the quartiles and the two colored classes; of ``centers`` a row per layer
             and component.
         """
-        numbers: pd.DataFrame = self._function(f"{self.name}_values")(table)
-        return numbers
+        return self._function(f"{self.name}_values")(table)
 
-    def _function(self, name: str) -> Callable[[pd.DataFrame], Any]:
-        module = importlib.import_module(f"manifold_capacity.figures.{self.name}")
-        function: Callable[[pd.DataFrame], Any] = getattr(module, name)
-        return function
+    def _function(self, name: str) -> Any:
+        return getattr(importlib.import_module(f"manifold_capacity.figures.{self.name}"), name)
 
 
 # fmt: off
-_ALL = (
+FIGURES = {figure.name: figure for figure in (
     Figure("layers", "layers", "along the layers", "Capacity, radius, dimension and center correlation along the layers."),
     Figure("manifolds", "manifolds", "class by class",
            "How capacity, radius and dimension are spread over the classes, at each model's last checkpoint; the classes of highest and lowest capacity "
@@ -92,6 +86,5 @@ _ALL = (
            "The four quantities at the last checkpoint beside the untrained network and shuffled labels, with `manifolds.shuffle_labels`.",
            drawn=lambda config: config["manifolds"]["shuffle_labels"]),
     Figure("training", "training", "loss and accuracy", "Loss and accuracy by epoch, if anything was trained.", trained, "Training"),
-)
+)}
 # fmt: on
-FIGURES = {figure.name: figure for figure in _ALL}

@@ -34,8 +34,7 @@ def plot_training(metrics: pd.DataFrame) -> Figure:
     axes = figure.subplots(1, 2, sharex=True)
     for axis, (part, label) in zip(axes, _PARTS.items(), strict=True):
         draw_curves(axis, curves, part, encoding)
-        axis.set_ylabel(label)
-        axis.set_xlabel("Epoch")
+        axis.set(xlabel="Epoch", ylabel=label)
         axis.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
     axes[1].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     add_heading(figure, metrics)
@@ -43,7 +42,7 @@ def plot_training(metrics: pd.DataFrame) -> Figure:
 
 
 def training_values(metrics: pd.DataFrame) -> pd.DataFrame:
-    values = tabulate(_over_epochs(metrics), [*_PARTS])
+    values = tabulate(_over_epochs(metrics), _PARTS)
     return values.drop(columns="checkpoint").rename(columns={"layer": "epoch"})
 
 
@@ -51,17 +50,10 @@ def _over_epochs(metrics: pd.DataFrame) -> Iterator[Curve]:
     """A curve for each model and split."""
     for model in metrics["model"].unique():
         rows = select_rows(metrics, model=model)
-        epochs = sorted(rows["epoch"].unique())
+        epochs = [int(epoch) for epoch in sorted(rows["epoch"].unique())]
         for split in DASHES:
-            of_split = rows[["seed", "epoch"]].assign(
-                **{part: rows[f"{split}_{part}"] for part in _PARTS}
-            )
-            yield Curve(
-                model,
-                "",
-                split,
-                rows["seed"].nunique(),
-                np.array(epochs, dtype=float),
-                *mean_and_spread(of_split, "epoch", epochs, [*_PARTS]),
-                np.zeros(len(epochs), dtype=bool),
-            )
+            of_parts = {part: rows[f"{split}_{part}"] for part in _PARTS}
+            value, spread = mean_and_spread(rows.assign(**of_parts), "epoch", epochs, _PARTS)
+            n, dead = rows["seed"].nunique(), np.zeros(len(epochs), dtype=bool)
+            place = np.array(epochs, dtype=float)
+            yield Curve(model, "", split, n, epochs, place, value, spread, dead)

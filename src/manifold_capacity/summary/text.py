@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from manifold_capacity.summary.rows import EXTERNAL, SHUFFLED, STATUS_OK
 from manifold_capacity.summary.rows import SPLIT as NO_SPLIT
 
 TABLE_WIDTH = 100
 _GAP = "   "
-_QUANTITIES = ("capacity", "radius", "dimension")
 _STDERR_DIGITS = 2  # more would be noise: from 300 samples, a standard error is itself good to 4 %
 _DECIMALS_WITHOUT_STDERR = 4
 _MOST_DECIMALS = 6
@@ -81,14 +81,12 @@ def number_text(value: float, decimals: int) -> str:
     return f"{value:.{decimals}f}" if abs(value) < _LARGE else f"{value:.3e}"
 
 
-def with_errors(
-    values: Iterable[float], errors: Iterable[float]
-) -> tuple[list[str], list[str], int]:
+def with_errors(values: ArrayLike, errors: ArrayLike) -> tuple[list[str], list[str], int]:
     """Write a column of values and its errors with as many decimals as the median error deserves.
 
     Returns both as texts, empty where a value is NaN, and the number of decimals.
     """
-    numbers, spreads = np.array([*values], dtype=float), np.array([*errors], dtype=float)
+    numbers, spreads = (np.asarray(column, dtype=float) for column in (values, errors))
     positive = spreads[np.isfinite(spreads) & (spreads > 0)]
     decimals = _DECIMALS_WITHOUT_STDERR
     if len(positive):
@@ -124,19 +122,16 @@ def _columns(layers: pd.DataFrame) -> dict[str, list[str]]:
         return layers[name].to_numpy(dtype=float, na_value=math.nan)
 
     columns = {}
-    for quantity in _QUANTITIES:
-        texts = with_errors(floats(quantity), floats(f"{quantity}_stderr"))[:2]
-        pairs = zip(*map(_aligned, texts), strict=True)
-        cells = [f"{value} ± {stderr}" if value.strip() else "" for value, stderr in pairs]
-        columns[quantity.capitalize()] = cells
+    for quantity in ("capacity", "radius", "dimension"):
+        values, errors, _ = with_errors(floats(quantity), floats(f"{quantity}_stderr"))
+        widths = [max(map(len, texts)) for texts in (values, errors)]
+        columns[quantity.capitalize()] = [
+            f"{value.rjust(widths[0])} ± {error.rjust(widths[1])}" if value else ""
+            for value, error in zip(values, errors, strict=True)
+        ]
     correlations = floats("center_correlation")
     columns["Correlation"], _, _ = with_errors(correlations, np.full(len(layers), math.nan))
     return columns
-
-
-def _aligned(texts: Sequence[str]) -> list[str]:
-    width = max(map(len, texts))
-    return [text.rjust(width) for text in texts]
 
 
 def _blocks(layers: pd.DataFrame) -> dict[str, list[int]]:

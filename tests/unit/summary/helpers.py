@@ -1,26 +1,20 @@
 """Rows and files as the geometry jobs write them."""
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from manifold_capacity.summary import columns
 from manifold_capacity.summary.collect import collect_layers
-from manifold_capacity.summary.columns import (
-    LAYER_IDENTITY,
-    LAYER_NUMBERS,
-    MANIFOLD_IDENTITY,
-    REQUIRED,
-)
 from manifold_capacity.summary.rows import manifold_table
 
 # From `n_manifolds` to `n_unconverged`.
 _LAYER = (10, 40, 0.0, 300, 1, "active_set", 0.123456, 0.0012, 1.234567, 0.011, 12.34567, 0.13)
 _LAYER += (0.33333, 0.05, 4, 1e-13, 0)
-NUMBERS: dict[str, Any] = dict(zip(LAYER_NUMBERS, _LAYER, strict=True))
-MANIFOLD_NUMBERS = REQUIRED["manifolds"][len(MANIFOLD_IDENTITY) :]
+NUMBERS: dict[str, Any] = dict(zip(columns.LAYER_NUMBERS, _LAYER, strict=True))
+MANIFOLD_NUMBERS = columns.REQUIRED["manifolds"][len(columns.MANIFOLD_IDENTITY) :]
 
 
 def layer_row(index: int = 1, kind: str = "Conv2d", **changes: Any) -> dict[str, Any]:
@@ -29,7 +23,7 @@ def layer_row(index: int = 1, kind: str = "Conv2d", **changes: Any) -> dict[str,
     checkpoint = "pretrained" if epoch is None else f"epoch-{epoch:03d}"
     run = ("digits", "small_cnn", "trained", 0, checkpoint, epoch, "train", "original")
     layer = (f"{index}_{kind}", index, f"features.{index}", kind, "64x8x8", 4096)
-    row = dict(zip(LAYER_IDENTITY, (*run, *layer), strict=True)) | {"status": "ok"}
+    row = dict(zip(columns.LAYER_IDENTITY, (*run, *layer), strict=True)) | {"status": "ok"}
     return {**row, **({} if "status" in changes else NUMBERS), **changes}
 
 
@@ -45,9 +39,8 @@ def collected(folder: Path, *rows: dict[str, Any]) -> pd.DataFrame:
     return collect_layers(write(folder, *rows))
 
 
-def write_manifolds(path: Path, row: dict[str, Any], classes: Iterable[tuple[int, str]]) -> Path:
+def write_manifolds(path: Path, row: dict[str, Any], classes: dict[int, str]) -> Path:
     """One layer's table of manifolds, a row per class."""
-    names = dict(classes)
-    numbers = pd.DataFrame([{name: NUMBERS[name] for name in MANIFOLD_NUMBERS}] * len(names))
-    manifold_table(row, names, numbers).to_csv(path, index=False)
+    numbers = pd.DataFrame([{name: NUMBERS[name] for name in MANIFOLD_NUMBERS}] * len(classes))
+    manifold_table(row, classes, numbers).to_csv(path, index=False)
     return path

@@ -7,12 +7,7 @@ import pytest
 
 from manifold_capacity import measure
 from manifold_capacity.geometry.draws import combine_draws
-from manifold_capacity.summary.collect import (
-    collect_centers,
-    collect_layers,
-    collect_manifolds,
-    collect_training,
-)
+from manifold_capacity.summary import collect
 from manifold_capacity.summary.columns import LAYER_IDENTITY, TABLES, TITLES
 from manifold_capacity.summary.rows import centers_table, manifold_table
 from manifold_capacity.training.train import COLUMNS
@@ -33,22 +28,22 @@ def test_every_column_that_is_written_has_an_entry_and_the_reverse(tmp_path: Pat
     numbers, frame = combine_draws([geometry])
     identity = {name: layer_row()[name] for name in LAYER_IDENTITY}
     row = {**identity, "status": "ok", **numbers}
-    layers = collect_layers(write(tmp_path, row), config_digest=DIGEST)
+    layers = collect.collect_layers(write(tmp_path, row), config_digest=DIGEST)
     assert list(layers.columns) == [name for name in names("layers") if name not in ON_REQUEST]
 
     path = tmp_path / "manifolds.csv"
     manifold_table(row, {1: "a", 2: "b", 5: "c"}, frame).to_csv(path, index=False)
-    manifolds = collect_manifolds([path], config_digest=DIGEST)
+    manifolds = collect.collect_manifolds([path], config_digest=DIGEST)
     assert list(manifolds.columns) == names("manifolds")
 
     path = tmp_path / "centers.csv"
     centers_table(row, [geometry.centers_spectrum]).to_csv(path, index=False)
-    centers = collect_centers([path], config_digest=DIGEST)
+    centers = collect.collect_centers([path], config_digest=DIGEST)
     assert list(centers.columns) == names("centers")
 
     path = tmp_path / "metrics.csv"
     path.write_text(",".join(COLUMNS) + "\n" + ",".join("0" * len(COLUMNS)) + "\n")
-    training = collect_training([path], [{"model": "a", "seed": 0}], config_digest=DIGEST)
+    training = collect.collect_training([path], [{"model": "a", "seed": 0}], config_digest=DIGEST)
     assert list(training.columns) == names("training")
 
 

@@ -48,16 +48,15 @@ def test_what_is_compared_with_what() -> None:
     assert set(table["config_digest"]) == {"0123456789abcdef"}
     groups = table[["comparison", "model", "checkpoint", "split", "labels", "reference"]]
     found = {tuple(row) for row in groups.to_numpy()}
-    last, original = "epoch-015", "original"
     expected = {
-        *(
-            ("checkpoint", m, last, s, original, "epoch-000")
-            for m in "ab"
-            for s in ("train", "test")
-        ),
-        *(("split", m, last, "test", original, "train") for m in "ab"),
-        *(("labels", m, last, s, original, "shuffled") for m in "ab" for s in ("train", "test")),
-        *(("model", "b", last, s, original, "a") for s in ("train", "test")),
+        (comparison, model, "epoch-015", split, "original", reference)
+        for comparison, models, splits, reference in (
+            ("checkpoint", "ab", ("train", "test"), "epoch-000"),
+            ("split", "ab", ("test",), "train"),
+            ("labels", "ab", ("train", "test"), "shuffled"),
+            ("model", "b", ("train", "test"), "a"),
+        )
+        for model, split in itertools.product(models, splits)
     }
     assert found == expected
     assert len(table) == len(expected) * 2 * len(QUANTITIES)
@@ -106,21 +105,17 @@ def test_layer_without_geometry_and_networks_with_other_layers_have_no_rows() ->
 
 def test_pairing_cancels_what_both_have() -> None:
     rng = np.random.default_rng(0)
-    easy = rng.uniform(1, 9, 30)
-    noise = rng.normal(0, 0.01, 30)
+    easy, noise = rng.uniform(1, 9, 30), rng.normal(0, 0.01, 30)
     difference, low, high = over_classes([easy + 1 + noise], [easy], "radius")
     assert difference == pytest.approx(1, abs=0.01)
-    assert high - low < 0.02
-    assert high - low < 0.01 * easy.std()
+    assert high - low < min(0.02, 0.01 * easy.std())
 
 
 def _lognormal(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Capacities of classes in two groups, correlated."""
     shared = rng.normal(0, 0.4, n)
-    return (
-        np.exp(shared + rng.normal(0, 0.2, n)),
-        np.exp(shared - 0.3 + rng.normal(0, 0.3, n)),
-    )
+    first, second = (rng.normal(mean, width, n) for mean, width in ((0, 0.2), (-0.3, 0.3)))
+    return np.exp(shared + first), np.exp(shared + second)
 
 
 def _correlations(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:

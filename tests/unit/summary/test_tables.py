@@ -44,9 +44,8 @@ def test_words_that_look_like_numbers_or_like_nothing_stay_words(tmp_path: Path)
 
 
 def test_table_of_no_known_kind_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        ValueError, match=r"xlsx is not supported; use one of \.csv, \.parquet, \.json"
-    ):
+    message = r"xlsx is not supported; use one of \.csv, \.parquet, \.json"
+    with pytest.raises(ValueError, match=message):
         write_table(pd.DataFrame({"a": [1]}), tmp_path / "layers.xlsx")
     assert not list(tmp_path.iterdir())
 
