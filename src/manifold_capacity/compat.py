@@ -8,12 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from manifold_capacity.errors import UserError
-from manifold_capacity.geometry.arguments import (
-    FloatArray,
-    check_integer,
-    check_margin,
-    check_threads,
-)
+from manifold_capacity.geometry import arguments
+from manifold_capacity.geometry.arguments import FloatArray
 from manifold_capacity.geometry.measure import find_centers, gaussian_samples, solve_manifolds
 from manifold_capacity.geometry.moments import moments_from_arrays
 
@@ -90,9 +86,9 @@ def manifold_analysis_corr(
     ((8,), True)
     """
     moments = moments_from_arrays([np.asarray(points).T for points in XtotT])
-    check_margin(kappa)
+    arguments.check_margin(kappa)
     if t_vecs is None:
-        n_t = check_integer("n_t", n_t, least=2)
+        n_t = arguments.check_integer("n_t", n_t, least=2)
         draw = gaussian_samples(0, n_t)
     else:
         given = np.ascontiguousarray(np.asarray(t_vecs, dtype=np.float64).T)
@@ -107,6 +103,8 @@ def manifold_analysis_corr(
             return given
 
     centers, projected = find_centers(moments, seed=0)
-    results = solve_manifolds(moments, projected, draw, kappa, "active_set", check_threads(None))
+    results = solve_manifolds(
+        moments, projected, draw, kappa, "active_set", arguments.check_threads(None)
+    )
     capacity, radius, dimension = np.array([list(result) for result in results]).T
     return capacity, radius, dimension, centers.center_correlation, centers.rank

@@ -126,20 +126,13 @@ def _combine(draws: Sequence[Any], with_error: Sequence[str]) -> dict[str, Any]:
         elif name in _REDUCED:
             combined[name] = _REDUCED[name](values)
         elif not name.endswith("_stderr"):
-            mean = _harmonic if name in _HARMONIC else _arithmetic
-            combined[name], error = mean(values)
+            if name in _HARMONIC:
+                values = 1.0 / values
+            mean, error = values.mean(axis=0), values.std(axis=0, ddof=1) / np.sqrt(len(values))
+            if name in _HARMONIC:
+                with np.errstate(divide="ignore", invalid="ignore"):  # infinite values
+                    mean, error = 1.0 / mean, error / mean**2
+            combined[name] = mean
             if name in with_error:
                 combined[f"{name}_stderr"] = error
     return combined
-
-
-def _arithmetic(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean over the first axis, and its standard error."""
-    return values.mean(axis=0), values.std(axis=0, ddof=1) / np.sqrt(len(values))
-
-
-def _harmonic(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Harmonic mean over the first axis, with infinite values, and its standard error."""
-    mean, error = _arithmetic(1.0 / values)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return 1.0 / mean, error / mean**2

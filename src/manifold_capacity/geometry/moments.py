@@ -312,10 +312,10 @@ def _accumulate(source: Source, block_features: int, scale: float) -> Moments | 
             centers -= centers.mean(axis=0)
             center_gram += centers @ centers.T
             for start in range(0, total, _Z_COLUMNS):
-                stop = min(total, start + _Z_COLUMNS)
-                product = product_buffer[: n_manifolds * (stop - start)].reshape(n_manifolds, -1)
-                np.matmul(centers, deviations[start:stop].T, out=product)
-                center_deviation[:, start:stop] += product
+                part = deviations[start : start + _Z_COLUMNS]
+                product = product_buffer[: n_manifolds * len(part)].reshape(n_manifolds, -1)
+                np.matmul(centers, part.T, out=product)
+                center_deviation[:, start : start + _Z_COLUMNS] += product
 
         # From deviations from the first point to deviations from the center. Both are of the
         # manifold's size, so this costs no digits, and it removes rounding errors of the means.

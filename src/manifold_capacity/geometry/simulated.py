@@ -1,11 +1,9 @@
 """Simulated capacity: separate randomly labeled manifolds, as a check of the theory.
 
 Project all points on n random directions, label the manifolds at random, and test whether a
-hyperplane through the origin (the mean of all points) separates the labels. The more directions,
-the more often it does. From the number n_c at which it does half of the time follows the simulated
-capacity P / n_c, which the mean-field capacity predicts for many manifolds:
-
-.. [1] U. Cohen, S. Chung, D. D. Lee, H. Sompolinsky, Nat. Commun. 11, 746 (2020), Methods.
+hyperplane through the origin (the mean of all points) separates the labels. From the number n_c at
+which it does half of the time follows P / n_c, which the mean-field capacity predicts for many
+manifolds (Cohen et al., Nat. Commun. 11, 746 (2020), Methods).
 """
 
 from __future__ import annotations
@@ -121,14 +119,9 @@ def simulated_capacity(
     n_critical = found.mean() - 0.5
     capacity = n_manifolds / n_critical
     stderr = capacity / n_critical * found.std(ddof=1) / np.sqrt(n_repetitions)
-    separable = bool((found <= rank).all())
-    return SimulatedCapacity(
-        capacity=float(capacity) if separable else np.nan,
-        capacity_stderr=float(stderr) if separable else np.nan,
-        critical_features=found,
-        rank=rank,
-        n_manifolds=n_manifolds,
-    )
+    if (found > rank).any():
+        capacity = stderr = np.nan
+    return SimulatedCapacity(float(capacity), float(stderr), found, rank, n_manifolds)
 
 
 def _coordinates(manifolds: Any) -> tuple[FloatArray, NDArray[np.int64]]:

@@ -1,7 +1,6 @@
 """Variance of a whole layer: participation ratio, and dimension at 90 % of the variance.
 
-Unlike `manifold_capacity.measure` this needs inner products between points of different manifolds,
-which the moments do not contain. So it reads the activations.
+This needs inner products between points of different manifolds, which the moments do not contain.
 """
 
 from __future__ import annotations

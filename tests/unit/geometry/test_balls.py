@@ -10,9 +10,8 @@ from manifold_capacity.geometry.balls import ball_capacity
 
 def test_a_ball_in_one_dimension_is_a_segment() -> None:
     radius = np.geomspace(0.01, 100, 9)
-    np.testing.assert_allclose(
-        ball_capacity(radius, 1), 1 / (0.5 + 2 * np.arctan(radius) / np.pi), rtol=1e-9
-    )
+    expected = 1 / (0.5 + 2 * np.arctan(radius) / np.pi)
+    np.testing.assert_allclose(ball_capacity(radius, 1), expected, rtol=1e-9)
 
 
 def test_balls_of_radius_one_and_of_any_radius() -> None:

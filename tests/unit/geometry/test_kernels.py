@@ -48,13 +48,8 @@ def test_points_from_gram_of_duplicates():
 
 
 def in_a_process(environment, code, *options):
-    return subprocess.run(
-        [sys.executable, *options, "-c", code],
-        env=environment,
-        text=True,
-        capture_output=True,
-        check=True,
-    )
+    command = [sys.executable, *options, "-c", code]
+    return subprocess.run(command, env=environment, text=True, capture_output=True, check=True)
 
 
 def misses_of_a_process(environment, *options):

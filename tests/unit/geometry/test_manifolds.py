@@ -46,10 +46,8 @@ def test_every_layout_is_read():
         [OnlyArray(points) for points in plain],
     ):
         assert_read(given, plain)
-    assert_read(
-        [points[: i + 1] for i, points in enumerate(plain)],
-        [p[: i + 1] for i, p in enumerate(plain)],
-    )
+    unequal = [points[: i + 1] for i, points in enumerate(plain)]
+    assert_read(unequal, unequal)
 
 
 class RecordingArray:
@@ -113,10 +111,7 @@ def test_centered_blocks():
         ([], "there are no manifolds; give a list of arrays"),
         (np.ones((0, 4, 5)), "no manifolds"),
         ([np.ones((2, 3)), np.ones((0, 3))], "manifold 1 has no points"),
-        (
-            [np.ones((2, 3)), np.ones((2, 3)), np.ones((2, 4))],
-            r"manifold 0 has 3, but manifold 2 \(4\)",
-        ),
+        ([*np.ones((2, 2, 3)), np.ones((2, 4))], r"manifold 0 has 3, but manifold 2 \(4\)"),
         (
             [np.ones((2, 3)), *[np.ones((2, 4))] * 7],
             r"manifold 1 \(4\), 2 \(4\), 3 \(4\), 4 \(4\), 5 \(4\) and 2 more have",

@@ -1,5 +1,6 @@
 """Moments: exact for any blocks, type and scale; saved files and damaged ones."""
 
+import io
 import subprocess
 import sys
 
@@ -31,20 +32,13 @@ def assert_moments(moments, expected, tolerance):
     unit = moments.scale**2
     sizes = np.sqrt([float(np.trace(w)) for w in within])
     radius = np.sqrt(float(np.trace(gram)))
-    np.testing.assert_allclose(
-        moments.center_gram * unit, np.float64(gram), rtol=0, atol=tolerance * radius**2
-    )
+    triples = [(moments.center_gram, gram, radius**2)]
     for i, w in enumerate(within):
-        np.testing.assert_allclose(
-            moments.deviation_gram[i] * unit, np.float64(w), rtol=0, atol=tolerance * sizes[i] ** 2
-        )
         columns = slice(*moments.offsets[i : i + 2])
-        np.testing.assert_allclose(
-            moments.center_deviation[:, columns] * unit,
-            np.float64(cross[:, columns]),
-            rtol=0,
-            atol=tolerance * sizes[i] * radius,
-        )
+        triples.append((moments.deviation_gram[i], w, sizes[i] ** 2))
+        triples.append((moments.center_deviation[:, columns], cross[:, columns], sizes[i] * radius))
+    for found, exact, size in triples:
+        np.testing.assert_allclose(found * unit, np.float64(exact), rtol=0, atol=tolerance * size)
 
 
 @pytest.fixture
@@ -112,14 +106,10 @@ def test_scales_whose_squares_overflow_or_vanish(exponent):
     moments = moments_from_arrays(manifolds * factor)
     ratio = moments.scale / factor
     assert 1e-7 < ratio < 1e7
-    for got, expected in zip(
-        (moments.center_gram, moments.center_deviation, *moments.deviation_gram),
-        (plain.center_gram, plain.center_deviation, *plain.deviation_gram),
-        strict=True,
-    ):
-        np.testing.assert_allclose(
-            got * ratio**2, expected, rtol=0, atol=1e-14 * np.abs(expected).max()
-        )
+    for name in ("center_gram", "center_deviation", "deviation_gram"):
+        found, expected = np.array(getattr(moments, name)), np.array(getattr(plain, name))
+        tolerance = 1e-14 * np.abs(expected).max()
+        np.testing.assert_allclose(found * ratio**2, expected, rtol=0, atol=tolerance)
 
 
 def test_ordinary_scales_are_left_alone():
@@ -137,20 +127,14 @@ def test_derived_quantities(clouds):
     points = np.concatenate(clouds)
     mean = points.mean(axis=0)
     means = np.array([c.mean(axis=0) for c in clouds])
-    np.testing.assert_allclose(
-        moments.center_norm_squared, ((means - mean) ** 2).sum(axis=1), rtol=1e-12
-    )
-    centers = means - means.mean(axis=0)
-    np.testing.assert_allclose(
-        moments.mean_weights @ centers, mean - means.mean(axis=0), rtol=1e-12, atol=1e-14
-    )
-    np.testing.assert_allclose(moments.total_trace, ((points - mean) ** 2).sum(), rtol=1e-12)
-    np.testing.assert_allclose(
-        moments.deviation_trace,
-        [((c - m) ** 2).sum() for c, m in zip(clouds, means, strict=True)],
-        rtol=1e-12,
-        atol=1e-14,
-    )
+    traces = [((c - m) ** 2).sum() for c, m in zip(clouds, means, strict=True)]
+    for found, expected in (
+        (moments.center_norm_squared, ((means - mean) ** 2).sum(axis=1)),
+        (moments.mean_weights @ (means - means.mean(axis=0)), mean - means.mean(axis=0)),
+        (moments.total_trace, ((points - mean) ** 2).sum()),
+        (moments.deviation_trace, traces),
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -189,6 +173,10 @@ def test_saved_moments_come_back(tmp_path, clouds):
         np.testing.assert_array_equal(got, expected)
     assert isinstance(loaded.n_features, int)
     assert isinstance(loaded.scale, float)
+    (tmp_path / "ordinary").touch()
+    assert path.stat().st_mode == (tmp_path / "ordinary").stat().st_mode
+    with pytest.raises(FileNotFoundError):
+        Moments.load(tmp_path / "missing.npz")
 
 
 def test_a_save_that_fails_leaves_the_old_file(tmp_path, clouds, monkeypatch):
@@ -208,79 +196,56 @@ def test_a_save_that_fails_leaves_the_old_file(tmp_path, clouds, monkeypatch):
     assert [file.name for file in tmp_path.iterdir()] == ["layer.npz"]
 
 
-def test_saved_files_have_ordinary_permissions(tmp_path, clouds):
-    moments_from_arrays(clouds).save(tmp_path / "layer.npz")
-    (tmp_path / "other").touch()
-    assert (tmp_path / "layer.npz").stat().st_mode == (tmp_path / "other").stat().st_mode
+def saved(save, *arrays, **named):
+    stream = io.BytesIO()
+    save(stream, *arrays, **named)
+    return stream.getvalue()
 
 
-def test_a_missing_file_is_missing(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        Moments.load(tmp_path / "layer.npz")
+def flip_a_bit(whole):
+    middle = whole.index(b"center_deviation") + 300
+    return whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
 
 
-def test_a_cut_or_altered_file_is_damaged(tmp_path, clouds):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            lambda whole: whole[: len(whole) // 2],
+            "is not .* or damaged: .*compute the moments again",
+        ),
+        (lambda whole: b"", "is not .* or damaged"),
+        (lambda whole: b"layer,capacity\n", "is not a moments file"),
+        (lambda whole: saved(np.save, np.ones(3)), "is not a moments file"),
+        (
+            lambda whole: saved(np.savez, images=np.array([{}])),
+            r"is not .* \(it has \['images'\]\)",
+        ),
+        (flip_a_bit, "is damaged"),
+    ],
+)
+def test_damaged_and_foreign_files(tmp_path, clouds, content, message):
     path = tmp_path / "layer.npz"
     moments_from_arrays(clouds).save(path)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(
-        ValueError, match=r"layer\.npz is not .* or damaged: .*compute the moments again"
-    ):
+    path.write_bytes(content(path.read_bytes()))
+    with pytest.raises(ValueError, match=rf"layer\.npz {message}"):
         Moments.load(path)
-    path.write_bytes(b"")
-    with pytest.raises(ValueError, match=r"layer\.npz is not .* or damaged"):
-        Moments.load(path)
-    middle = whole.index(b"center_deviation") + 300
-    path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
-    with pytest.raises(ValueError, match=r"layer\.npz is damaged"):
-        Moments.load(path)
-
-
-def test_a_foreign_file_is_refused(tmp_path):
-    path = tmp_path / "layer.npz"
-    np.savez(path, images=np.array([{}]))
-    with pytest.raises(
-        ValueError, match=r"layer\.npz is not a moments file \(it has \['images'\]\)"
-    ):
-        Moments.load(path)
-    path.write_text("layer,capacity\n")
-    with pytest.raises(ValueError, match=r"layer\.npz is not a moments file"):
-        Moments.load(path)
-    with path.open("wb") as stream:
-        np.save(stream, np.ones(3))
-    with pytest.raises(ValueError, match=r"layer\.npz is not a moments file"):
-        Moments.load(path)
-
-
-def change(path, **changes):
-    with np.load(path) as archive:
-        arrays = dict(archive)
-    for name, value in changes.items():
-        if value is None:
-            del arrays[name]
-        else:
-            arrays[name] = value
-    np.savez(path, **arrays)
 
 
 def test_files_of_another_version_or_inconsistent(tmp_path, clouds):
     path = tmp_path / "layer.npz"
-    for changes, message in [
-        (
-            {"manifold_capacity_moments": np.int64(99)},
-            "has moments format 99, but .* reads format 1",
-        ),
-        (
-            {"center_deviation": np.ones((4, 7))},
-            r"center_deviation has shape \(4, 7\), expected \(4, 19\)",
-        ),
-        ({"deviation_gram": np.ones(3)}, r"deviation_gram has shape \(3,\), expected"),
-        ({"n_points": None}, "is damaged .*n_points"),
-        ({"center_gram": np.array([{}], dtype=object)}, "is damaged .*pickle"),
+    moments_from_arrays(clouds).save(path)
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    for name, value, message in [
+        ("manifold_capacity_moments", np.int64(99), "has moments format 99, but .* reads format 1"),
+        ("center_deviation", np.ones((4, 7)), r" has shape \(4, 7\), expected \(4, 19\)"),
+        ("deviation_gram", np.ones(3), r"deviation_gram has shape \(3,\), expected"),
+        ("n_points", None, "is damaged .*n_points"),
+        ("center_gram", np.array([{}], dtype=object), "is damaged .*pickle"),
     ]:
-        moments_from_arrays(clouds).save(path)
-        change(path, **changes)
+        changed = arrays | {name: value}
+        np.savez(path, **{key: array for key, array in changed.items() if array is not None})
         with pytest.raises(ValueError, match=message):
             Moments.load(path)
 

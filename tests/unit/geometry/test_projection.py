@@ -26,12 +26,9 @@ def projected_directly(manifolds, structure):
 
 def test_projection_equals_that_of_the_points():
     rng = np.random.default_rng(3)
-    centers = rng.standard_normal((12, 80)) + 2 * rng.standard_normal(
-        (12, 2)
-    ) @ rng.standard_normal((2, 80))
-    manifolds = [
-        c + rng.standard_normal((m, 80)) for c, m in zip(centers, range(1, 13), strict=True)
-    ]
+    centers = rng.standard_normal((12, 80))
+    centers += 2 * rng.standard_normal((12, 2)) @ rng.standard_normal((2, 80))
+    manifolds = [center + rng.standard_normal((m, 80)) for m, center in enumerate(centers, 1)]
     moments = moments_from_arrays(manifolds)
     structure = fit_centers(moments.center_gram)
     projected = project(moments, structure)
@@ -118,8 +115,7 @@ def test_a_center_at_the_mean_of_all_points_is_named():
     manifolds.append(np.array([[-2.0, 1.0], [-2.0, 0.0], [-2.0, -1.0]]))
     moments = moments_from_arrays(manifolds)
     structure = fit_centers(moments.center_gram)
-    with pytest.raises(
-        CoincidingCentersError, match="manifold 0: the center lies at the mean of all points, "
-    ) as caught:
+    message = "manifold 0: the center lies at the mean of all points, "
+    with pytest.raises(CoincidingCentersError, match=message) as caught:
         project(moments, structure)
     assert caught.value.manifolds == (0,)
