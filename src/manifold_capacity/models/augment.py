@@ -1,8 +1,6 @@
-"""Random changes to images: crop, flip and rotation.
+"""Random changes to whole batches of images on any device: crop, flip and rotation.
 
-Everything works on whole batches on any device. Random numbers are drawn on the CPU, a handful per
-image, so that they do not depend on the device. What was drawn for several batches can be joined and
-applied to all their images at once.
+Random numbers are drawn on the CPU, so that they do not depend on the device.
 """
 
 from __future__ import annotations
@@ -32,14 +30,9 @@ def seeded_generator(*key: int) -> torch.Generator:
 class Draws:
     """What was drawn for each image of a batch; None for a change that is off.
 
-    Attributes
-    ----------
-    shifts : Tensor of int64, (n_images, 2), optional
-        Rows and columns by which the crop is shifted.
-    flips : Tensor of bool, (n_images,), optional
-    cosines, sines : Tensor of float64, (n_images,), optional
-        Of the angle of rotation. They are computed on the CPU: a GPU's might differ in the last bit,
-        and then another pixel could be nearest.
+    Shifts (rows, columns) are int64 (n_images, 2), flips bool (n_images,). Cosines and sines of the
+    rotations, float64 (n_images,), are computed on the CPU: a GPU's might differ in the last bit, and
+    then another pixel could be nearest.
     """
 
     shifts: Tensor | None = None
@@ -64,17 +57,8 @@ def draw_augmentation(
 ) -> Draws:
     """Draw how each image of a batch is to be changed.
 
-    The distribution is that of torchvision's ``RandomCrop(size, padding)``,
-    ``RandomHorizontalFlip()`` and ``RandomRotation(degrees)`` one after the other.
-
-    Parameters
-    ----------
-    crop_padding : int
-        Pixels by which the crop is shifted at most, up or down and left or right; 0: no crop.
-    horizontal_flip : bool
-        Flip with probability 1/2.
-    rotation_degrees : float
-        Largest angle of rotation about the image's center, either way; 0: no rotation.
+    The distribution is that of torchvision's ``RandomCrop(size, crop_padding)``,
+    ``RandomHorizontalFlip()`` and ``RandomRotation(rotation_degrees)`` one after the other.
     """
     shifts = flips = cosines = sines = None
     # In the order in which they act
@@ -97,23 +81,18 @@ def augment_batch(images: Tensor, generator: torch.Generator, **options: Any) ->
 def apply_draws(images: Tensor, draws: Draws) -> Tensor:
     """Crop, flip and rotate each image as was drawn for it.
 
-    A rotation takes the nearest pixel. Pixels from outside the image are 0. As all three changes move
-    whole pixels, they are one lookup.
-
-    Images (n_images, n_channels, height, width) may have any dtype and be on any device; the result
-    has the same. The draws are on the CPU.
+    Images (n_images, n_channels, height, width) may have any dtype and be on any device. A rotation
+    takes the nearest pixel; pixels from outside the image are 0.
     """
     n_images, n_channels, height, width = images.shape
     device = images.device
     rows: Tensor = torch.arange(height, device=device)[None, :, None]
     columns: Tensor = torch.arange(width, device=device)[None, None, :]
     inside = torch.ones((1, 1, 1), dtype=torch.bool, device=device)
-    # In reverse order: for each pixel of the result, its place in the image.
+    # In reverse order: for each pixel of the result, its place in the image. One lookup does all three.
     if draws.cosines is not None and draws.sines is not None:
-        cos = to_device(draws.cosines, device)[:, None, None]
-        sin = to_device(draws.sines, device)[:, None, None]
-        y = rows - (height - 1) / 2
-        x = columns - (width - 1) / 2
+        cos, sin = (to_device(x, device)[:, None, None] for x in (draws.cosines, draws.sines))
+        y, x = rows - (height - 1) / 2, columns - (width - 1) / 2
         rows = torch.round(sin * x + cos * y + (height - 1) / 2).long()
         columns = torch.round(cos * x - sin * y + (width - 1) / 2).long()
         inside = _within(rows, columns, height, width)
@@ -126,10 +105,8 @@ def apply_draws(images: Tensor, draws: Draws) -> Tensor:
         columns = columns + shifts[:, 1, None, None]
         inside = inside & _within(rows, columns, height, width)
     source = rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)
-    source = source.expand(n_images, height, width).reshape(n_images, 1, height * width)
-    moved = images.reshape(n_images, n_channels, height * width).gather(
-        2, source.expand(n_images, n_channels, height * width)
-    )
+    source = source.expand(n_images, height, width).flatten(1)[:, None]
+    moved = images.flatten(2).gather(2, source.expand(-1, n_channels, -1))
     return moved.reshape(images.shape) * inside[:, None].to(images.dtype)
 
 

@@ -24,17 +24,7 @@ _METADATA_KEY = "manifold_capacity"
 
 
 def save_state(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, Any]) -> None:
-    """Write weights with metadata as safetensors, completely or not at all.
-
-    Parameters
-    ----------
-    state : mapping of str to Tensor
-        Weights and buffers, on any device.
-    path : Path
-        Its folder is made if missing.
-    metadata : mapping
-        Anything JSON can hold. Same state, same metadata: same bytes.
-    """
+    """Write weights, on any device, and metadata that JSON can hold. Same content: same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
     with atomic_path(path) as part:
@@ -52,8 +42,7 @@ def load_metadata(path: Path) -> dict[str, Any]:
         ) from error
     if metadata is None:
         raise UserError(f"{path} is not a checkpoint of this project: its metadata are missing")
-    loaded: dict[str, Any] = json.loads(metadata)
-    return loaded
+    return json.loads(metadata)
 
 
 def load_state(path: Path) -> tuple[State, dict[str, Any]]:
@@ -67,8 +56,8 @@ def load_state(path: Path) -> tuple[State, dict[str, Any]]:
 def load_weights(model: nn.Module, state: Mapping[str, Tensor], *, assign: bool = False) -> None:
     """Put a state into a network.
 
-    Some modules look at the version that a state was written with. A file written by torch holds
-    it; safetensors do not, and are taken to be of the present version, as this package's are.
+    Some modules look at the version that a state was written with. A file written by torch holds it;
+    safetensors do not, and are taken to be of the present version, as this package's are.
     """
     versions = getattr(state, "_metadata", None) or model.state_dict()._metadata  # type: ignore[attr-defined]
     versioned = OrderedDict(state)

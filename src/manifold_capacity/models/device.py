@@ -13,9 +13,6 @@ import torch
 from manifold_capacity.errors import UserError
 from manifold_capacity.provenance import cpu_name
 
-DEVICES = ("auto", "cpu", "cuda")
-PRECISIONS = ("float32", "tf32", "bfloat16")
-
 logger = logging.getLogger(__name__)
 
 
@@ -23,13 +20,8 @@ def resolve_device(name: str) -> torch.device:
     """The device that ``auto``, ``cpu`` or ``cuda`` means on this machine; the log says which.
 
     Of several GPUs it is the first one that ``CUDA_VISIBLE_DEVICES`` makes visible.
-
-    Raises
-    ------
-    UserError
-        For ``cuda`` on a machine without a GPU, and for an unknown name.
     """
-    check_choice("device", name, DEVICES)
+    check_choice("device", name, ("auto", "cpu", "cuda"))
     if name == "cpu":
         return torch.device(name)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -62,7 +54,7 @@ def check_choice(key: str, value: str, choices: Sequence[str]) -> None:
 
 def check_precision(precision: str, device: torch.device, key: str) -> None:
     """Raise a UserError that names the configuration's `key` if the device lacks a precision."""
-    check_choice(key, precision, PRECISIONS)
+    check_choice(key, precision, ("float32", "tf32", "bfloat16"))
     if device.type == "cpu" and precision == "tf32":
         raise UserError(
             f"{key}: tf32 is a number format of CUDA GPUs, but this runs on the CPU; "

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from manifold_capacity.models.layers import INPUT_NAME, INPUT_TYPE, Layer
+from manifold_capacity.models.layers import Layer
 from manifold_capacity.models.networks import meta_model, unfit_error
 
 
 def list_layers(name: str, *, n_classes: int, image_shape: Sequence[int]) -> list[Layer]:
-    """The layers of a model, given its name: needs no weights and computes nothing.
-
-    See :func:`find_layers`.
-    """
+    """The layers of a model, given its name: :func:`find_layers` without weights or computation."""
     model = meta_model(name, n_classes=n_classes, image_shape=image_shape)
     try:
         return find_layers(model, image_shape)
@@ -26,9 +25,8 @@ def list_layers(name: str, *, n_classes: int, image_shape: Sequence[int]) -> lis
 
 def leaf_modules(model: nn.Module) -> list[tuple[int, str, nn.Module]]:
     """All modules without children, in module order: (index from 1, qualified name, module)."""
-    modules = model.named_modules()
-    leaves = [(name, module) for name, module in modules if not any(module.children())]
-    return [(index, name, module) for index, (name, module) in enumerate(leaves, start=1)]
+    leaves = (named for named in model.named_modules() if not any(named[1].children()))
+    return [(index, *named) for index, named in enumerate(leaves, start=1)]
 
 
 def find_layers(model: nn.Module, image_shape: Sequence[int]) -> list[Layer]:
@@ -58,26 +56,20 @@ def find_layers(model: nn.Module, image_shape: Sequence[int]) -> list[Layer]:
     batch = torch.zeros((2, *image_shape), device=parameter.device, dtype=parameter.dtype)
     shapes: dict[int, tuple[int, ...]] = {}
 
-    def note(index: int, output: object) -> None:
+    def note(index: int, _module: nn.Module, _arguments: object, output: object) -> None:
         if isinstance(output, Tensor) and output.ndim > 1 and output.shape[0] == len(batch):
             shapes.setdefault(index, tuple(output.shape[1:]))
 
     leaves = leaf_modules(model)
-    hooks = [
-        module.register_forward_hook(lambda _module, _args, output, i=index: note(i, output))
-        for index, _, module in leaves
-    ]
     was_training = model.training
-    try:
-        model.eval()
-        with torch.no_grad():
-            model(batch)
-    finally:
-        for hook in hooks:
-            hook.remove()
-        model.train(was_training)
+    with ExitStack() as stack, torch.no_grad():
+        stack.callback(model.train, was_training)
+        for index, _, module in leaves:
+            hook = partial(note, index)
+            stack.enter_context(module.register_forward_hook(hook))
+        model.eval()(batch)
     shape = tuple(image_shape)
-    return [Layer(0, INPUT_NAME, INPUT_TYPE, shape, math.prod(shape))] + [
+    return [Layer(0, "input", "Input", shape, math.prod(shape))] + [
         Layer(index, name, type(module).__name__, shapes[index], math.prod(shapes[index]))
         for index, name, module in leaves
         if index in shapes

@@ -1,8 +1,4 @@
-"""The table of a network's layers, and the choice of layers from it.
-
-This module does not import torch. :func:`manifold_capacity.models.find_layers.find_layers` makes the table;
-later steps (the workflow, the store, the summary) read it here.
-"""
+"""The table of a network's layers, and the choice of layers from it. Does not import torch."""
 
 from __future__ import annotations
 
@@ -15,9 +11,6 @@ from typing import Any
 
 from manifold_capacity.errors import UserError, nearest
 from manifold_capacity.files import atomic_path
-
-INPUT_NAME = "input"
-INPUT_TYPE = "Input"
 
 _DEFAULT_TYPES = ("Conv2d", "Linear")
 _COLUMNS = ("index", "name", "type", "output_shape", "n_features")
@@ -77,14 +70,8 @@ def read_layers(path: Path) -> list[Layer]:
                 "delete the file and run again"
             )
         return [
-            Layer(
-                index=int(row["index"]),
-                name=row["name"],
-                type=row["type"],
-                output_shape=tuple(map(int, row["output_shape"].split("x"))),
-                n_features=int(row["n_features"]),
-            )
-            for row in reader
+            Layer(int(index), name, kind, tuple(map(int, shape.split("x"))), int(n_features))
+            for index, name, kind, shape, n_features in (row.values() for row in reader)
         ]
 
 

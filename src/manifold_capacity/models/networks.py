@@ -21,8 +21,7 @@ AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 class SmallCNN(nn.Sequential):
     """Three convolutions and two linear layers, for images of 8 x 8 to 32 x 32 pixels.
 
-    The ReLUs work in place, as VGG's do. The last pooling reduces every image size to 2 x 2, so that
-    the linear layers have the same size for all.
+    The ReLUs work in place, as VGG's do. The last pooling reduces every image size to 2 x 2.
     """
 
     def __init__(self, n_channels: int, n_classes: int) -> None:
@@ -39,9 +38,7 @@ class SmallCNN(nn.Sequential):
         )
         self.flatten = nn.Flatten()
         self.classifier = nn.Sequential(
-            nn.Linear(64 * 2 * 2, 128),
-            nn.ReLU(inplace=True),
-            nn.Linear(128, n_classes),
+            nn.Linear(64 * 2 * 2, 128), nn.ReLU(inplace=True), nn.Linear(128, n_classes)
         )
 
 
@@ -76,8 +73,7 @@ def input_shape(
     """Shape (channels, height, width) of a network's input for one image.
 
     `image_shape` is (height, width, channels) of the dataset's images, `image_size` the side to which
-    they are resized. torchvision's models have three input channels, for which a gray image is
-    repeated; ``small_cnn`` has as many as the images.
+    they are resized. torchvision's models have three channels; ``small_cnn`` as many as the images.
     """
     height, width, channels = image_shape
     if image_size is not None:
@@ -119,12 +115,10 @@ def build_model(name: str, *, n_classes: int, image_shape: Sequence[int]) -> nn.
     elif name.startswith("maxvit_"):
         options = {"input_size": (height, width)}
     try:
-        model: nn.Module = torchvision_models().get_model(
-            name, weights=None, num_classes=n_classes, **options
-        )
+        models = torchvision_models()
+        return models.get_model(name, weights=None, num_classes=n_classes, **options)
     except (ValueError, AssertionError) as error:
         raise unfit_error(name, image_shape, error) from error
-    return model
 
 
 def unfit_error(name: str, image_shape: Sequence[int], error: Exception) -> UserError:
@@ -143,11 +137,7 @@ def first_line(error: Exception) -> str:
 
 
 def meta_model(name: str, *, n_classes: int, image_shape: Sequence[int]) -> nn.Module:
-    """A network on torch's meta device, for which nothing is drawn or allocated if possible.
-
-    Some constructors compute with tensors and need their values: those networks are built in memory
-    first.
-    """
+    """A network on torch's meta device; built in memory first if its constructor needs values."""
     check_model(name)
     try:
         with torch.device("meta"):

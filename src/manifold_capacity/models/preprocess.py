@@ -26,11 +26,6 @@ class Preprocess:
         antialiased); one channel is repeated.
     mean, std : sequence of float, optional
         Per channel of the stored images, for values in [0, 1]: (value - mean) / std.
-
-    Raises
-    ------
-    UserError
-        If a standard deviation is not positive.
     """
 
     def __init__(
@@ -54,15 +49,8 @@ class Preprocess:
     ) -> Preprocess:
         """The preprocessing that `dataset.normalize` of a resolved config means for a network.
 
-        Parameters
-        ----------
-        metadata : mapping
-            Of the network's checkpoint: ``network``, and ``normalization`` for published weights.
-        normalize : str or mapping
-            ``auto`` (for published weights the values that they were trained with, else mean and
-            standard deviation of the training images), ``none``, or ``mean`` and ``std``.
-        dataset : Path
-            The prepared dataset's ``dataset.json``.
+        ``auto`` is what published weights were trained with, according to the checkpoint's metadata,
+        else mean and standard deviation of the training images, from `dataset` (``dataset.json``).
         """
         image_shape = metadata["network"]["image_shape"]
         if normalize == "none":

@@ -16,19 +16,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from manifold_capacity.errors import UserError
+from manifold_capacity.models import networks
 from manifold_capacity.models.checkpoints import State, load_weights
 from manifold_capacity.models.layers import listed
-from manifold_capacity.models.networks import (
-    AUXILIARY,
-    NORMALIZING,
-    SMALL_CNN,
-    build_model,
-    check_model,
-    first_line,
-    input_shape,
-    meta_model,
-    torchvision_models,
-)
+from manifold_capacity.models.networks import SMALL_CNN, meta_model
 
 # DenseNet's published weights have the module names of an older torchvision.
 _OLD_DENSENET_KEY = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)$")
@@ -39,21 +30,15 @@ def network_options(
 ) -> dict[str, Any]:
     """Keyword arguments of `build_model`, `list_layers` and `initial_state` for a model of the config.
 
-    Parameters
-    ----------
-    entry : mapping
-        One of the resolved ``models``: name, weights, weights_file, image_size.
-    n_classes : int
-        Classes of the dataset. A pretrained network keeps its own number of outputs instead.
-    image_shape : sequence of int
-        (height, width, channels) of the dataset's images.
+    `n_classes` and `image_shape` (height, width, channels) are those of the dataset. A pretrained
+    network keeps its own number of outputs.
     """
     name = entry["name"]
-    check_model(name)
+    networks.check_model(name)
     if entry["weights"] == "pretrained":
         file = entry["weights_file"]
         n_classes = pretrained_classes(name, None if file is None else Path(file))
-    shape = input_shape(name, image_shape, entry["image_size"])
+    shape = networks.input_shape(name, image_shape, entry["image_size"])
     return {"name": name, "n_classes": n_classes, "image_shape": shape}
 
 
@@ -61,13 +46,13 @@ def initial_state(name: str, *, n_classes: int, image_shape: Sequence[int], seed
     """Weights of an untrained network, from the seed alone; torch's global generator is unchanged."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        model = build_model(name, n_classes=n_classes, image_shape=image_shape)
+        model = networks.build_model(name, n_classes=n_classes, image_shape=image_shape)
     return dict(model.state_dict())
 
 
 def pretrained_classes(name: str, weights_file: Path | None = None) -> int:
     """Number of outputs of a pretrained network; for torchvision's weights known without a download."""
-    check_model(name)
+    networks.check_model(name)
     if weights_file is None:
         return len(_default_weights(name).meta["categories"])
     head = list(meta_model(name, n_classes=2, image_shape=(3, 224, 224)).state_dict())[-1]
@@ -81,28 +66,12 @@ def pretrained_classes(name: str, weights_file: Path | None = None) -> int:
 
 
 def pretrained_state(
-    name: str,
-    weights_file: Path | None = None,
-    *,
-    image_shape: Sequence[int] = (3, 224, 224),
+    name: str, weights_file: Path | None = None, *, image_shape: Sequence[int] = (3, 224, 224)
 ) -> State:
-    """Pretrained weights, from a file or torchvision (from its cache, or downloaded).
+    """Pretrained weights, from a file or torchvision's ``DEFAULT`` (from its cache, or downloaded).
 
-    Parameters
-    ----------
-    name : str
-    weights_file : Path, optional
-        ``.safetensors``, or a state dict saved by torch (read with ``weights_only``). By default
-        torchvision's ``DEFAULT`` weights for this model.
-    image_shape : sequence of int
-        (channels, height, width) of the network's input. The weights of vision transformers are
-        for one image size only.
-
-    Raises
-    ------
-    UserError
-        If there is no file and none can be downloaded (it says where to put it), or if the file
-        does not hold weights of this model.
+    `image_shape` is (channels, height, width) of the network's input: the weights of vision
+    transformers are for one image size only.
     """
     n_classes = pretrained_classes(name, weights_file)
     if weights_file is None:
@@ -134,7 +103,7 @@ def _default_weights(name: str) -> Any:
             f"models.weights: there are no published weights for {SMALL_CNN}; "
             "set models.weights to trained or random, or give models.weights_file"
         )
-    return torchvision_models().get_model_weights(name).DEFAULT
+    return networks.torchvision_models().get_model_weights(name).DEFAULT
 
 
 def _published_weights(name: str) -> tuple[Path, Mapping[str, Tensor]]:
@@ -164,7 +133,7 @@ def _read_weights(path: Path) -> Mapping[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises half a dozen types on damaged or foreign files
         raise UserError(
-            f"models.weights_file: {path} cannot be read as weights ({first_line(error)}); it must "
+            f"models.weights_file: {path} cannot be read as weights ({networks.first_line(error)}); it must "
             "be a .safetensors file, or a state dict saved by torch.save without other objects in "
             "it; delete a damaged download and run again"
         ) from error
@@ -184,6 +153,6 @@ def _current_names(name: str, state: Mapping[str, Tensor]) -> Mapping[str, Tenso
     for key in state:
         if name.startswith("densenet"):
             renamed[_OLD_DENSENET_KEY.sub(r"\1\2", key)] = renamed.pop(key)
-        elif name in NORMALIZING and key.startswith(AUXILIARY):
+        elif name in networks.NORMALIZING and key.startswith(networks.AUXILIARY):
             del renamed[key]
     return renamed

@@ -23,15 +23,8 @@ _COPY_BYTES = 64 * 2**20
 class ImageSet:
     """A split's images and labels, from which batches are gathered on a device.
 
-    Parameters
-    ----------
-    images : array of uint8, (n_images, height, width, n_channels)
-        May be memory-mapped.
-    labels : array of int64, (n_images,)
-    device : torch.device
-    resident : bool
-        Keep all images in the device's memory. Otherwise each batch is read from the array and
-        copied, to a GPU from pinned memory while it computes.
+    Images are uint8 (n_images, height, width, n_channels), maybe memory-mapped. Resident ones are all
+    kept in the device's memory; of others, each batch is copied, to a GPU while it computes.
     """
 
     def __init__(

@@ -33,9 +33,8 @@ def check_recipe(
     check_precision(recipe["precision"], device, "training.precision")
     for split, values in labels.items():
         if len(values) < 2:
-            raise UserError(
-                f"the {split} split has {len(values)} images; training needs at least 2"
-            )
+            n_images = len(values)
+            raise UserError(f"the {split} split has {n_images} images; training needs at least 2")
         if values.min() < 0 or values.max() >= n_classes:
             raise UserError(
                 f"the {split} labels are {values.min()} to {values.max()}, but the network has "
@@ -65,14 +64,7 @@ def learning_rate(recipe: Mapping[str, Any], step: int, n_steps: int) -> float:
 def training_digest(initial: Path, arrays: Iterable[np.ndarray], **about: Any) -> str:
     """Digest of everything that the final weights depend on: 16 hexadecimal digits.
 
-    Parameters
-    ----------
-    initial : Path
-        Checkpoint that the training starts from.
-    arrays : iterable of array
-        Images and labels.
-    **about
-        Anything else that JSON can hold.
+    `initial` is the first checkpoint, `arrays` are images and labels, `about` is anything else.
     """
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     digest.update(bytes.fromhex(file_sha256(initial)))

@@ -11,19 +11,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import FrameType
 
 import torch
 from torch import nn
 
 from manifold_capacity.errors import UserError
 from manifold_capacity.files import lock
-from manifold_capacity.models.checkpoints import (
-    load_metadata,
-    load_state,
-    load_weights,
-    save_state,
-)
+from manifold_capacity.models.checkpoints import load_metadata, load_state, load_weights, save_state
 
 logger = logging.getLogger(__name__)
 
@@ -42,19 +36,11 @@ class TrainingState:
     n_seen: int = 0
     rows: list[dict[str, float | int | None]] = field(default_factory=list)
 
-    def next_epoch(self) -> None:
-        self.epoch, self.step = self.epoch + 1, 0
-        self.loss_sum, self.n_correct, self.n_seen = 0.0, 0, 0
-
 
 class ResumeFolder:
     """A folder with the saved state of a training and its checkpoints so far.
 
-    Parameters
-    ----------
-    path : Path
-    digest : str
-        Of everything that the final weights depend on. A state with another digest is not used.
+    A state with another digest, of everything that the final weights depend on, is not used.
     """
 
     def __init__(self, path: Path, digest: str) -> None:
@@ -90,8 +76,7 @@ class ResumeFolder:
     ) -> TrainingState | None:
         """Put the saved state into the network and the optimizer, and return where the training was.
 
-        Returns None if there is no saved state, and with a warning if it is damaged or another
-        training's.
+        None if there is no saved state, and with a warning if it is damaged or another training's.
         """
         if not self._state_file.exists():
             self.clear()
@@ -111,27 +96,21 @@ class ResumeFolder:
             logger.warning("%s; starting over", error)
             self.clear()
             return None
-        parts: dict[str, dict[str, torch.Tensor]] = {"model": {}, "momentum": {}}
-        for key, tensor in tensors.items():
-            part, _, name = key.partition(".")
-            parts[part][name] = tensor
-        load_weights(model, parts["model"])
+        load_weights(model, {key: tensors[f"model.{key}"] for key in model.state_dict()})
         for name, parameter in model.named_parameters():
-            if name in parts["momentum"]:
+            momentum = tensors.get(f"momentum.{name}")
+            if momentum is not None:
                 # In the memory layout of the weights, which a fused step requires
-                buffer = torch.empty_like(parameter, requires_grad=False)
-                optimizer.state[parameter]["momentum_buffer"] = buffer.copy_(
-                    parts["momentum"][name]
-                )
+                buffer = torch.empty_like(parameter, requires_grad=False).copy_(momentum)
+                optimizer.state[parameter]["momentum_buffer"] = buffer
         return state
 
     def clear(self) -> None:
         """Remove the training's files: the state first, without which the others mean nothing."""
         if self.path.is_dir():
             self._state_file.unlink(missing_ok=True)
-            for pattern in ("*.safetensors", "*.safetensors.part"):
-                for path in self.path.glob(pattern):
-                    path.unlink()
+            for path in (*self.path.glob("*.safetensors"), *self.path.glob("*.safetensors.part")):
+                path.unlink()
             if not any(self.path.iterdir()):
                 self.path.rmdir()
 
@@ -145,12 +124,9 @@ def training_lock(resume: Path) -> Iterator[None]:
     announced = False
     while True:
         with open(path, "ab", buffering=0) as file:
+            opened = os.fstat(file.fileno())
             # Another training may have removed the file between `open` and `lock`.
-            if (
-                lock(file)
-                and path.exists()
-                and os.path.samestat(os.fstat(file.fileno()), path.stat())
-            ):
+            if lock(file) and path.exists() and os.path.samestat(opened, path.stat()):
                 try:
                     yield
                 finally:
@@ -172,14 +148,11 @@ def training_lock(resume: Path) -> Iterator[None]:
 def signals() -> Iterator[list[int]]:
     """Collect SIGTERM and SIGINT instead of ending at once; only possible in the main thread."""
     received: list[int] = []
-
-    def note(number: int, _frame: FrameType | None) -> None:
-        received.append(number)
-
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {n: signal.signal(n, lambda number, _: received.append(number)) for n in numbers}
     try:
         yield received
     finally:

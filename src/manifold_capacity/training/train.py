@@ -26,24 +26,13 @@ from torch.nn import functional as F
 from manifold_capacity.errors import UserError
 from manifold_capacity.files import atomic_path
 from manifold_capacity.logs import Progress
+from manifold_capacity.models import device as devices
 from manifold_capacity.models.augment import Draws, apply_draws, draw_augmentation, seeded_generator
 from manifold_capacity.models.checkpoints import load_model, save_state
-from manifold_capacity.models.device import (
-    arithmetic,
-    autocast,
-    device_name,
-    prefers_channels_last,
-    resolve_device,
-)
 from manifold_capacity.models.preprocess import Preprocess
 from manifold_capacity.provenance import source_digest, stamp
+from manifold_capacity.training import recipe as recipes
 from manifold_capacity.training.image_set import ImageSet, fits_on
-from manifold_capacity.training.recipe import (
-    check_recipe,
-    learning_rate,
-    steps_per_epoch,
-    training_digest,
-)
 from manifold_capacity.training.resume import ResumeFolder, TrainingState, signals, training_lock
 
 logger = logging.getLogger(__name__)
@@ -136,15 +125,15 @@ def train(
         and anything else that cannot be trained; if another process is training with the same
         `resume`.
     """
-    target = resolve_device(device)
+    target = devices.resolve_device(device)
     model, metadata = load_model(initial)
     labels = {"train": train_data[1], "test": test_data[1]}
-    check_recipe(recipe, labels, metadata["network"]["n_classes"], checkpoints, target)
+    recipes.check_recipe(recipe, labels, metadata["network"]["n_classes"], checkpoints, target)
     if images_on_device is None:
         images_on_device = fits_on(target, train_data[0], test_data[0])
     if channels_last is None:
-        channels_last = prefers_channels_last(recipe["precision"], target)
-    digest = training_digest(
+        channels_last = devices.prefers_channels_last(recipe["precision"], target)
+    digest = recipes.training_digest(
         initial,
         (*train_data, *test_data),
         recipe=dict(recipe),
@@ -175,7 +164,7 @@ def train(
         training_lock(resume),
         signals() as received,
         torch.random.fork_rng(devices=[target] if target.type == "cuda" else []),
-        arithmetic(recipe["precision"]),
+        devices.arithmetic(recipe["precision"]),
     ):
         run.run(received)
 
@@ -207,7 +196,7 @@ class _Run:
         )
         self.epochs: int = self.recipe["epochs"]
         self.batch_size: int = self.recipe["batch_size"]
-        self.n_steps = steps_per_epoch(len(self.train_set), self.batch_size)
+        self.n_steps = recipes.steps_per_epoch(len(self.train_set), self.batch_size)
 
     def run(self, received: list[int]) -> None:
         saved = self.folder.restore(self.model, self.optimizer, self.checkpoints)
@@ -226,7 +215,7 @@ class _Run:
             logger.info("%s", _line(row, self.epochs, progress))
             if state.epoch in self.checkpoints:
                 self._save_checkpoint()
-            state.next_epoch()
+            state = self.state = TrainingState(state.epoch + 1, rows=state.rows)
             unsaved_s = self.folder.unsaved_s()
             if state.epoch <= self.epochs and self.folder.save_took_s <= _SAVE_SHARE * unsaved_s:
                 self._save()
@@ -267,9 +256,8 @@ class _Run:
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The rest of the epoch, batch by batch: (network input, labels)."""
         epoch, size = self.state.epoch, self.batch_size
-        order = np.random.default_rng([self.seed, epoch, 0, _SHUFFLE]).permutation(
-            len(self.train_set)
-        )
+        rng = np.random.default_rng([self.seed, epoch, 0, _SHUFFLE])
+        order = rng.permutation(len(self.train_set))
         n_ahead = max(1, self._n_at_once(size) // size)
         for first in range(self.state.step, self.n_steps, n_ahead):
             steps = range(first, min(first + n_ahead, self.n_steps))
@@ -312,14 +300,14 @@ class _Run:
 
     def _outputs(self, images: Tensor) -> Tensor:
         """The network's outputs in float32, whatever precision it computes in."""
-        with autocast(self.recipe["precision"], self.device):
+        with devices.autocast(self.recipe["precision"], self.device):
             outputs: Tensor = self.model(images)
         return outputs.float()
 
     def _learning_rate(self, step: int) -> float:
         """The learning rate of a step of the present epoch."""
         done = (self.state.epoch - 1) * self.n_steps + step
-        return learning_rate(self.recipe, done, self.epochs * self.n_steps)
+        return recipes.learning_rate(self.recipe, done, self.epochs * self.n_steps)
 
     def _evaluate(self, received: list[int]) -> dict[str, float | int | None]:
         """The row of the metrics for the epoch that is done."""
@@ -352,7 +340,7 @@ class _Run:
         provenance = stamp(
             "weights",
             code=source_digest("training.train"),
-            device=device_name(self.device),
+            device=devices.device_name(self.device),
             torch_threads=torch.get_num_threads(),
             recipe=dict(self.recipe),
         )
