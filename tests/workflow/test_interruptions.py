@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -24,10 +23,7 @@ TABLE = "geometry/small_cnn/seed-0/epoch-000/train/12_Linear.json"
 
 @pytest.fixture
 def prepared(finished):
-    """A workspace with dataset, layers and weights, but no activations or anything computed from them."""
-    for folder in ("activations", "moments", "geometry"):
-        shutil.rmtree(finished.results / folder)
-    return finished
+    return finished.delete_measurements()
 
 
 @pytest.fixture

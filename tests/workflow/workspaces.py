@@ -104,6 +104,12 @@ class Workspace:
         file = self.folder / f"src/manifold_capacity/{module}.py"
         file.write_text(f"{file.read_text()}\n{text}\n")
 
+    def delete_measurements(self) -> Workspace:
+        """Keep dataset, layers and weights, but no activations or anything computed from them."""
+        for folder in ("activations", "moments", "geometry"):
+            shutil.rmtree(self.results / folder)
+        return self
+
     def twin(self, folder: Path) -> Workspace:
         """A copy of everything, with the files' times."""
         shutil.copytree(self.folder, folder, symlinks=True)
