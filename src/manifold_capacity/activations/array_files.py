@@ -1,4 +1,4 @@
-"""Arrays in `.npy` files, `.npz` archives, folders of `.npy` files and zarr stores, opened without reading all of them."""
+"""Arrays in `.npy` and `.npz` files, folders of `.npy` files and zarr stores, opened without reading all of them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,9 +24,8 @@ from manifold_capacity.errors import UserError
 
 # Arrays that are not layers.
 LABELS, CLASS_NAMES = "labels", "class_names"
-
+_Source = Callable[[], IO[bytes]]
 _ZARR_MARKS = ("zarr.json", ".zgroup", ".zarray")
-
 _READ_HEADER: dict[tuple[int, int], Callable[[IO[bytes]], Any]] = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -37,15 +37,10 @@ _LOCAL_HEADER = struct.Struct("<26xHH")
 
 @dataclass(frozen=True)
 class Entry:
-    """An array that has not been read yet.
+    """An array that has not been read yet: `open` returns an array-like that can be sliced.
 
-    Attributes
-    ----------
-    shape, dtype : as in NumPy; dtype is None for Python objects
-    open : callable
-        Returns an array-like that can be sliced.
-    files : callable
-        The files whose change changes the array; of a zarr array, the newest of them.
+    Its dtype is None for Python objects. If one of `files` changes, so does the array; of a zarr array,
+    only the newest file is named.
     """
 
     shape: tuple[int, ...]
@@ -122,12 +117,7 @@ def _npz_entries(where: str, path: Path) -> dict[str, Entry]:
 
 
 def _entry(
-    where: str,
-    file: Path,
-    stream: IO[bytes],
-    size: int,
-    source: Callable[[], IO[bytes]],
-    begin: int = 0,
+    where: str, file: Path, stream: IO[bytes], size: int, source: _Source, begin: int = 0
 ) -> Entry:
     """An array of `size` bytes in .npy format, at the start of `stream`, and at byte `begin` of `source`."""
     try:
@@ -203,12 +193,9 @@ def _zarr_entry(folder: Path, array: Any) -> Entry:
 
 
 def _newest(folder: Path) -> str:
-    """The file or folder within `folder` that was changed last: the folder's time alone does not show changes inside files."""
-    inside = (
-        os.path.join(parent, name)
-        for parent, folders, files in os.walk(folder)
-        for name in (*folders, *files)
-    )
+    """What was changed last in `folder`, whose own time does not show changes inside files."""
+    walk = os.walk(folder)
+    inside = (os.path.join(top, name) for top, *names in walk for name in chain(*names))
     return max([str(folder), *inside], key=lambda path: (os.stat(path).st_mtime_ns, path))
 
 

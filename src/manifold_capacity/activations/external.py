@@ -14,55 +14,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from manifold_capacity.activations.array_files import (
-    CLASS_NAMES,
-    LABELS,
-    array_entries,
-    as_text,
-    labels_entry,
-    read_whole,
-)
+from manifold_capacity.activations import array_files
+from manifold_capacity.activations.array_files import CLASS_NAMES, LABELS
 from manifold_capacity.activations.external_reader import Reader
 from manifold_capacity.errors import UserError
 from manifold_capacity.models.layers import Layer, select_layers, unmatched
 from manifold_capacity.summary.rows import SPLIT
 
-__all__ = ["ExternalActivations", "default_name", "open_external_layer"]
-
 
 class ExternalActivations:
     """Activations in files that exist already: their layers and classes.
 
-    Making one reads the labels and the arrays' headers.
-
-    Parameters
-    ----------
-    path : path
-        A zarr store, an `.npz`, an `.npy`, or a folder of `.npy` files.
-    labels : path, optional
-        An `.npy` with one label per sample, or an `.npz` that holds them as `labels`. By default the
-        array `labels` in `path`, if there is one.
-    class_names : sequence of str, optional
-        Names of the classes in the order of the sorted labels, or of the manifolds' axis. By default
-        the array `class_names` in `path` if there is one, else the labels, else 0, 1, ...
-    names : sequence of str
-        Names or patterns of the layers, in their order; other arrays may be of any shape.
-
-    Attributes
-    ----------
-    name : str
-        Name of the file or folder.
-    layers : tuple of Layer
-        In the order of `names`; those of one pattern in the order of the `.npz`, else of their own
-        names. Counted from 1.
-    class_names : tuple of str
-    counts : dict
-        ``{"all": points per class}``.
-
-    Raises
-    ------
-    UserError
-        With the configuration's key, the file, what is in it and what it should be.
+    Making one reads the labels and the arrays' headers. The first three arguments are the config's
+    `activations.path`, `labels` and `class_names`; `names` are names or patterns of the layers, in
+    their order, and other arrays may be of any shape. The layers that one pattern matches are in the
+    order of the `.npz`, else of their names; `counts` is ``{"all": points per class}``.
     """
 
     def __init__(
@@ -74,26 +40,22 @@ class ExternalActivations:
     ) -> None:
         self.path = Path(path)
         self.name = self.path.name
-        self._entries = array_entries(self.path)
+        self._entries = array_files.array_entries(self.path)
         self._arrays = {k: v for k, v in self._entries.items() if k not in (LABELS, CLASS_NAMES)}
         self._labels_path = None if labels is None else Path(labels)
         values = self._label_values()
-        found: tuple[str, ...] = ()
         self._codes: NDArray[np.int64] | None = None
         # Axes before the features, and their lengths
-        self._n_lead = 2
-        self._lead: tuple[int, ...] = ()
+        self._n_lead = 2 if values is None else 1
+        self._lead: tuple[int, ...] = () if values is None else values.shape
         if values is not None:
-            unique, codes = np.unique(values, return_inverse=True)
+            unique, codes, n_each = np.unique(values, return_inverse=True, return_counts=True)
             self._codes = codes.astype(np.int64)
-            self._n_lead, self._lead = 1, self._codes.shape
-            found = tuple(map(as_text, unique))
-            counts = tuple(np.bincount(self._codes, minlength=len(found)).tolist())
+            found, counts = tuple(map(array_files.as_text, unique)), tuple(n_each.tolist())
         self.layers = self._find_layers(names)
         if values is None:
             n_manifolds, n_points = self._lead
-            found = tuple(map(str, range(n_manifolds)))
-            counts = (n_points,) * n_manifolds
+            found, counts = tuple(map(str, range(n_manifolds))), (n_points,) * n_manifolds
         self.counts: dict[str, tuple[int, ...]] = {SPLIT: counts}
         self.class_names = self._named(class_names, found)
 
@@ -119,27 +81,11 @@ class ExternalActivations:
         seed: int = 0,
         draw: int = 0,
     ) -> list[Any]:
-        """One layer's manifolds, read in blocks of features.
+        """One layer's manifolds (n_points_i, n_features) of some classes, read in blocks of features.
 
-        Parameters
-        ----------
-        label : str
-            The layer, ``1_V4``.
-        classes : sequence of int, optional
-            Indices of the classes, in the order of the result; by default all.
-        points_per_class : int or "all"
-            Points to draw from each class, without replacement. The draw depends on the seed and the
-            class, not on the layer; a smaller number draws some of the points of a larger one.
-        seed : int
-            Seed of the draw.
-        draw : int
-            Which of several draws that have no point in common, from 0.
-
-        Returns
-        -------
-        list of array-likes (n_points_i, n_features)
-            For `manifold_capacity.measure` and `moments_from_arrays`. Slicing one raises UserError if a
-            value is NaN or infinite, with the layer, the class, the sample and the feature.
+        Points are drawn without replacement, by the seed and the class, not the layer; a smaller number
+        draws some of the points of a larger one. No two `draw`s, from 0, have a point in common.
+        Slicing a manifold raises a UserError that names the place of a value that is not finite.
         """
         layer = self._layer(label)
         if classes is None:
@@ -174,11 +120,10 @@ class ExternalActivations:
         return np.sort(drawn)  # reads forwards; the geometry does not depend on the order
 
     def _layer(self, label: str) -> Layer:
-        for layer in self.layers:
-            if layer.label == label:
-                return layer
-        known = ", ".join(layer.label for layer in self.layers)
-        raise UserError(f"{self.path} has no layer {label!r}; it has {known}")
+        layers = {layer.label: layer for layer in self.layers}
+        if label not in layers:
+            raise UserError(f"{self.path} has no layer {label!r}; it has {', '.join(layers)}")
+        return layers[label]
 
     def _check_given_once(self, key: str, given: object) -> None:
         if given is not None and key in self._entries:
@@ -192,13 +137,13 @@ class ExternalActivations:
         if self._labels_path is not None:
             self._check_given_once(LABELS, os.fspath(self._labels_path))
             where = f"activations.labels: {self._labels_path}"
-            entry = labels_entry(self._labels_path)
+            entry = array_files.labels_entry(self._labels_path)
         elif LABELS in self._entries:
             where = f"activations.path: {LABELS} of {self.path}"
             entry = self._entries[LABELS]
         else:
             return None
-        values = read_whole(where, entry)
+        values = array_files.read_whole(where, entry)
         if values.ndim != 1 or values.dtype.kind not in "iubfUS" or not values.size:
             raise UserError(
                 f"{where}: shape {values.shape}, type {values.dtype}; labels must be numbers or text, one "
@@ -217,13 +162,13 @@ class ExternalActivations:
         if CLASS_NAMES in self._entries:
             self._check_given_once(CLASS_NAMES, None if given is None else [*given])
             where = f"activations.path: {CLASS_NAMES} of {self.path}"
-            values = read_whole(where, self._entries[CLASS_NAMES])
+            values = array_files.read_whole(where, self._entries[CLASS_NAMES])
             if values.ndim != 1 or values.dtype.kind not in "US":
                 raise UserError(
                     f"{where}: shape {values.shape}, type {values.dtype}; it must be text, one per "
                     f"class: shape ({len(found)},)"
                 )
-            names = [as_text(value) for value in values]
+            names = [array_files.as_text(value) for value in values]
         if names is None:
             return found
         if len(names) != len(found):
@@ -250,9 +195,7 @@ class ExternalActivations:
         if problems:
             raise UserError(problems[0])
         chosen = select_layers(candidates, selection, model=self.name)
-        chosen.sort(
-            key=lambda layer: [fnmatchcase(layer.name, pattern) for pattern in patterns].index(True)
-        )
+        chosen.sort(key=lambda layer: [fnmatchcase(layer.name, p) for p in patterns].index(True))
         for layer in chosen:
             problem = self._problem(layer.name)
             if problem:
@@ -268,9 +211,8 @@ class ExternalActivations:
         if dtype is None:
             return f"{where} holds Python objects, which would have to be unpickled; save numbers"
         if dtype.kind not in "fiub":
-            return (
-                f"{where} has values of type {dtype}; activations must be real numbers: convert it"
-            )
+            remedy = "activations must be real numbers: convert it"
+            return f"{where} has values of type {dtype}; {remedy}"
         if self._codes is None and len(shape) < 3:
             return (
                 f"activations.labels: null, but {array} has shape {shape}; without labels an array must be "
@@ -294,11 +236,7 @@ class ExternalActivations:
 def open_external_layer(
     label: str, external: Mapping[str, Any], seed: int, draw: int = 0
 ) -> list[Any]:
-    """One layer's manifolds by the workflow's parameters: see `ExternalActivations.open`.
-
-    `external` has the keys `source` (path and labels), `names` (of the layers) and `sample` (classes
-    and points_per_class).
-    """
+    """One layer's manifolds by the workflow's parameters: see `ExternalActivations.open`."""
     found = ExternalActivations(**external["source"], names=external["names"])
     return found.open(label, **external["sample"], seed=seed, draw=draw)
 

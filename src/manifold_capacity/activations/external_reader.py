@@ -48,9 +48,11 @@ class Reader:
             n_read = max(n_read, len(self._first) * math.prod(array.shape[1 : len(lead)]))
         self.features = max(1, _BLOCK_BYTES // (n_read * self.dtype.itemsize))
         self.features = min(self.features, layer.n_features)
-        inner = _chunk_features(array, len(lead))
-        if inner < self.features:
-            self.features -= self.features % inner
+        if (chunks := getattr(array, "chunks", None)) is not None:
+            # Flattened features that come with each chunk along the first axis of features
+            inner = int(chunks[len(lead)]) * math.prod(array.shape[len(lead) + 1 :])
+            if inner < self.features:
+                self.features -= self.features % inner
         self._block: tuple[tuple[int, int], NDArray[Any]] | None = None
 
     def manifolds(self) -> list[Manifold]:
@@ -61,14 +63,10 @@ class Reader:
         if self._block is None or self._block[0] != (start, stop):
             self._block = None  # before the next one is read
             shape, step = self.layer.output_shape, self.features
-            block = _joined(
-                [
-                    self._gather(part)
-                    for first in range(start, stop, step)
-                    for part in _parts(shape, first, min(stop, first + step))
-                ],
-                axis=1,
-            )
+            spans = ((first, min(stop, first + step)) for first in range(start, stop, step))
+            parts = [self._gather(part) for span in spans for part in _parts(shape, *span)]
+            block = _joined(parts, axis=1)
+            del parts  # not twice in memory
             self._check_finite(block, start)
             self._block = (start, stop), block
         return self._block[1]
@@ -143,9 +141,3 @@ def _parts(
             one_row = (*index, slice(row, row + 1))
             yield from _parts(shape[1:], offset, offset + end - start, one_row)
             start = end
-
-
-def _chunk_features(array: Any, n_lead: int) -> int:
-    """Flattened features that come with each chunk along the first axis of features."""
-    chunks = getattr(array, "chunks", None)
-    return 1 if chunks is None else int(chunks[n_lead]) * math.prod(array.shape[n_lead + 1 :])

@@ -1,8 +1,7 @@
 """Extracting activations: forward passes with hooks that write layers' outputs to a store.
 
-The store is written in one pass by one writer. Each layer's part of a batch is a whole shard, written
-during the forward pass, so that memory holds one batch and one such part.
-`manifold_capacity.activations.store` reads the store and does not need torch.
+Each layer's part of a batch is a whole shard, written during the forward pass, so that memory holds one
+batch and one such part.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import logging
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,17 +22,11 @@ from torch import Tensor, nn
 
 from manifold_capacity.activations.grid import points_per_batch, store_size
 from manifold_capacity.activations.store import STORE, StoreError
-from manifold_capacity.activations.writer import DTYPES, REMEDY, Writer, check_space, gib
+from manifold_capacity.activations.writer import Writer
 from manifold_capacity.errors import UserError
 from manifold_capacity.logs import Progress, duration
+from manifold_capacity.models import device as devices
 from manifold_capacity.models.augment import Draws, apply_draws, draw_augmentation, seeded_generator
-from manifold_capacity.models.device import (
-    arithmetic,
-    autocast,
-    check_choice,
-    check_precision,
-    resolve_device,
-)
 from manifold_capacity.models.find_layers import leaf_modules
 from manifold_capacity.models.layers import Layer
 from manifold_capacity.models.preprocess import Preprocess, to_batch
@@ -41,6 +34,12 @@ from manifold_capacity.models.preprocess import Preprocess, to_batch
 logger = logging.getLogger(__name__)
 
 _SPLITS = ("train", "test")
+
+_REMEDY = (
+    "make space, or set results to a folder on a larger disk, choose fewer layers (layers), fewer "
+    "points (manifolds.points_per_class), or activations.dtype: float16; the next run makes the "
+    "store again"
+)
 
 
 def extract(
@@ -117,17 +116,22 @@ def extract(
             f"indices are of {n_manifolds} manifolds, but there are {len(classes)} classes "
             f"and {len(class_names)} class names"
         )
-    check_choice("split", split, _SPLITS)
-    check_choice("activations.dtype", dtype, DTYPES)
-    target = resolve_device(device)
-    check_precision(precision, target, "activations.precision")
+    devices.check_choice("split", split, _SPLITS)
+    devices.check_choice("activations.dtype", dtype, ("float32", "float16"))
+    target = devices.resolve_device(device)
+    devices.check_precision(precision, target, "activations.precision")
     path = folder / STORE
     if path.exists():
         shutil.rmtree(path)
     size = store_size(layers, n_manifolds, n_points, dtype, batch_size=batch_size)
     logger.info("activations to be written to %s:\n%s", path, size)
-    check_space(size, folder)
-
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if size.total > free:
+        raise StoreError(
+            f"activations: the store takes {_gib(size.total)} ({size.total} bytes), but {folder} has "
+            f"only {_gib(free)} ({free} bytes) free; {_REMEDY}"
+        )
     row_points = points_per_batch(layers, n_points, batch_size)
     about = {
         "split": split,
@@ -143,7 +147,7 @@ def extract(
     progress = Progress("writing", size.total, "GiB", scale=2**30)
     rows = [(i, first) for i in range(n_manifolds) for first in range(0, n_points, row_points)]
     try:
-        with _hooks(model, layers, writer), torch.no_grad(), arithmetic(precision):
+        with _hooks(model, layers, writer), torch.no_grad(), devices.arithmetic(precision):
             for manifold, first in rows:
                 places = range(first, min(first + row_points, n_points))
                 batch = to_batch(images[indices[manifold, first : places.stop]], target)
@@ -158,7 +162,7 @@ def extract(
                 batch = preprocess(batch)
                 writer.start(manifold, first, len(batch))
                 writer.write(0, batch)
-                with autocast(precision, target):
+                with devices.autocast(precision, target):
                     model(batch)
                 writer.finish()
                 progress.update(len(batch) * size.total // indices.size)
@@ -168,10 +172,14 @@ def extract(
             raise
         shutil.rmtree(path)
         raise StoreError(
-            f"the disk filled up while {path} was written: it takes {gib(size.total)}; {REMEDY}"
+            f"the disk filled up while {path} was written: it takes {_gib(size.total)}; {_REMEDY}"
         ) from error
     took = duration(time.monotonic() - progress.started)
-    logger.info("wrote %s for %s images in %s", gib(size.total), f"{indices.size:,}", took)
+    logger.info("wrote %s for %s images in %s", _gib(size.total), f"{indices.size:,}", took)
+
+
+def _gib(n_bytes: int) -> str:
+    return f"{n_bytes / 2**30:.3g} GiB"
 
 
 @contextmanager
@@ -186,8 +194,7 @@ def _hooks(model: nn.Module, layers: Sequence[Layer], writer: Writer) -> Iterato
         writer.write(index, output)
 
     leaves = {index: (name, module) for index, name, module in leaf_modules(model)}
-    handles = []
-    try:
+    with ExitStack() as stack:
         for layer in layers:
             if layer.index == 0:
                 continue
@@ -197,8 +204,5 @@ def _hooks(model: nn.Module, layers: Sequence[Layer], writer: Writer) -> Iterato
                     f"layer {layer.label} ({layer.name}) is not in the model, whose leaf module "
                     f"{layer.index} is {name or 'missing'}; make the table of layers again"
                 )
-            handles.append(module.register_forward_hook(partial(write, layer.index)))
+            stack.enter_context(module.register_forward_hook(partial(write, layer.index)))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()

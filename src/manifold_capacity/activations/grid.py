@@ -59,24 +59,14 @@ def grid_of(layer: Layer, n_manifolds: int, n_points: int, row_points: int, dtyp
     most = min(max(most, _MIN_CHUNK_FEATURES), _MAX_CHUNK_FEATURES)
     # Equal parts: the last chunk is stored in full length, even if fewer features remain.
     n_chunks = math.ceil(layer.n_features / most)
-    return Grid(
-        shape=(n_manifolds, n_points, layer.n_features),
-        points=row_points,
-        features=math.ceil(layer.n_features / n_chunks),
-        n_chunks=n_chunks,
-        itemsize=itemsize,
-    )
+    features = math.ceil(layer.n_features / n_chunks)
+    shape = (n_manifolds, n_points, layer.n_features)
+    return Grid(shape, row_points, features, n_chunks, itemsize)
 
 
 @dataclass(frozen=True)
 class StoreSize:
-    """Size of a store on disk.
-
-    Attributes
-    ----------
-    entries : tuple of (label, shape, bytes)
-        Per layer; shape is (n_manifolds, n_points, n_features).
-    """
+    """Size of a store on disk: each layer's label, shape (manifolds, points, features) and bytes."""
 
     entries: tuple[tuple[str, tuple[int, int, int], int], ...]
 

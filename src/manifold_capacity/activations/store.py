@@ -1,7 +1,7 @@
 """Reading the store of activations: one zarr array per layer, axes (manifold, point, feature).
 
 Everything read is checked: a chunk that is damaged or was never written is an error that names it, never
-a fill value. `manifold_capacity.activations.extract` writes the store and needs torch; reading does not.
+a fill value. Reading does not need torch.
 """
 
 from __future__ import annotations
@@ -149,9 +149,8 @@ class Draw:
     def __getitem__(self, key: tuple[slice, slice, slice]) -> np.ndarray:
         manifolds, points, features = key
         start, stop, step = points.indices(self.shape[1])
-        return self._layer[
-            manifolds, slice(self._first + start, self._first + stop, step), features
-        ]
+        points = slice(self._first + start, self._first + stop, step)
+        return self._layer[manifolds, points, features]
 
 
 def open_draw(folder: Path, label: str, draw: int, n_draws: int) -> LayerArray | Draw:

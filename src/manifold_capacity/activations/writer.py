@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,32 +13,10 @@ import zarr
 from torch import Tensor
 from zarr.codecs import BytesCodec, Crc32cCodec
 
-from manifold_capacity.activations.grid import StoreSize, grid_of
-from manifold_capacity.activations.store import FORMAT_VERSION, StoreError
+from manifold_capacity.activations.grid import grid_of
+from manifold_capacity.activations.store import FORMAT_VERSION
 from manifold_capacity.errors import UserError
 from manifold_capacity.models.layers import Layer
-
-DTYPES = ("float32", "float16")
-
-REMEDY = (
-    "make space, or set results to a folder on a larger disk, choose fewer layers (layers), fewer "
-    "points (manifolds.points_per_class), or activations.dtype: float16; the next run makes the "
-    "store again"
-)
-
-
-def gib(n_bytes: int) -> str:
-    return f"{n_bytes / 2**30:.3g} GiB"
-
-
-def check_space(size: StoreSize, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
-    if size.total > free:
-        raise StoreError(
-            f"activations: the store takes {gib(size.total)} ({size.total} bytes), but {folder} has "
-            f"only {gib(free)} ({free} bytes) free; {REMEDY}"
-        )
 
 
 class Writer:
@@ -100,7 +77,6 @@ class Writer:
             )
 
     def start(self, manifold: int, first_point: int, n_points: int) -> None:
-        """Begin a batch."""
         self.row = (manifold, first_point, n_points)
         self.missing = set(self.layers)
 

@@ -17,10 +17,7 @@ from manifold_capacity.models.preprocess import to_device
 
 
 def seeded_generator(*key: int) -> torch.Generator:
-    """A generator seeded with all numbers of the key, such as (seed, epoch, step).
-
-    It has no earlier state to restore, so an interrupted run can be repeated exactly.
-    """
+    """A generator seeded with all numbers of the key, such as (seed, epoch, step)."""
     words = np.random.SeedSequence(key).generate_state(1, np.uint64)
     # torch takes the seed as a signed number
     return torch.Generator().manual_seed(int(words[0] >> np.uint64(1)))

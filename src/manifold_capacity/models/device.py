@@ -98,10 +98,7 @@ def autocast(precision: str, device: torch.device) -> torch.autocast:
 
 
 def prefers_channels_last(precision: str, device: torch.device) -> bool:
-    """Whether the innermost axis should be the channels, as a GPU's tensor cores prefer.
-
-    Full float32 does not run on tensor cores, and a CPU would add in another order.
-    """
+    """Whether channels should be the innermost axis: on tensor cores, so not for full float32."""
     return device.type == "cuda" and precision != "float32"
 
 

@@ -129,10 +129,7 @@ def select_layers(
 
 
 def unmatched(tables: Mapping[str, Sequence[Layer]], selection: Mapping[str, Any]) -> list[str]:
-    """A sentence for each type or pattern that matches no layer of any model.
-
-    `tables` holds all layers of each model, by the model's name; see `select_layers` for `selection`.
-    """
+    """A sentence for each type or pattern that matches no layer of any model."""
     models = next(iter(tables)) if len(tables) == 1 else f"any model ({', '.join(tables)})"
     modules = [layer for layers in tables.values() for layer in layers if layer.index]
     sentences = []
@@ -153,7 +150,6 @@ def _criteria(selection: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _matches(layer: Layer, key: str, wanted: str) -> bool:
-    """Whether a layer is a module of a type or with a name."""
     fits = layer.type == wanted if key == "types" else fnmatchcase(layer.name, wanted)
     return layer.index > 0 and fits
 

@@ -24,10 +24,7 @@ def check_recipe(
     checkpoints: Iterable[int],
     device: torch.device,
 ) -> None:
-    """Raise a UserError if a network with `n_classes` outputs cannot be trained by a recipe.
-
-    `labels` are those of each split's images, by the split's name; `checkpoints` are epochs.
-    """
+    """Raise a UserError if a network with `n_classes` outputs cannot be trained by a recipe."""
     check_choice("training.optimizer", recipe["optimizer"], ("sgd",))
     check_choice("training.schedule", recipe["schedule"], ("constant", "cosine"))
     check_precision(recipe["precision"], device, "training.precision")

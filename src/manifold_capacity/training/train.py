@@ -2,8 +2,7 @@
 
 Nothing random has a state: the order of the images depends on (seed, epoch), augmentation and dropout
 on (seed, epoch, step). An interrupted training therefore needs only its weights, its momentum and its
-place in the epoch to continue as if nothing had happened. On the CPU, with the same number of threads,
-its final weights are identical to the bit.
+place in the epoch to continue; on as many CPU threads, its final weights are identical to the bit.
 """
 
 from __future__ import annotations
@@ -301,8 +300,7 @@ class _Run:
     def _outputs(self, images: Tensor) -> Tensor:
         """The network's outputs in float32, whatever precision it computes in."""
         with devices.autocast(self.recipe["precision"], self.device):
-            outputs: Tensor = self.model(images)
-        return outputs.float()
+            return self.model(images).float()
 
     def _learning_rate(self, step: int) -> float:
         """The learning rate of a step of the present epoch."""
