@@ -31,6 +31,8 @@ _NOISE = re.compile(
     r"Adding \S+ \(|Loading script code for rule "
 )
 _SUBMITTED = re.compile(r"Job (\S+) has been submitted with SLURM jobid (\S+) \(log: ")
+# A job that Ctrl-C ended, by its own message or by how it died.
+_BY_CTRL_C = re.compile(r"^SIGINT: |^[Ii]nterrupted|by (SIGINT|signal 2)\.$")
 
 
 class Terminal:
@@ -117,9 +119,8 @@ class Terminal:
         """A text without an event."""
         text = self.text_of(record)
         if text.startswith("Terminating processes on user request"):
-            self.run.interrupted = True
-            self.close()
-            text = "Interrupted: stopping the running jobs."
+            self._say_interrupted()
+            return
         if submitted := _SUBMITTED.match(text):
             number, slurm = submitted.groups()
             job = self.run.running.get(int(number)) if number.isdigit() else None
@@ -157,6 +158,10 @@ class Terminal:
                 cause = f"Unexpected error: {cause.splitlines()[-1]}"
         else:
             cause = cause_of(job.rule, exit_text, str(fields.get("rule_msg") or ""))
+        if _BY_CTRL_C.search(
+            cause
+        ):  # jobs get the signal too, and may end before Snakemake says it
+            self._say_interrupted()
         if run.interrupted:
             return
         run.failed[fields["jobid"]] = job, cause
@@ -170,6 +175,12 @@ class Terminal:
             lines = text.splitlines()
             self.say(f"  {'the end of ' if len(lines) > _MOST_LINES else ''}{path}:")
             self.say("\n".join(f"    {line}" for line in lines[-_MOST_LINES:]), style="dim")
+
+    def _say_interrupted(self) -> None:
+        if not self.run.interrupted:
+            self.run.interrupted = True
+            self.close()
+            self.say("Interrupted: stopping the running jobs.")
 
     def _say_end_of_failed_run(self) -> None:
         run = self.run

@@ -209,12 +209,16 @@ def test_of_a_group_the_job_that_failed_is_named(terminal, stream, tmp_path):
     assert ": train seed 4\n  diverged" in printed
 
 
-def test_an_interruption_is_no_failure(terminal, stream, log):
+@pytest.mark.parametrize("job_ends_first", [False, True])
+def test_an_interruption_is_no_failure(job_ends_first, terminal, stream, log):
     terminal.handle(record("progress", done=4, total=9))
     terminal.handle(job_info(log))
     text = "Terminating processes on user request, this might take some time."
-    terminal.handle(record(None, text, logging.WARNING))
+    if not job_ends_first:
+        terminal.handle(record(None, text, logging.WARNING))
     failed(terminal, log, "died with <Signals.SIGINT: 2>.")
+    if job_ends_first:
+        terminal.handle(record(None, text, logging.WARNING))
     terminal.handle(record("error", "At least one job did not complete successfully."))
     stopped, end = stream.getvalue().splitlines()
     assert stopped == "Interrupted: stopping the running jobs."

@@ -172,7 +172,11 @@ def test_a_missing_value_names_its_place_and_stops_one_layer(walked):
             "layers.names: 'V2' is not in recording.npz; there are V1, V4, IT",
         ),
         ("manifolds", {"points_per_class": 999}, "manifolds.points_per_class: 999, but recording"),
-        ("dataset", {"name": "digits"}, "activations.path: 'recording.npz' says"),
+        (
+            "dataset",
+            {"name": "digits"},
+            "activations.path: 'recording.npz' names external activations",
+        ),
     ],
 )
 def test_a_mistake_stops_the_run_before_any_job(walked_once, section, values, message):
