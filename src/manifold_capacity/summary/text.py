@@ -28,7 +28,7 @@ def format_table(layers: pd.DataFrame) -> str:
     Parameters
     ----------
     layers : DataFrame
-        As `manifold_capacity.summary.collect.collect_layers` returns it.
+        A table of layers, such as `summary/layers.csv`.
 
     Returns
     -------
