@@ -130,6 +130,6 @@ def test_the_menu_opens_on_a_phone(browser: Browser):
     menu = page.locator("#pst-primary-sidebar-modal")
     assert not menu.is_visible()
     page.locator("button.primary-toggle").click()
-    menu.get_by_role("link", name="What a run leaves behind").wait_for(state="visible")
+    menu.get_by_role("link", name="Outputs of a run").wait_for(state="visible")
     menu.get_by_role("link", name="FAQ").wait_for(state="visible")
     page.close()
