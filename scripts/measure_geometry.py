@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from manifold_capacity import logs
-from manifold_capacity.files import atomic_path
+from manifold_capacity.files import write_text
 from manifold_capacity.geometry.draws import combine_draws, draw_seed
 from manifold_capacity.geometry.measure import DegenerateManifoldsError, geometry_from_moments
 from manifold_capacity.geometry.moments import Moments
@@ -33,8 +33,7 @@ with logs.log_to(snakemake.log[0]) as log:
         row |= {"status": str(error), "n_manifolds": moments.n_manifolds}
         manifolds, geometries = rows.manifold_table(row, {}, None), []
     row["provenance"] = extended(moments.provenance, "geometry", code=params.code)
-    with atomic_path(snakemake.output.layer) as file:
-        file.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
+    write_text(snakemake.output.layer, json.dumps(row, indent=1) + "\n")
     centers = rows.centers_table(row, [each.centers_spectrum for each in geometries])
     write_table(manifolds, snakemake.output.manifolds)
     write_table(centers, snakemake.output.centers)

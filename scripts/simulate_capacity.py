@@ -6,7 +6,7 @@ from pathlib import Path
 from manifold_capacity import logs
 from manifold_capacity.activations.external import open_external_layer
 from manifold_capacity.activations.store import open_draw
-from manifold_capacity.files import atomic_path
+from manifold_capacity.files import write_text
 from manifold_capacity.geometry.manifolds import DegenerateManifoldsError
 from manifold_capacity.geometry.simulated import simulated_capacity
 
@@ -25,5 +25,4 @@ with logs.log_to(snakemake.log[0]) as log:
     except DegenerateManifoldsError as error:
         log.warning("%s has no simulated capacity: %s", layer, error)
         row = {}
-    with atomic_path(snakemake.output[0]) as file:
-        file.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    write_text(snakemake.output[0], json.dumps(row) + "\n")

@@ -1,9 +1,9 @@
 """Gather the results of all layers into tables, and into the text shown at the end of a run."""
 
 import json
-from pathlib import Path
 
 from manifold_capacity import logs
+from manifold_capacity.files import write_text
 from manifold_capacity.provenance import collect_provenance, stamp
 from manifold_capacity.summary.collect import collect_centers, collect_layers, collect_manifolds
 from manifold_capacity.summary.tables import write_table
@@ -21,6 +21,5 @@ with logs.log_to(snakemake.log[0]):
         write_table(table, output[f"{name}_parquet"])
     centers = collect_centers(snakemake.input.centers, config_digest=digest)
     write_table(centers, output.centers)
-    Path(output.table).write_text(format_table(layers) + "\n", encoding="utf-8")
-    text = json.dumps(provenance, indent=1, ensure_ascii=False) + "\n"
-    Path(output.provenance).write_text(text, encoding="utf-8")
+    write_text(output.table, format_table(layers) + "\n")
+    write_text(output.provenance, json.dumps(provenance, indent=1, ensure_ascii=False) + "\n")

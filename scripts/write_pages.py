@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from manifold_capacity import logs
+from manifold_capacity.files import write_text
 from manifold_capacity.pages import origin, results
 from manifold_capacity.summary.tables import read_table
 
@@ -23,4 +24,4 @@ with logs.log_to(snakemake.log[0]):
         ),
     }
     for name, path in snakemake.output.items():
-        Path(path).write_text(pages[name](), encoding="utf-8")
+        write_text(path, pages[name]())

@@ -35,11 +35,17 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             with part.open("rb+") as file:
                 os.fsync(file.fileno())  # or a power cut could leave an empty file under the name
         if path.is_dir():
-            shutil.rmtree(path)
+            _remove(path)  # a link to a folder is replaced, not followed
         os.replace(part, path)
     except BaseException:
         _remove(part)
         raise
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text file, completely or not at all."""
+    with atomic_path(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def _remove(path: Path) -> None:

@@ -84,3 +84,16 @@ def test_only_one_holder_of_a_lock(tmp_path, monkeypatch, caplog):
 def refuse(flag):
     if flag & fcntl.LOCK_NB:
         raise BlockingIOError
+
+
+def test_a_link_to_a_folder_is_replaced_not_followed(tmp_path):
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "data").write_text("shared")
+    link = tmp_path / "output"
+    link.symlink_to(kept)
+    with atomic_path(link) as part:
+        part.mkdir()
+    assert link.is_dir()
+    assert not link.is_symlink()
+    assert (kept / "data").read_text() == "shared"

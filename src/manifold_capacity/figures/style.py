@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from manifold_capacity.errors import UserError
+from manifold_capacity.files import atomic_path
 from manifold_capacity.summary.rows import SPLIT as NO_SPLIT
 
 LABELS = {
@@ -90,9 +91,10 @@ def save(figure: Figure, stem: str | os.PathLike[str]) -> None:
 def write(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Write a figure as SVG, PNG (200 dots per inch) or PDF, by the path's ending."""
     # With the time of writing, the same figure would give another file each time.
-    times = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
-    with in_style():
-        figure.savefig(path, dpi=_PNG_DPI, metadata=times.get(os.path.splitext(path)[1]))
+    times = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    kind = os.path.splitext(path)[1][1:]
+    with in_style(), atomic_path(path) as part:
+        figure.savefig(part, dpi=_PNG_DPI, format=kind, metadata=times.get(kind))
 
 
 def tint(color: str, place: float) -> str:
