@@ -104,7 +104,7 @@ def comparisons_page(comparisons: pd.DataFrame) -> str:
     ]
     for column in columns:
         column["choice"] = not column["number"]
-    text = "An interval that leaves out 0 speaks for a difference in that layer."
+    text = "An interval that excludes 0 is evidence of a difference in that layer."
     text += " Among many layers, one in 20 does so by chance."
     body = page.intro(text, comparisons, "comparisons")
     return page.render("Differences, layer by layer", body, {"columns": columns})
