@@ -66,6 +66,25 @@ def test_more_draws_are_extracted_at_once(finished):
     assert "train" not in plan
 
 
+@pytest.mark.parametrize(
+    ("changes", "trains"),
+    [
+        ({"dataset.normalize": "none"}, True),
+        ({"manifolds.points_per_class": 13}, False),
+        ({"manifolds.augment": True, "training.augment.horizontal_flip": True}, True),
+        ({"activations.dtype": "float16"}, False),
+        ({"activations.precision": "bfloat16"}, False),
+        ({"activations.batch_size": 7}, False),
+    ],
+)
+def test_a_key_that_activations_depend_on_extracts_all_of_them_again(finished, changes, trains):
+    finished.configure(changes)
+    plan = finished.planned()
+    assert plan["extract_activations"] == 2  # also of the untrained network
+    assert ("train" in plan) == trains
+    assert "prepare_dataset" not in plan
+
+
 def test_another_seed_adds_its_own_jobs(finished):
     finished.configure({"seeds": [0, 1]})
     plan = finished.planned()
