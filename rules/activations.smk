@@ -23,6 +23,7 @@ rule extract_activations:
         labels="<dataset>/{split}_labels.npy",
         weights="<results>/training/<network>/{checkpoint}.safetensors",
         layers="<results>/layers/{model}.csv",
+        stamp="<results>/layers/{model}.json",
         slot=lambda wildcards: slot_files(config, SLOTS, RUN.format(**wildcards)),
     output:
         STORE if config["activations"]["keep"] else temp(STORE),
@@ -33,36 +34,13 @@ rule extract_activations:
     cache: STORE_SHARED
     conda:
         "../envs/torch.yaml"
-    threads: torch_threads
+    threads: lambda wildcards: STEPS.torch_threads(wildcards.model)
     resources:
         mem_mb=rising(4000),
         runtime=rising(60),
         device=config["device"],
     params:
-        model=model_of,
-        seed=seed_of,
-        checkpoint="{checkpoint}",
-        split="{split}",
-        layers=config["layers"],
-        sample={
-            "class_indices": list(CLASSES),
-            "points_per_class": config["manifolds"]["points_per_class"] * len(DRAWS),
-        },
-        normalize=config["dataset"]["normalize"],
-        options={
-            "classes": list(CLASSES),
-            "class_names": list(CLASSES.values()),
-            "dtype": config["activations"]["dtype"],
-            "batch_size": config["activations"]["batch_size"],
-            "precision": config["activations"]["precision"],
-            "augment": (
-                config["training"]["augment"]
-                if config["manifolds"]["augment"]
-                else None
-            ),
-        },
-        torch_threads=torch_threads,
-        code=source_digest("activations.extract"),
+        step=lambda wildcards: STEPS.activations(**wildcards),
         software=software("activations"),
     script:
         "../scripts/extract_activations.py"

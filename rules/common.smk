@@ -19,19 +19,35 @@ os.environ.update(
 from manifold_capacity.errors import UserError
 from manifold_capacity.provenance import software_versions, source_digest
 from manifold_capacity.workflow import runs
+from manifold_capacity.workflow.fingerprints import Fingerprints
 from manifold_capacity.workflow.runs import NETWORK, RUN, trained_epochs
 from manifold_capacity.workflow.setup import check_cache, selected_layers, set_up
+from manifold_capacity.workflow.steps import Steps
 
 CONFIG_AS_GIVEN = copy.deepcopy(dict(config))
 # Whether working copies share outputs (`--cache`). The attribute is not documented, but nothing else tells: the variable
 # SNAKEMAKE_OUTPUT_CACHE may be set without the option.
 SHARED = bool(workflow.enable_cache)
-try:
-    SETUP = set_up(config, Path(workflow.basedir, "schemas/config.schema.yaml"))
-    if SHARED:
-        check_cache(SETUP, os.environ.get("SNAKEMAKE_OUTPUT_CACHE", ""))
-except UserError as error:
-    raise WorkflowError(str(error)) from None
+LOCKS = []  # the lock on the results, held until this process ends
+
+
+def user_errors(function):
+    """The function, but an error that users can fix is Snakemake's, which it prints without a traceback."""
+
+    def call(*arguments, **options):
+        try:
+            return function(*arguments, **options)
+        except UserError as error:
+            raise WorkflowError(str(error)) from None
+
+    return call
+
+
+SETUP = user_errors(set_up)(
+    config, Path(workflow.basedir, "schemas/config.schema.yaml")
+)
+if SHARED:
+    user_errors(check_cache)(os.environ.get("SNAKEMAKE_OUTPUT_CACHE", ""))
 config = SETUP.config
 EXTERNAL, DATASET, CLASSES = SETUP.external, SETUP.dataset, SETUP.classes
 MODELS = {model["label"]: model for model in config["models"]}
@@ -39,9 +55,16 @@ RUNS = runs.runs_of(config)
 TRAINED = runs.trained_networks(config)
 LABELS = runs.label_suffixes(config)
 DRAWS = runs.draw_suffixes(config)
+# The parameters and keys of every step.
+PRINTS = Fingerprints(
+    Path(".snakemake/fingerprints.json"), planning=workflow.is_main_process
+)
+STEPS = Steps(SETUP, Path(workflow.basedir, "scripts"), PRINTS)
 # Inputs of targets that depend on the layers of all models: Snakemake then evaluates all checkpoints at once. Not for jobs
 # that a profile groups: Snakemake 9.27 then ends with a KeyError after the checkpoint.
-LAYER_TABLES = [] if EXTERNAL else [f"<results>/layers/{model}.csv" for model in MODELS]
+LAYER_TABLES = [] if EXTERNAL else [
+    f"<results>/layers/{model}.{suffix}" for model in MODELS for suffix in ("csv", "json")
+]
 
 
 pathvars:
@@ -61,23 +84,6 @@ wildcard_constraints:
     labels="(-shuffled)?",
     layer=r"\d+_\w+",
     draw=r"(-draw-\d+)?",
-
-
-def model_of(wildcards):
-    """The model's entry in the configuration."""
-    return MODELS[wildcards.model]
-
-
-def seed_of(wildcards):
-    return int(wildcards.seed)
-
-
-def torch_threads(wildcards):
-    """Number of PyTorch's threads, whatever the number of cores: the last bits of results depend on it.
-
-    A small network's layers finish before a second thread starts to help.
-    """
-    return 1 if model_of(wildcards)["name"] == "small_cnn" else 8
 
 
 def rising(amount):

@@ -1,16 +1,15 @@
 # Prepare the dataset: images and labels, verified and written as arrays.
 from manifold_capacity.datasets.catalog import needs_network
-from manifold_capacity.workflow.setup import dataset_sources
 
 
 rule prepare_dataset:
-    input:
-        dataset_sources(config["dataset"]),
     output:
         train_images="<dataset>/train_images.npy",
         train_labels="<dataset>/train_labels.npy",
+        train_checksums="<dataset>/train_images.crc32",
         test_images="<dataset>/test_images.npy",
         test_labels="<dataset>/test_labels.npy",
+        test_checksums="<dataset>/test_images.crc32",
         dataset="<dataset>/dataset.json",
     log:
         "<logs>/prepare_dataset.log",
@@ -26,12 +25,7 @@ rule prepare_dataset:
         mem_mb=rising(2000),
         runtime=rising(60),
     params:
-        dataset={
-            key: value
-            for key, value in config["dataset"].items()
-            if key != "normalize"
-        },
-        code=source_digest("datasets.prepare"),
+        step=STEPS.dataset(),
         software=software("dataset"),
     script:
         "../scripts/prepare_dataset.py"

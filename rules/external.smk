@@ -4,6 +4,7 @@
 rule find_layers:
     output:
         "<results>/layers/{model}.csv",
+        stamp="<results>/layers/{model}.json",
     log:
         "<logs>/find_layers/{model}.log",
     benchmark:
@@ -15,10 +16,6 @@ rule find_layers:
         mem_mb=rising(1000),
         runtime=rising(10),
     params:
-        layers=[
-            [layer.index, layer.name, layer.type, list(layer.output_shape)]
-            for layer in EXTERNAL.layers
-        ],
-        code=source_digest("models.layers"),
+        step=lambda wildcards: STEPS.layers(**wildcards),
     script:
         "../scripts/external_layers.py"

@@ -11,7 +11,8 @@ for figure in FIGURES.values():
         name:
             f"draw_{figure.name}"
         input:
-            f"<results>/summary/{figure.table}.csv",
+            table=f"<results>/summary/{figure.table}.csv",
+            stamp=STAMPS[figure.table],
         output:
             report(
                 f"<results>/figures/{figure.name}.svg",
@@ -35,8 +36,6 @@ for figure in FIGURES.values():
             mem_mb=rising(2000),
             runtime=rising(10),
         params:
-            figure=figure.name,
-            title=figure.title,
-            code=source_digest("figures.registry", f"figures.{figure.name}"),
+            step=lambda wildcards, name=figure.name: STEPS.figure(name),
         script:
             "../scripts/draw_figure.py"

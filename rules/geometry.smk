@@ -1,19 +1,15 @@
 # Moments, geometry and (if asked for) simulated capacity: one job per layer of every run.
 
 
-READER = "activations.external" if EXTERNAL else "activations.store"
 # On another node, Snakemake identifies inputs by their contents, which it cannot do for a folder. That a job runs there is
 # not documented otherwise than by this attribute.
+STORES = [] if EXTERNAL else "<results>/activations/<run>"
 MOMENTS_SHARED = SHARED and not EXTERNAL and not workflow.remote_exec
 
 
 rule compute_moments:
     input:
-        (
-            (lambda wildcards: EXTERNAL.files(wildcards.layer))
-            if EXTERNAL
-            else "<results>/activations/<run>"
-        ),
+        STORES,
     output:
         "<results>/moments/<network>/{checkpoint}/{split}{labels}/{layer}{draw}.npz",
     log:
@@ -28,17 +24,7 @@ rule compute_moments:
         mem_mb=rising(2000),
         runtime=rising(5),
     params:
-        layer="{layer}",
-        external=lambda wildcards: runs.external_manifolds(SETUP, wildcards.layer),
-        seed=seed_of if EXTERNAL else None,
-        draw=lambda wildcards: DRAWS.index(wildcards.draw),
-        n_draws=None if EXTERNAL else len(DRAWS),
-        shuffle=lambda wildcards: (
-            runs.shuffle_seed(seed_of(wildcards), DRAWS.index(wildcards.draw))
-            if wildcards.labels
-            else None
-        ),
-        code=source_digest("geometry.moments", READER),
+        step=lambda wildcards: STEPS.moments(**wildcards),
         software=software("moments"),
     script:
         "../scripts/compute_moments.py"
@@ -52,6 +38,7 @@ rule measure_geometry:
             allow_missing=True,
         ),
         layers="<results>/layers/{model}.csv",
+        stamp="<results>/layers/{model}.json",
         simulated=lambda wildcards: runs.simulated_capacity_files(config, wildcards),
     output:
         layer="<results>/geometry/<network>/{checkpoint}/{split}{labels}/{layer}.json",
@@ -68,27 +55,14 @@ rule measure_geometry:
         mem_mb=rising(1000),
         runtime=rising(5),
     params:
-        run=lambda wildcards: runs.identity(
-            wildcards, dataset=DATASET.name, weights=model_of(wildcards)["weights"]
-        ),
-        classes=lambda wildcards: runs.class_names(CLASSES, bool(wildcards.labels)),
-        geometry={
-            key: value
-            for key, value in config["geometry"].items()
-            if key not in ("simulated", "repeats")
-        },
-        code=source_digest("geometry.measure", "geometry.draws", "summary.rows"),
+        step=lambda wildcards: STEPS.geometry(**wildcards),
     script:
         "../scripts/measure_geometry.py"
 
 
 rule simulate_capacity:
     input:
-        (
-            (lambda wildcards: EXTERNAL.files(wildcards.layer))
-            if EXTERNAL
-            else "<results>/activations/<run>"
-        ),
+        STORES,
     output:
         "<results>/simulated/<run>/{layer}.json",
     log:
@@ -102,9 +76,6 @@ rule simulate_capacity:
         mem_mb=rising(4000),
         runtime=rising(600),
     params:
-        external=lambda wildcards: runs.external_manifolds(SETUP, wildcards.layer),
-        seed=seed_of,
-        n_draws=None if EXTERNAL else len(DRAWS),
-        code=source_digest("geometry.simulated", READER),
+        step=lambda wildcards: STEPS.simulated(**wildcards),
     script:
         "../scripts/simulate_capacity.py"

@@ -1,6 +1,14 @@
 # From the files of all layers to tables, comparisons and the report's pages.
 from manifold_capacity.config.schema import given_keys
-from manifold_capacity.provenance import config_digest
+
+# The file with the checksums and the key of each table.
+STAMPS = {
+    "layers": "<results>/provenance.json",
+    "manifolds": "<results>/provenance.json",
+    "centers": "<results>/provenance.json",
+    "comparisons": "<results>/summary/comparisons.json",
+    "training": "<results>/summary/training.json",
+}
 
 
 rule summarize:
@@ -42,18 +50,19 @@ rule summarize:
         mem_mb=rising(2000),
         runtime=rising(10),
     params:
-        config=config,  # the tables have its digest
-        code=source_digest("summary.collect", "summary.text", "provenance"),
+        step=lambda wildcards: STEPS.summary(),
     script:
         "../scripts/summarize.py"
 
 
 rule compare:
     input:
-        "<results>/summary/layers.csv",
-        "<results>/summary/manifolds.csv",
+        layers="<results>/summary/layers.csv",
+        manifolds="<results>/summary/manifolds.csv",
+        stamp=STAMPS["layers"],
     output:
-        report(
+        stamp=STAMPS["comparisons"],
+        table=report(
             "<results>/summary/comparisons.csv",
             caption="../report/comparisons.rst",
             category="Geometry",
@@ -70,19 +79,24 @@ rule compare:
         mem_mb=rising(1000),
         runtime=rising(10),
     params:
-        code=source_digest("summary.comparisons"),
+        step=lambda wildcards: STEPS.comparisons(),
     script:
         "../scripts/compare.py"
 
 
 rule summarize_training:
     input:
-        [
+        metrics=[
             f"<results>/training/{NETWORK.format(**training)}/metrics.csv"
             for training in TRAINED
         ],
+        stamps=[
+            f"<results>/training/{NETWORK.format(**training)}/metrics.json"
+            for training in TRAINED
+        ],
     output:
-        report(
+        stamp=STAMPS["training"],
+        table=report(
             "<results>/summary/training.csv",
             caption="../report/training.rst",
             category="Training",
@@ -99,9 +113,7 @@ rule summarize_training:
         mem_mb=rising(1000),
         runtime=rising(10),
     params:
-        trainings=TRAINED,
-        config_digest=config_digest(config),
-        code=source_digest("summary.collect"),
+        step=lambda wildcards: STEPS.training(),
     script:
         "../scripts/summarize_training.py"
 
@@ -111,6 +123,7 @@ rule write_pages:
         layers=["<results>/summary/layers.csv"],
         manifolds=["<results>/summary/manifolds.csv"],
         comparisons=["<results>/summary/comparisons.csv"],
+        stamp=[STAMPS["comparisons"]],
         provenance=["<results>/provenance.json"],
         dataset=[] if EXTERNAL else ["<dataset>/dataset.json"],
     output:
@@ -143,9 +156,10 @@ rule write_pages:
         mem_mb=rising(2000),
         runtime=rising(10),
     params:
-        given=given_keys(CONFIG_AS_GIVEN),
+        step=lambda wildcards: STEPS.pages(
+            "comparisons", given_keys(CONFIG_AS_GIVEN)
+        ),
         logs=f"{config['results']}/logs",
-        code=source_digest("pages.results", "pages.origin"),
     script:
         "../scripts/write_pages.py"
 
@@ -153,6 +167,7 @@ rule write_pages:
 use rule write_pages as write_training_page with:
     input:
         training=["<results>/summary/training.csv"],
+        stamp=[STAMPS["training"]],
     output:
         training=report(
             "<results>/pages/training.html",
@@ -165,5 +180,5 @@ use rule write_pages as write_training_page with:
     benchmark:
         "<benchmarks>/write_training_page.tsv"
     params:
+        step=lambda wildcards: STEPS.pages("training"),
         logs=f"{config['results']}/logs",
-        code=source_digest("pages.results", "pages.origin"),

@@ -1,4 +1,23 @@
-# Targets that can be asked for by name.
+# Targets that can be asked for by name, and what a run checks before it starts.
+
+
+onstart:
+    LOCKS.append(user_errors(runs.lock_results)(config["results"]))
+
+
+def tables_of_this_configuration(wildcards):
+    """No input; an error if there are tables of another configuration, which Snakemake would take for this one's.
+
+    A run makes them again if it knows from its records how they were made; a report takes them as they are.
+    """
+    # Nothing documented tells whether there are records, and whether everything is to be made anew.
+    recorded = workflow.persistence.has_metadata(rules.summarize)
+    is_report = any(word.partition("=")[0] == "--report" for word in sys.argv)
+    if is_report or not (recorded or workflow.dag_settings.forceall):
+        user_errors(runs.check_tables)(
+            config["results"], STEPS.summary()["keys"], recorded=recorded
+        )
+    return []
 
 
 rule training:
@@ -32,6 +51,7 @@ rule geometry:
 
 rule summary:
     input:
+        tables_of_this_configuration,
         rules.summarize.output,
         rules.compare.output,
         rules.write_pages.output,

@@ -1,17 +1,11 @@
 # The layers of every model, and the weights of every model and seed: initial, pretrained or trained.
 
 
-# What a network's input and output must fit.
-IMAGES = {
-    "n_classes": len(DATASET.class_names),
-    "image_shape": list(DATASET.image_shape),
-}
-
-
 # A network must be built to know its layers; the later jobs, one per layer, depend on them.
 checkpoint find_layers:
     output:
         "<results>/layers/{model}.csv",
+        stamp="<results>/layers/{model}.json",
     log:
         "<logs>/find_layers/{model}.log",
     benchmark:
@@ -23,9 +17,7 @@ checkpoint find_layers:
         mem_mb=rising(4000),
         runtime=rising(10),
     params:
-        model=model_of,
-        images=IMAGES,
-        code=source_digest("models.find_layers", "models.weights"),
+        step=lambda wildcards: STEPS.layers(**wildcards),
     script:
         "../scripts/find_layers.py"
 
@@ -45,18 +37,13 @@ rule initial_weights:
         mem_mb=rising(4000),
         runtime=rising(10),
     params:
-        model=model_of,
-        images=IMAGES,
-        seed=seed_of,
-        code=source_digest("models.weights", "models.checkpoints"),
+        step=lambda wildcards: STEPS.initial_weights(**wildcards),
         software=software("weights"),
     script:
         "../scripts/initial_weights.py"
 
 
 rule pretrained_weights:
-    input:
-        lambda wildcards: model_of(wildcards)["weights_file"] or [],
     output:
         "<results>/training/<network>/pretrained.safetensors",
     log:
@@ -72,9 +59,7 @@ rule pretrained_weights:
         mem_mb=rising(4000),
         runtime=rising(30),
     params:
-        model=model_of,
-        images=IMAGES,
-        code=source_digest("models.weights", "models.checkpoints"),
+        step=lambda wildcards: STEPS.pretrained_weights(**wildcards),
         software=software("weights"),
     script:
         "../scripts/pretrained_weights.py"
@@ -95,6 +80,7 @@ rule train:
                 for epoch in trained_epochs(config) or [config["training"]["epochs"]]
             ],
             "metrics.csv",
+            "metrics.json",
         ),
     log:
         "<logs>/train/<network>.log",
@@ -103,18 +89,13 @@ rule train:
     cache: SHARED
     conda:
         "../envs/torch.yaml"
-    threads: torch_threads
+    threads: lambda wildcards: STEPS.torch_threads(wildcards.model)
     resources:
         mem_mb=rising(8000),
         runtime=rising(240),
         device=config["device"],
     params:
-        seed=seed_of,
-        recipe=config["training"],
-        normalize=config["dataset"]["normalize"],
-        checkpoints=trained_epochs(config),
-        torch_threads=torch_threads,
-        code=source_digest("training.train"),
+        step=lambda wildcards: STEPS.trained_weights(**wildcards),
         software=software("weights"),
     script:
         "../scripts/train.py"

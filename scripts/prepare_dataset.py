@@ -10,4 +10,5 @@ with logs.log_to(snakemake.log[0]):
     # Not among the outputs: Snakemake deletes the outputs of a failed job, but an interrupted
     # download should resume.
     downloads = output.parent / "downloads"
-    prepare(snakemake.params.dataset, output, downloads, threads=snakemake.threads)
+    step = snakemake.params.step
+    prepare(step["dataset"], output, downloads, threads=snakemake.threads, keys=step["keys"])

@@ -1,6 +1,7 @@
 """Pretrained weights of a network, checked against its architecture."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 from manifold_capacity import logs
 from manifold_capacity.models.checkpoints import save_state
@@ -9,16 +10,16 @@ from manifold_capacity.models.weights import (
     pretrained_normalization,
     pretrained_state,
 )
-from manifold_capacity.provenance import stamp
+from manifold_capacity.provenance import extended
 
 with logs.log_to(snakemake.log[0]):
-    params = snakemake.params
-    network = network_options(params.model, **params.images)
-    file = params.model["weights_file"]
+    step = SimpleNamespace(**snakemake.params.step)
+    network = network_options(step.model, **step.images)
+    file = step.model["weights_file"]
     state = pretrained_state(
         network["name"], Path(file) if file else None, image_shape=network["image_shape"]
     )
-    provenance = {"weights": stamp("weights", code=params.code)}
+    provenance = extended({}, "weights", step)
     metadata = {"network": network, "weights": "pretrained", "epoch": None}
     metadata |= {"provenance": provenance}
     if not file:

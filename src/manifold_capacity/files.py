@@ -1,21 +1,26 @@
-"""Files: written completely or not at all, locked, checked for disk space, and their checksums."""
+"""Files: written completely or not at all, verified by checksums, locked, and checked for disk space."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
 import hashlib
+import json
 import logging
 import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
+from typing import Any
 
-from manifold_capacity.errors import DiskFullError
+from manifold_capacity.errors import DiskFullError, UserError
 
 logger = logging.getLogger(__name__)
+
+AGAIN = "delete it and run the same command again"
 
 
 @contextmanager
@@ -59,6 +64,61 @@ def file_sha256(path: Path) -> str:
     """SHA-256 of a file's content, as 64 lower-case hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# A sealed JSON object, and what its checksum covers.
+_SEALED = re.compile(r'\{"sha256": "([0-9a-f]{64})",(.*)', re.DOTALL)
+
+
+def seal(text: str) -> str:
+    """A JSON object, which is not empty, with a new first entry: ``sha256``, the checksum of all after it."""
+    return f'{{"sha256": "{hashlib.sha256(text[1:].encode()).hexdigest()}",{text[1:]}'
+
+
+def unseal(text: str, where: str) -> dict[str, Any]:
+    """The object of a text of `seal`, without the checksum; a UserError about `where` if it is damaged."""
+    sealed = _SEALED.fullmatch(text)
+    if not sealed:
+        raise UserError(
+            f"{where} has no checksum: it is damaged, or of an earlier version; {AGAIN}"
+        )
+    if hashlib.sha256(sealed[2].encode()).hexdigest() != sealed[1]:
+        raise UserError(f"{where} was damaged or changed: its checksum does not fit; {AGAIN}")
+    return json.loads("{" + sealed[2])
+
+
+def write_json(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
+    """Write a sealed JSON object, see `seal`."""
+    write_text(path, seal(json.dumps(content, indent=1, ensure_ascii=False)) + "\n")
+
+
+def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read what `write_json` wrote, without the checksum; a UserError if it was damaged or changed."""
+    content = Path(path).read_bytes().decode(errors="replace").removesuffix("\n")
+    return unseal(content, os.fspath(path))
+
+
+def checksums(files: Iterable[str | os.PathLike[str]], folder: Path) -> dict[str, str]:
+    """SHA-256 of files by their paths relative to a folder."""
+    return {os.path.relpath(file, folder): file_sha256(Path(file)) for file in files}
+
+
+def check_file(path: str | os.PathLike[str], stamp: str | os.PathLike[str]) -> dict[str, Any]:
+    """Raise UserError unless a file has the checksum that a stamp has under ``files``; return the stamp.
+
+    A stamp is a file of `write_json`. It names the files by their paths relative to its own folder.
+    """
+    content = read_json(stamp)
+    expected = content.get("files", {}).get(os.path.relpath(path, Path(stamp).parent))
+    if expected is None:
+        raise UserError(f"{stamp} does not name {path}; {AGAIN}")
+    found = file_sha256(Path(path))
+    if found != expected:
+        problem = (
+            f"{path} was damaged or changed: its SHA-256 is {found}, not {expected} as {stamp} says"
+        )
+        raise UserError(f"{problem}; {AGAIN}")
+    return content
 
 
 def mb(n_bytes: int) -> str:

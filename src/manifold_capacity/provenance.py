@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from manifold_capacity.errors import UserError
+from manifold_capacity.files import check_file, checksums, read_json, write_json
 
 PACKAGE = "manifold_capacity"
 SOURCE = Path(__file__).parent
@@ -36,13 +37,16 @@ SOFTWARE = {
 _NOT_COUNTED = frozenset({"errors", "files", "logs"})
 
 
-def source_digest(*modules: str) -> str:
+def source_digest(*modules: str, script: Path | None = None) -> str:
     """Digest of the code of modules, such as `"geometry.measure"`, and of all of ours that they import.
 
-    A rule with this digest among its parameters runs again when the code behind its script changes.
-    Comments, docstrings and formatting do not count. A module that does not exist is a `UserError`.
+    A step with this digest in its key is made again when its code changes: that of the modules, and of
+    `script` itself. Comments, docstrings, formatting and texts of errors and log entries do not count. A
+    module that does not exist is a `UserError`.
     """
     digest = hashlib.sha256()
+    if script is not None:
+        digest.update(f"{_without_words(ast.parse(script.read_text(encoding='utf-8')))}\0".encode())
     for module in sorted(_with_imports(modules)):
         digest.update(f"{module}\0{_read_code(module)[0]}\0".encode())
     return digest.hexdigest()[:16]
@@ -83,8 +87,79 @@ def cpu_name() -> str:
     return f"cpu: {name[1].strip() if name else platform.machine()}"
 
 
+def key_of(*parts: Any) -> str:
+    """A step's key: 32 hexadecimal digits of a digest of everything, as JSON, that its result depends on."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def check_keys(
+    path: str | os.PathLike[str],
+    found: Mapping[str, Any],
+    keys: Mapping[str, str],
+    made_by: str,
+) -> None:
+    """Raise UserError, which names the step that differs, unless a file is of the present configuration.
+
+    Parameters
+    ----------
+    path : path
+        The file, for the message.
+    found : mapping
+        Name of a step -> its key, or its record (see `extended`), in the file.
+    keys : mapping
+        Name of a step -> its present key, in the order of the steps.
+    made_by : str
+        The step that made the file. It must have a key; earlier ones are compared where the file has one.
+    """
+    for step, key in keys.items():
+        has = found.get(step)
+        has = has.get("key") if isinstance(has, Mapping) else has
+        if has is None and step == made_by:
+            problem = f"it has no key of its {step}, so it is of an earlier version"
+        elif has not in (None, key):
+            problem = f"the key of its {step} is {has}, but at present it is {key}"
+        elif step == made_by:
+            return
+        else:
+            continue
+        remedy = "delete it and run the same command again, or make everything anew with --forceall"
+        raise UserError(f"{path} is not of this configuration: {problem}; {remedy}")
+
+
+def write_stamp(
+    path: str | os.PathLike[str],
+    files: Iterable[str | os.PathLike[str]],
+    keys: Mapping[str, str],
+    **content: Any,
+) -> None:
+    """Write a JSON file with the keys of what `files` were made by, their checksums, and `content`."""
+    listed = checksums(files, Path(path).parent)
+    write_json(path, {"keys": dict(keys), **content, "files": listed})
+
+
+def check_stamped(
+    path: str | os.PathLike[str],
+    stamp: str | os.PathLike[str],
+    keys: Mapping[str, str],
+    made_by: str,
+) -> Path:
+    """A file's path, once it is known to be undamaged and of the present configuration: see `check_keys`."""
+    check_keys(path, check_file(path, stamp)["keys"], keys, made_by)
+    return Path(path)
+
+
+def read_stamp(
+    path: str | os.PathLike[str], keys: Mapping[str, str], made_by: str
+) -> dict[str, Any]:
+    """The content of a file of `write_stamp`; UserError unless it is of the present configuration."""
+    content = read_json(path)
+    check_keys(path, content.get("keys", {}), keys, made_by)
+    return content
+
+
 def stamp(step: str, *, code: str, **more: Any) -> dict[str, Any]:
-    """What one step, a key of `SOFTWARE`, was made with: `source_digest`, device, versions and `more`.
+    """What one step, of those in `SOFTWARE`, was made with: `source_digest`, device, versions and `more`.
 
     The device is the CPU unless `more` has another. No time and no name of a machine: the same run
     makes the same bytes again.
@@ -95,9 +170,9 @@ def stamp(step: str, *, code: str, **more: Any) -> dict[str, Any]:
     return about | {"packages": package_versions(*SOFTWARE[step])}
 
 
-def extended(earlier: Mapping[str, Any], step: str, **about: Any) -> dict[str, Any]:
-    """The records of earlier steps, and that of one more (see `stamp`)."""
-    return {**earlier, step: stamp(step, **about)}
+def extended(earlier: Mapping[str, Any], step: str, made: Any, **about: Any) -> dict[str, Any]:
+    """The records of earlier steps, and that of one more (see `stamp`); `made` has its ``code`` and ``keys``."""
+    return {**earlier, step: stamp(step, code=made.code, key=made.keys[step], **about)}
 
 
 def code_version() -> dict[str, str | None]:
@@ -130,9 +205,9 @@ def collect_provenance(
     """
     steps: dict[str, Counter[str]] = {}
     for path in paths:
-        row = json.loads(Path(path).read_text(encoding="utf-8"))
-        for step, about in row.get("provenance", {}).items():
-            steps.setdefault(step, Counter())[json.dumps(about, sort_keys=True)] += 1
+        for step, about in read_json(path)["provenance"].items():
+            record = {name: value for name, value in about.items() if name != "key"}
+            steps.setdefault(step, Counter())[json.dumps(record, sort_keys=True)] += 1
     return {
         "config_digest": config_digest(config),
         "config": dict(config),
@@ -160,7 +235,6 @@ def _read_code(module: str) -> tuple[str, set[str]]:
         raise UserError(f"{PACKAGE} has no module {module!r}; its modules are {', '.join(known)}")
     dotted = f"{PACKAGE}.{module}"
     package = dotted if file.name == "__init__.py" else dotted.rpartition(".")[0]
-    with_docstrings = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     names: set[str] = set()
     tree = ast.parse(file.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
@@ -172,12 +246,30 @@ def _read_code(module: str) -> tuple[str, set[str]]:
             # What is imported from a package may be one of its modules.
             members = (f"{base}.{alias.name}" for alias in node.names)
             names.update(name for name in members if _file(name.removeprefix(f"{PACKAGE}.")))
-        elif isinstance(node, with_docstrings) and ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
     ours = [name.removeprefix(f"{PACKAGE}.") for name in names if name.startswith(f"{PACKAGE}.")]
     template = file.with_suffix(".html")
     filled_in = template.read_text(encoding="utf-8") if template.is_file() else ""
-    return ast.unparse(tree) + filled_in, _with_packages(ours) - _NOT_COUNTED
+    return _without_words(tree) + filled_in, _with_packages(ours) - _NOT_COUNTED
+
+
+def _without_words(tree: ast.Module) -> str:
+    """Code without comments, formatting, docstrings, and the words of raised errors and of log entries."""
+    with_docstrings = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for node in ast.walk(tree):
+        if isinstance(node, with_docstrings) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+        elif isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+            node.exc = node.exc.func
+        elif isinstance(node, ast.Expr) and _is_log_entry(node.value):
+            node.value = ast.Constant(...)
+    return ast.unparse(tree)
+
+
+def _is_log_entry(node: ast.expr) -> bool:
+    """Whether it is ``logger.info(...)`` or ``log.warning(...)``."""
+    function = node.func if isinstance(node, ast.Call) else None
+    logger = function.value if isinstance(function, ast.Attribute) else None
+    return isinstance(logger, ast.Name) and logger.id in ("logger", "log")
 
 
 def _with_imports(modules: Iterable[str]) -> set[str]:

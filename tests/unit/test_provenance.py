@@ -1,8 +1,8 @@
 """Digests change with what code does, not with its wording; records of what a result was made with."""
 
 import ast
-import json
 import subprocess
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ import pytest
 import manifold_capacity
 from manifold_capacity import provenance
 from manifold_capacity.errors import UserError
+from manifold_capacity.files import write_json
 
 
 @pytest.fixture
@@ -123,16 +124,17 @@ def test_a_stamp_is_the_same_when_made_again():
     assert trained["version"] == manifold_capacity.__version__
     assert trained["device"] == "cuda: X"
     assert trained["recipe"] == {"epochs": 3}
-    steps = provenance.extended({"dataset": {}}, "geometry", code="0123")
-    assert steps == {"dataset": {}, "geometry": about}
+    made = SimpleNamespace(code="0123", keys={"geometry": "ab"})
+    steps = provenance.extended({"dataset": {}}, "geometry", made)
+    assert steps == {"dataset": {}, "geometry": about | {"key": "ab"}}
 
 
 def test_the_provenance_of_a_run_lists_each_record_with_its_number_of_layers(tmp_path):
     paths = []
     for version in ("1.0", "2.0", "1.0"):
-        row = {"provenance": {"weights": {"packages": {"torch": version}}, "geometry": {}}}
+        weights = {"packages": {"torch": version}, "key": f"of layer {len(paths)}"}
         paths.append(tmp_path / f"{len(paths)}.json")
-        paths[-1].write_text(json.dumps(row))
+        write_json(paths[-1], {"provenance": {"weights": weights, "geometry": {}}})
     found = provenance.collect_provenance(paths, {"a": 1})
     assert found["config"] == {"a": 1}
     assert found["config_digest"] == provenance.config_digest({"a": 1})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 import shutil
 import struct
@@ -13,7 +12,6 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -189,14 +187,7 @@ def _zarr_entry(folder: Path, array: Any) -> Entry:
             "numbers or text"
         )
     dtype = array.dtype if isinstance(array.dtype, np.dtype) else np.dtype(str(array.dtype))
-    return Entry(array.shape, dtype, lambda: array, lambda: [_newest(folder)])
-
-
-def _newest(folder: Path) -> str:
-    """What was changed last in `folder`, whose own time does not show changes inside files."""
-    walk = os.walk(folder)
-    inside = (os.path.join(top, name) for top, *names in walk for name in chain(*names))
-    return max([str(folder), *inside], key=lambda path: (os.stat(path).st_mtime_ns, path))
+    return Entry(array.shape, dtype, lambda: array, lambda: [str(folder)])
 
 
 def read_whole(where: str, entry: Entry) -> NDArray[Any]:

@@ -14,12 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from manifold_capacity.errors import UserError
+from manifold_capacity.files import check_file
 
 if TYPE_CHECKING:
     import zarr
 
 STORE = "activations.zarr"
-FORMAT_VERSION = 1
+# Beside it: the checksums of its metadata. Its shards have their own.
+STAMP = "checksums.json"
+# Version 1 had no checksums of the metadata.
+FORMAT_VERSION = 2
 
 # A shard ends in the offset and length of each inner chunk (two 8-byte numbers) and their checksum.
 INDEX_ENTRY_BYTES = 16
@@ -189,9 +193,9 @@ def open_layer(folder: Path, label: str) -> LayerArray:
     except (ValueError, KeyError) as error:
         raise StoreError(f"{path / 'zarr.json'} cannot be read ({error}); {again}") from error
     version = group.attrs.get("format_version")
-    if version != FORMAT_VERSION:
+    if version not in (1, FORMAT_VERSION):
         raise StoreError(
-            f"{path} has format version {version}, but this release reads {FORMAT_VERSION}; "
+            f"{path} has format version {version}, but this release reads 1 and {FORMAT_VERSION}; "
             f"use the release that wrote it, or {again}"
         )
     if group.attrs.get("complete") is not True:
@@ -199,4 +203,7 @@ def open_layer(folder: Path, label: str) -> LayerArray:
     if label not in group:
         labels = sorted(group.array_keys(), key=lambda key: int(key.split("_")[0]))
         raise StoreError(f"{path} has no layer {label!r}; it has {', '.join(labels)}")
+    if version > 1:
+        for part in (path, path / label):
+            check_file(part / "zarr.json", folder / STAMP)
     return LayerArray(path, label, group)

@@ -14,8 +14,9 @@ from torch import Tensor
 from zarr.codecs import BytesCodec, Crc32cCodec
 
 from manifold_capacity.activations.grid import grid_of
-from manifold_capacity.activations.store import FORMAT_VERSION
+from manifold_capacity.activations.store import FORMAT_VERSION, STAMP
 from manifold_capacity.errors import UserError
+from manifold_capacity.files import checksums, write_json
 from manifold_capacity.models.layers import Layer
 
 
@@ -31,7 +32,7 @@ class Writer:
         dtype: str,
         attributes: Mapping[str, Any],
     ) -> None:
-        self.dtype = dtype
+        self.path, self.dtype = path, dtype
         self.layers = {layer.index: layer for layer in layers}
         self.missing: set[int] = set()
         self.row = (0, 0, 0)
@@ -109,5 +110,8 @@ class Writer:
             )
 
     def complete(self) -> None:
-        """Mark the store as complete."""
+        """Mark the store as complete, and write the checksums of its metadata."""
         self.group.attrs["complete"] = True
+        metadata = [self.path / "zarr.json"]
+        metadata += [self.path / layer.label / "zarr.json" for layer in self.layers.values()]
+        write_json(self.path.parent / STAMP, {"files": checksums(metadata, self.path.parent)})

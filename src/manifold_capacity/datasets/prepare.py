@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import logging
 import os
 import shutil
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,13 @@ from manifold_capacity.datasets.download import DownloadError, download
 from manifold_capacity.datasets.image_folder import ImageFolder
 from manifold_capacity.datasets.sampling import every_fourth
 from manifold_capacity.errors import DiskFullError, UserError, nearest
-from manifold_capacity.files import file_sha256, lock, require_space
+from manifold_capacity.files import (
+    checksums,
+    file_sha256,
+    lock,
+    require_space,
+    write_json,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -70,13 +76,21 @@ def describe(config: Mapping[str, Any]) -> Dataset:
     return Dataset(name, found.class_names, found.image_shape, found.counts)
 
 
-def prepare(config: Mapping[str, Any], output: Path, downloads: Path, *, threads: int = 1) -> None:
+def prepare(
+    config: Mapping[str, Any],
+    output: Path,
+    downloads: Path,
+    *,
+    threads: int = 1,
+    keys: Mapping[str, str] | None = None,
+) -> None:
     """Fetch a dataset if need be, verify it, and write it as arrays.
 
     Writes to the folder `output`
 
     - `train_images.npy`, `test_images.npy`: uint8 (n_images, height, width, channels);
     - `train_labels.npy`, `test_labels.npy`: int64 (n_images,);
+    - `train_images.crc32`, `test_images.crc32`: the CRC-32 of each image, 4 bytes, little-endian;
     - `dataset.json`: name, counts, statistics, checksums and source, see docs/datasets.md.
 
     The files are complete before they get their names; `dataset.json` is the last one.
@@ -91,6 +105,8 @@ def prepare(config: Mapping[str, Any], output: Path, downloads: Path, *, threads
         Folder that keeps downloaded files, in a subfolder with the dataset's name.
     threads : int
         Threads that decode the images of an image folder.
+    keys : mapping, optional
+        Of the steps that lead to it, for `dataset.json`.
 
     Raises
     ------
@@ -110,11 +126,13 @@ def prepare(config: Mapping[str, Any], output: Path, downloads: Path, *, threads
             _check_labels(dataset, split, labels)
             shape = (len(labels), *dataset.image_shape)
             images = staging / f"{split}_images.npy"
-            _write_array(images, np.uint8, shape, _with_sums(blocks, sums[split]))
+            crcs: list[int] = []
+            _write_array(images, np.uint8, shape, _with_sums(blocks, sums[split], crcs))
             _write_array(staging / f"{split}_labels.npy", np.int64, labels.shape, [labels])
-        arrays = [f"{split}_{kind}.npy" for split in SPLITS for kind in ("images", "labels")]
-        checksums = {name: file_sha256(staging / name) for name in sorted(arrays)}
-        lines = "".join(f"{digest}  {name}\n" for name, digest in checksums.items())
+            with _synced(staging / f"{split}_images.crc32") as file:
+                file.write(np.array(crcs, "<u4").tobytes())
+        sha256 = checksums(sorted(staging.glob("*_*.*")), staging)
+        lines = "".join(f"{sha256[name]}  {name}\n" for name in sha256 if name.endswith(".npy"))
         mean, std = _mean_and_std(sums["train"], n_train * height * width)
         facts = {
             "format_version": FORMAT_VERSION,
@@ -125,24 +143,19 @@ def prepare(config: Mapping[str, Any], output: Path, downloads: Path, *, threads
             "mean": mean,
             "std": std,
             "digest": hashlib.sha256(lines.encode()).hexdigest(),
-            "sha256": checksums,
             "source": source,
+            "keys": dict(keys or {}),
+            "files": sha256,
         }
-        with _synced(staging / "dataset.json") as file:
-            file.write((json.dumps(facts, indent=1, ensure_ascii=False) + "\n").encode())
+        write_json(staging / "dataset.json", facts)
         output.mkdir(parents=True, exist_ok=True)
         # Without dataset.json the folder is not a dataset: a mixture of old and new files never
         # passes for one.
         (output / "dataset.json").unlink(missing_ok=True)
-        for name in (*arrays, "dataset.json"):
+        for name in (*sha256, "dataset.json"):
             os.replace(staging / name, output / name)
     numbers = f"{n_train:,} training images, {n_test:,} test images"
     logger.info("%s: %d classes, %s", dataset.name, len(dataset.class_names), numbers)
-
-
-def dataset_digest(path: Path) -> str:
-    """Digest of a prepared dataset's images and labels, from its ``dataset.json``: 64 digits."""
-    return str(json.loads(path.read_text(encoding="utf-8"))["digest"])
 
 
 def _read(
@@ -229,9 +242,13 @@ def _check_labels(dataset: Dataset, split: str, labels: NDArray[np.int64]) -> No
         )
 
 
-def _with_sums(blocks: Blocks, sums: NDArray[np.int64]) -> Blocks:
-    """The same blocks; adds each channel's values, and their squares, to `sums` (2, channels)."""
+def _with_sums(blocks: Blocks, sums: NDArray[np.int64], crcs: list[int]) -> Blocks:
+    """The same blocks; adds each channel's values, and their squares, to `sums` (2, channels).
+
+    The CRC-32 of each image is appended to `crcs`.
+    """
     for block in blocks:
+        crcs += map(crc32, np.ascontiguousarray(block))
         for row, values in enumerate((block, np.square(block, dtype=np.uint16))):
             sums[row] += values.sum(axis=0, dtype=np.int64).sum(axis=(0, 1))
         yield block

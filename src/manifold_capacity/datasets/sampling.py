@@ -2,18 +2,55 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from manifold_capacity.datasets.catalog import SPLITS
 from manifold_capacity.errors import UserError
+from manifold_capacity.files import check_file
 
 
-def load_split(folder: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+class VerifiedImages:
+    """Images in a file, (n_images, height, width, channels) uint8, each verified whenever it is read.
+
+    Indexed by a slice or an array of places along the first axis.
+    """
+
+    def __init__(self, path: Path, crcs: NDArray[np.uint32]) -> None:
+        self._images: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
+        self._path, self._crcs = path, crcs
+        self.shape, self.dtype, self.nbytes = (
+            self._images.shape,
+            self._images.dtype,
+            self._images.nbytes,
+        )
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, places: Any) -> NDArray[np.uint8]:
+        images = np.array(self._images[places])
+        expected = self._crcs[places].ravel()
+        crcs = map(crc32, images.reshape(-1, *self.shape[1:]))
+        found = np.fromiter(crcs, np.uint32, expected.size)
+        if (found != expected).any():
+            index = np.arange(len(self))[places].ravel()[(found != expected).argmax()]
+            raise UserError(
+                f"{self._path} was damaged or changed: the checksum of image {index} does not fit; delete "
+                f"{self._path.parent} and run the same command again"
+            )
+        return images
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[np.uint8]:
+        return self[:]
+
+
+def load_split(folder: Path, split: str) -> tuple[VerifiedImages, NDArray[np.int64]]:
     """Images and labels that `prepare` wrote.
 
     Parameters
@@ -25,26 +62,29 @@ def load_split(folder: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.
 
     Returns
     -------
-    images : (n_images, height, width, channels) uint8, memory-mapped, read-only
+    images : (n_images, height, width, channels) uint8, read and verified when they are indexed
     labels : (n_images,) int64
 
     Raises
     ------
     UserError
-        For another split, or a folder that is not a complete prepared dataset.
+        For another split, a folder that is not a complete prepared dataset, or damaged files.
     """
     _check_split(split)
     try:
-        counts = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))["counts"]
-        images = np.load(folder / f"{split}_images.npy", mmap_mode="r", allow_pickle=False)
+        for name in (f"{split}_labels.npy", f"{split}_images.crc32"):
+            about = check_file(folder / name, folder / "dataset.json")
         labels = np.load(folder / f"{split}_labels.npy", allow_pickle=False)
+        crcs = np.fromfile(folder / f"{split}_images.crc32", "<u4")
+        images = VerifiedImages(folder / f"{split}_images.npy", crcs)
     except (OSError, ValueError, LookupError) as error:
         reason = f"holds no complete dataset ({error})"
         raise UserError(f"{folder} {reason}; prepare it again") from error
-    if not len(images) == len(labels) == sum(counts[split]):
+    shape, expected = images.shape, (sum(about["counts"][split]), *about["image_shape"])
+    if shape != expected or images.dtype != np.uint8:
         raise UserError(
-            f"{folder} holds {len(images)} {split} images and {len(labels)} labels, but its "
-            f"dataset.json says {sum(counts[split])}; prepare it again"
+            f"{folder}/{split}_images.npy has shape {shape} and type {images.dtype}, but must be "
+            f"{expected} of uint8; prepare it again"
         )
     return images, labels
 

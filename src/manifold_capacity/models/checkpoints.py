@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from manifold_capacity.errors import UserError
-from manifold_capacity.files import atomic_path
+from manifold_capacity.files import AGAIN, atomic_path, seal, unseal
 from manifold_capacity.models.networks import NORMALIZING, meta_model
 
 State = dict[str, Tensor]
@@ -24,11 +26,15 @@ _METADATA_KEY = "manifold_capacity"
 
 
 def save_state(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, Any]) -> None:
-    """Write weights, on any device, and metadata that JSON can hold. Same content: same bytes."""
+    """Write weights, on any device, and metadata that JSON can hold. Same content: same bytes.
+
+    The metadata have checksums of themselves and of the weights, which are verified when they are read.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
+    about = {**metadata, "weights_sha256": _checksum(tensors)}
     with atomic_path(path) as part:
-        save_file(tensors, part, {_METADATA_KEY: json.dumps(dict(metadata), sort_keys=True)})
+        save_file(tensors, part, {_METADATA_KEY: seal(json.dumps(about, sort_keys=True))})
 
 
 def load_metadata(path: Path) -> dict[str, Any]:
@@ -37,12 +43,10 @@ def load_metadata(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             metadata = (file.metadata() or {}).get(_METADATA_KEY)
     except (SafetensorError, OSError) as error:
-        raise UserError(
-            f"{path} is not a complete safetensors file ({error}); delete it and run again"
-        ) from error
+        raise UserError(f"{path} is not a complete safetensors file ({error}); {AGAIN}") from error
     if metadata is None:
         raise UserError(f"{path} is not a checkpoint of this project: its metadata are missing")
-    return json.loads(metadata)
+    return unseal(metadata, str(path))
 
 
 def load_state(path: Path) -> tuple[State, dict[str, Any]]:
@@ -50,7 +54,21 @@ def load_state(path: Path) -> tuple[State, dict[str, Any]]:
     metadata = load_metadata(path)
     # Copies: tensors mapped from the file are aligned otherwise than those that torch allocates, and
     # vectorized sums may differ in the last bit with the alignment of their operands.
-    return {key: tensor.clone() for key, tensor in load_file(path).items()}, metadata
+    state = {key: tensor.clone() for key, tensor in load_file(path).items()}
+    if _checksum(state) != metadata.pop("weights_sha256", None):
+        raise UserError(
+            f"{path} was damaged or changed: the weights' checksum does not fit; {AGAIN}"
+        )
+    return state, metadata
+
+
+def _checksum(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 of names, types, shapes and values."""
+    digest = hashlib.sha256()
+    for key, tensor in sorted(state.items()):
+        digest.update(f"{key}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def load_weights(model: nn.Module, state: Mapping[str, Tensor], *, assign: bool = False) -> None:

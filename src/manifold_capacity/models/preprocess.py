@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,18 +43,21 @@ class Preprocess:
 
     @classmethod
     def for_checkpoint(
-        cls, metadata: Mapping[str, Any], normalize: str | Mapping[str, Any], dataset: Path
+        cls,
+        metadata: Mapping[str, Any],
+        normalize: str | Mapping[str, Any],
+        dataset: Mapping[str, Any],
     ) -> Preprocess:
         """The preprocessing that `dataset.normalize` of a resolved config means for a network.
 
         ``auto`` is what published weights were trained with, according to the checkpoint's metadata,
-        else mean and standard deviation of the training images, from `dataset` (``dataset.json``).
+        else mean and standard deviation of the training images, from `dataset`, the content of ``dataset.json``.
         """
         image_shape = metadata["network"]["image_shape"]
         if normalize == "none":
             return cls(image_shape)
         if normalize == "auto":
-            normalize = metadata.get("normalization") or json.loads(dataset.read_text())
+            normalize = metadata.get("normalization") or dataset
         assert isinstance(normalize, Mapping)
         return cls(image_shape, normalize["mean"], normalize["std"])
 

@@ -6,7 +6,6 @@ first, then any others in the order of their first appearance, then the configur
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,8 @@ import numpy as np
 import pandas as pd
 
 from manifold_capacity.errors import UserError
+from manifold_capacity.files import AGAIN, check_file, read_json
+from manifold_capacity.provenance import read_stamp
 from manifold_capacity.summary import columns
 from manifold_capacity.summary.rows import STATUS_OK
 from manifold_capacity.summary.tables import read_table, with_whole_numbers
@@ -25,7 +26,22 @@ Paths = Iterable[str | os.PathLike[str]]
 # What no two layers have in common; tables are sorted by it, a split by its place here.
 _LAYER_KEY = ("model", "seed", "epoch", "checkpoint", "split", "labels", "layer_index")
 _SPLITS = ("train", "test")
-_AGAIN = "delete it and run again to have it remade"
+
+
+def check_parts(
+    layers: Paths, manifolds: Paths, centers: Paths, keys: Mapping[str, Mapping[str, str]]
+) -> None:
+    """Raise UserError unless the files of every layer are undamaged and of the present configuration.
+
+    `keys` are the present ones of the geometry: of a run, such as ``vgg16/seed-0/epoch-040/train``, or of
+    one of its layers, ``vgg16/seed-0/epoch-040/train/1_Conv2d``.
+    """
+    for layer, *tables in zip(layers, manifolds, centers, strict=True):
+        run = "/".join(Path(layer).parts[-5:-1])
+        of_layer = keys.get(run) or keys[f"{run}/{Path(layer).stem}"]
+        read_stamp(layer, of_layer, "geometry")
+        for table in tables:
+            check_file(table, layer)
 
 
 def layers_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -100,23 +116,18 @@ def _joined(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _read_layer(source: str) -> dict[str, Any]:
-    try:
-        row = json.loads(Path(source).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{source} is not JSON ({error}); {_AGAIN}") from error
-    if not isinstance(row, dict):
-        raise UserError(f"{source} must be a JSON object, not a {type(row).__name__}; {_AGAIN}")
+    row = read_json(source)
     _require(source, row, (*columns.LAYER_IDENTITY, "status"))
     if row["status"] == STATUS_OK:
         _require(source, row, columns.LAYER_NUMBERS)
-    row.pop("provenance", None)  # `provenance.collect_provenance` gathers it for the whole run
-    return row
+    # `provenance.collect_provenance` gathers that of the whole run
+    return {name: row[name] for name in row if name not in ("provenance", "keys", "files")}
 
 
 def _require(source: str, has: Iterable[str], needed: Sequence[str]) -> None:
     missing = [name for name in needed if name not in set(has)]
     if missing:
-        raise UserError(f"{source} lacks {', '.join(missing)}; {_AGAIN}")
+        raise UserError(f"{source} lacks {', '.join(missing)}; {AGAIN}")
 
 
 def _arrange(

@@ -72,6 +72,7 @@ def train(
     metrics: Path,
     resume: Path,
     device: str = "auto",
+    key: str | None = None,
     save_every_s: float = 120.0,
     images_on_device: bool | None = None,
     channels_last: bool | None = None,
@@ -105,6 +106,8 @@ def train(
         ``metrics`` nor ``checkpoints`` should lie in it.
     device : str
         ``auto``, ``cpu`` or ``cuda``.
+    key : str, optional
+        Of the weights, for the metadata of the checkpoints.
     save_every_s : float
         Seconds between two saves within an epoch. The end of an epoch is saved sooner, if saving is
         fast.
@@ -137,6 +140,7 @@ def train(
         (*train_data, *test_data),
         recipe=dict(recipe),
         seed=seed,
+        key=key,
         preprocess=vars(preprocess),
         checkpoints=sorted(checkpoints),
         torch=torch.__version__,
@@ -151,6 +155,7 @@ def train(
         test_set=ImageSet(*test_data, target, resident=images_on_device),
         recipe=recipe,
         seed=seed,
+        key=key,
         preprocess=preprocess,
         checkpoints=checkpoints,
         metrics=metrics,
@@ -176,6 +181,7 @@ class _Run:
     test_set: ImageSet
     recipe: Mapping[str, Any]
     seed: int
+    key: str | None
     preprocess: Preprocess
     checkpoints: Mapping[int, Path]
     metrics: Path
@@ -338,6 +344,7 @@ class _Run:
         provenance = stamp(
             "weights",
             code=source_digest("training.train"),
+            key=self.key,
             device=devices.device_name(self.device),
             torch_threads=torch.get_num_threads(),
             recipe=dict(self.recipe),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
 from manifold_capacity.config.choices import model_checkpoints
+from manifold_capacity.errors import UserError
+from manifold_capacity.files import lock, read_json
 from manifold_capacity.models.layers import Layer
 from manifold_capacity.summary.rows import ORIGINAL, SHUFFLED
 from manifold_capacity.workflow.setup import Setup
@@ -140,6 +144,44 @@ def outputs_of_run(config: Mapping[str, Any], run: str, layers: Sequence[Layer])
     if config["geometry"]["simulated"]:
         files += [f"simulated/{run}/{layer.label}.json" for layer in layers]
     return [f"{config['results']}/{file}" for file in files]
+
+
+def lock_results(results: str) -> FileIO:
+    """An open file that keeps other runs from writing to the same folder of results; UserError if one does.
+
+    Snakemake's own lock is of the folder that it is started in.
+    """
+    Path(results).mkdir(parents=True, exist_ok=True)
+    file = FileIO(Path(results, ".lock"), "a")
+    if not lock(file):
+        raise UserError(
+            f"results: another run writes to {os.path.abspath(results)}; wait until it has finished, or "
+            "choose another folder"
+        )
+    return file
+
+
+def check_tables(results: str, keys: Mapping[str, str], *, recorded: bool) -> None:
+    """Raise UserError if the tables are not of the present configuration, by the `keys` of their step.
+
+    `recorded` tells whether Snakemake has records of how they were made. It compares parameters with these
+    only, so without them it would take the tables for finished.
+    """
+    path = Path(results, "provenance.json")
+    try:
+        found = read_json(path).get("keys", {})
+    except FileNotFoundError:
+        return
+    except UserError:
+        found = {}
+    if found.get("summary") == keys["summary"]:
+        return
+    problem = f"the tables in {results} are of another configuration or an earlier version"
+    remedy = "run the same command without --report first"
+    if not recorded:
+        problem += ", and Snakemake's records of how they were made (.snakemake/metadata) are gone"
+        remedy = "make everything anew with --forceall, or choose another folder"
+    raise UserError(f"results: {problem}; {remedy}")
 
 
 def closing_text(results: str, since: float) -> str:

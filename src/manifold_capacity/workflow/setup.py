@@ -18,6 +18,7 @@ from manifold_capacity.config.schema import load_schema
 from manifold_capacity.datasets.catalog import Dataset, addresses
 from manifold_capacity.datasets.prepare import describe
 from manifold_capacity.errors import UserError
+from manifold_capacity.files import check_file
 from manifold_capacity.models.layers import Layer, read_layers, select_layers
 from manifold_capacity.workflow.plan import store_bytes, stores_at_once
 
@@ -83,7 +84,16 @@ def set_up(given: Mapping[str, Any], schema: str | os.PathLike[str]) -> Setup:
 
 def _layers_on_disk(config: Mapping[str, Any], model: Mapping[str, Any]) -> list[Layer] | None:
     table = Path(config["results"], "layers", f"{model['label']}.csv")
-    return read_layers(table) if table.is_file() else None
+    stamp = table.with_suffix(".json")
+    return _read(table) if table.is_file() and stamp.is_file() else None
+
+
+def _read(table: Path) -> list[Layer]:
+    """A table of layers, verified unless its stamp is missing: then it is made again before a job reads it."""
+    stamp = table.with_suffix(".json")
+    if stamp.is_file():
+        check_file(table, stamp)
+    return read_layers(table)
 
 
 def _layers_of_network(config: Mapping[str, Any], model: Mapping[str, Any]) -> list[Layer]:
@@ -108,18 +118,7 @@ def selected_layers(table: Path, selection: Mapping[str, Any], model: str) -> li
 
 @functools.cache
 def _selected(table: Path, changed_ns: int, selection: str, model: str) -> list[Layer]:
-    return select_layers(read_layers(table), json.loads(selection), model=model)
-
-
-def dataset_sources(dataset: Mapping[str, Any]) -> list[str]:
-    """Files and folders that an image folder or array file is read from; named datasets have none."""
-    if dataset["name"] == "arrays":
-        return [dataset["path"]]
-    if dataset["name"] == "imagefolder":
-        # The time of a class folder changes when a file is added or removed.
-        folders = Path(dataset["path"]).glob("*/*/")
-        return sorted(str(folder) for folder in folders if folder.is_dir())
-    return []
+    return select_layers(_read(table), json.loads(selection), model=model)
 
 
 def missing_downloads(config: Mapping[str, Any]) -> list[str]:
@@ -129,16 +128,10 @@ def missing_downloads(config: Mapping[str, Any]) -> list[str]:
     return [] if prepared.exists() else addresses(config["dataset"])
 
 
-def check_cache(setup: Setup, folder: str) -> None:
+def check_cache(folder: str) -> None:
     """Raise UserError unless outputs can be shared in Snakemake's cache, kept in `folder`."""
     if not os.path.isabs(folder) or not os.path.isdir(folder):
         raise UserError(
             f"--cache: SNAKEMAKE_OUTPUT_CACHE is {folder!r}; set it to the absolute path of an existing "
             "folder, or run without --cache"
-        )
-    if not setup.external and setup.dataset.name == "imagefolder":
-        raise UserError(
-            "--cache: dataset.name is 'imagefolder', and Snakemake's cache identifies files by their "
-            "contents, and a folder has none; use the images as arrays (dataset.name: arrays), or run "
-            "without --cache"
         )

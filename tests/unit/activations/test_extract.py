@@ -192,7 +192,7 @@ def test_the_store_says_what_it_is(store, model, layers, tmp_path):
     assert len(digest) == 64
     assert about == {
         "format": "manifold_capacity activations",
-        "format_version": 1,
+        "format_version": 2,
         "complete": True,
         "dtype": "float32",
         "split": "test",

@@ -1,5 +1,6 @@
 """Prepared datasets are read back whole, and the points of manifolds are drawn from them."""
 
+import os
 import shutil
 
 import numpy as np
@@ -9,31 +10,46 @@ from manifold_capacity.datasets.sampling import load_split, sample_manifolds
 from manifold_capacity.errors import UserError
 
 
-def test_images_are_mapped_and_read_only(digits):
+def test_images_are_verified_when_they_are_read(digits, tmp_path):
+    whole = np.load(digits / "train_images.npy")
     images, _ = load_split(digits, "train")
-    assert isinstance(images, np.memmap)
-    with pytest.raises(ValueError, match="read-only"):
-        images[0] = 0
+    assert (len(images), images.shape, images.nbytes) == (len(whole), whole.shape, whole.nbytes)
+    for places in (slice(3, 700), np.array([9, 2, 2]), np.array([[1, 2], [8, 0]]), 5):
+        np.testing.assert_array_equal(images[places], whole[places])
+    folder = tmp_path / "damaged"
+    shutil.copytree(digits, folder)
+    with (folder / "train_images.npy").open("rb+") as file:
+        file.seek(-64, os.SEEK_END)  # the last image has so many bytes
+        file.write(bytes([(whole[-1, 0, 0, 0] ^ 1)]))
+    images, _ = load_split(folder, "train")
+    np.testing.assert_array_equal(images[:-1], whole[:-1])
+    with pytest.raises(UserError, match=r"train_images.npy was damaged .* of image 1351 does not"):
+        images[np.array([0, -1])]
 
 
 def test_incomplete_folders(digits, tmp_path):
     with pytest.raises(UserError, match=r"nowhere holds no complete dataset .*prepare it again"):
         load_split(tmp_path / "nowhere", "train")
-    for name in ("dataset.json", "train_images.npy", "train_labels.npy"):
+    for name in ("dataset.json", "train_images.npy", "train_labels.npy", "train_images.crc32"):
         folder = tmp_path / name
         shutil.copytree(digits, folder)
         (folder / name).write_bytes((digits / name).read_bytes()[:-100])
-        for _ in ("cut", "missing"):
-            with pytest.raises(UserError, match=r"no complete dataset .*prepare it again"):
-                load_split(folder, "train")
-            (folder / name).unlink(missing_ok=True)
+        with pytest.raises(UserError, match=rf"{name}.*again"):
+            load_split(folder, "train")
+        (folder / name).unlink()
+        with pytest.raises(UserError, match=r"no complete dataset .*prepare it again"):
+            load_split(folder, "train")
 
 
 def test_files_that_do_not_belong_together(digits, tmp_path):
     shutil.copytree(digits, tmp_path / "mixed")
     shutil.copy(digits / "test_labels.npy", tmp_path / "mixed" / "train_labels.npy")
-    with pytest.raises(UserError, match=r"holds 1352 train images and 445 labels, .*says 1352"):
+    with pytest.raises(UserError, match=r"train_labels.npy was damaged or changed: its SHA-256 is"):
         load_split(tmp_path / "mixed", "train")
+    shutil.copytree(digits, tmp_path / "other")
+    shutil.copy(digits / "test_images.npy", tmp_path / "other" / "train_images.npy")
+    with pytest.raises(UserError, match=r"has shape \(445, 8, 8, 1\) .* must be \(1352, 8, 8, 1\)"):
+        load_split(tmp_path / "other", "train")
 
 
 LABELS = np.random.default_rng(3).permutation(np.repeat(np.arange(5), [60, 50, 55, 70, 40]))

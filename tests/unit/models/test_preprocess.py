@@ -62,9 +62,8 @@ def test_stored_images_become_batches(tmp_path):
         ({"mean": [0.5], "std": [2.0]}, {"mean": [0.1], "std": [1.0]}, 0.25),
     ],
 )
-def test_normalization_of_a_checkpoint(tmp_path, normalize, published, expected):
-    dataset = tmp_path / "dataset.json"
-    dataset.write_text('{"mean": [0.75], "std": [1.0]}')
+def test_normalization_of_a_checkpoint(normalize, published, expected):
+    dataset = {"mean": [0.75], "std": [1.0]}
     metadata = {"network": {"image_shape": [1, 2, 2]}, "normalization": published}
     preprocess = Preprocess.for_checkpoint(metadata, normalize, dataset)
     white = torch.full((1, 1, 2, 2), 255, dtype=torch.uint8)

@@ -17,6 +17,7 @@ from sklearn.datasets import load_digits
 from manifold_capacity import measure
 from manifold_capacity.config.resolve import resolve
 from manifold_capacity.config.schema import given_keys, load_schema
+from manifold_capacity.files import write_json
 from manifold_capacity.models.layers import Layer
 from manifold_capacity.pages import origin, results
 from manifold_capacity.pages import page as page_module
@@ -288,7 +289,7 @@ def test_of_several_models_each_key_is_shown_as_given_or_default() -> None:
 def test_the_origin_names_every_step_and_escapes_what_it_quotes(tmp_path) -> None:
     layer = tmp_path / "layer.json"
     step = stamp("geometry", code="1234abcd", recipe={"augment": {"flip": True}})
-    layer.write_text(json.dumps({"provenance": {"dataset": {"digest": "d1"}, "geometry": step}}))
+    write_json(layer, {"provenance": {"dataset": {"digest": "d1"}, "geometry": step}})
     provenance = collect_provenance([layer], {"dataset": {"path": "/<data> & more"}})
     provenance["made_with"]["summary"] = [stamp("summary", code="5678")]  # of all layers
     dataset = {

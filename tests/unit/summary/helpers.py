@@ -1,11 +1,11 @@
 """Rows and files as the geometry jobs write them."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from manifold_capacity.files import write_json
 from manifold_capacity.summary import columns
 from manifold_capacity.summary.collect import collect_layers
 from manifold_capacity.summary.rows import manifold_table
@@ -31,7 +31,7 @@ def write(folder: Path, *rows: dict[str, Any]) -> list[Path]:
     """Rows of layers as a JSON file each; the paths, in the order given."""
     paths = [folder / f"{place}.json" for place in range(len(rows))]
     for path, row in zip(paths, rows, strict=True):
-        path.write_text(json.dumps(row))
+        write_json(path, row)
     return paths
 
 

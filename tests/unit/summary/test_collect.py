@@ -58,19 +58,11 @@ def test_mean_of_points_that_is_not_whole_is_kept(tmp_path: Path) -> None:
     assert collected(tmp_path, layer_row(n_points=39.5))["n_points"][0] == 39.5
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (b'{"model": ', "is not JSON"),
-        (b"", "is not JSON"),
-        (b"\xff", "is not JSON"),
-        (b"[1, 2]", "must be a JSON object, not a list"),
-    ],
-)
-def test_layer_file_that_is_no_row_is_named(tmp_path: Path, text: bytes, message: str) -> None:
+@pytest.mark.parametrize("text", [b'{"model": ', b"", b"\xff", b"[1, 2]"])
+def test_layer_file_that_is_no_row_is_named(tmp_path: Path, text: bytes) -> None:
     path = tmp_path / "1_Conv2d.json"
     path.write_bytes(text)
-    with pytest.raises(ValueError, match=rf"1_Conv2d\.json {message}.*delete it and run again"):
+    with pytest.raises(ValueError, match=r"1_Conv2d\.json has no checksum.*delete it and run"):
         collect.collect_layers([path])
 
 
@@ -78,7 +70,7 @@ def test_layer_file_that_is_no_row_is_named(tmp_path: Path, text: bytes, message
 def test_layer_file_that_lacks_something_is_named(tmp_path: Path, missing: str) -> None:
     row = layer_row()
     del row[missing]
-    with pytest.raises(ValueError, match=rf"0\.json lacks {missing}; delete it and run again"):
+    with pytest.raises(ValueError, match=rf"0\.json lacks {missing}; delete it and run"):
         collected(tmp_path, row)
 
 

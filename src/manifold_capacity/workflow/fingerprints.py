@@ -1,0 +1,101 @@
+"""Fingerprints of files from outside, for the keys of what is computed from them."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from manifold_capacity.files import file_sha256, write_text
+
+# Contents of larger files are not hashed: that would take longer than a minute.
+LARGEST_HASHED = 50 * 2**30
+
+
+class Fingerprints:
+    """What identifies the contents of files and folders.
+
+    Of a file: its SHA-256, computed once and remembered with path, size, times and inode. Of a file larger
+    than `LARGEST_HASHED`: size and time. Of a folder: names, sizes and times of all its files.
+
+    Parameters
+    ----------
+    memory : Path
+        A JSON file, made when it is needed. If it cannot be written, nothing is remembered.
+    planning : bool
+        True in the process that plans a run. The processes of jobs take what that one remembered:
+        a folder of a million images is listed once, not by each job.
+    """
+
+    def __init__(self, memory: Path, *, planning: bool = True) -> None:
+        self._memory, self._planning = memory, planning
+
+    def of(self, path: str | os.PathLike[str]) -> str:
+        """The fingerprint of a file or folder; it says what it was made of."""
+        return self._of(os.path.abspath(path))
+
+    @functools.cache  # noqa: B019  one object per process
+    def _of(self, path: str) -> str:
+        state, remembered = None, self._remembered.get(path)
+        if remembered is None or self._planning:
+            state = _state(path)
+        if remembered and state in (None, remembered["state"]):
+            return str(remembered["fingerprint"])
+        assert state is not None
+        self._remembered[path] = {"state": state, "fingerprint": _fingerprint(path, state)}
+        if self._planning:
+            with suppress(OSError):
+                self._memory.parent.mkdir(parents=True, exist_ok=True)
+                write_text(self._memory, json.dumps(self._remembered, indent=1))
+        return str(self._remembered[path]["fingerprint"])
+
+    @functools.cached_property
+    def _remembered(self) -> dict[str, dict[str, Any]]:
+        try:
+            found = json.loads(self._memory.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+
+def _state(path: str) -> list[int | str]:
+    """What changes when the contents change."""
+    if os.path.isdir(path):
+        listing = hashlib.sha256()
+        for name, about in _files(path):
+            listing.update(
+                f"{name}\0{about.st_size}\0{about.st_mtime_ns}\n".encode(errors="surrogateescape")
+            )
+        return [listing.hexdigest()]
+    about = os.stat(path)
+    return [about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino]
+
+
+def _fingerprint(path: str, state: list[int | str]) -> str:
+    if os.path.isdir(path):
+        return f"names, sizes and times: {state[0]}"
+    if os.path.getsize(path) > LARGEST_HASHED:
+        return f"size and time: {state[0]} {state[1]}"
+    return f"sha256: {file_sha256(Path(path))}"
+
+
+def _files(folder: str) -> Iterator[tuple[str, os.stat_result]]:
+    """All files below a folder in a fixed order: their relative names, and what is known of them.
+
+    Links are followed, but none into a folder that is being listed already.
+    """
+    above = set()
+    for here, folders, names in os.walk(folder, followlinks=True):
+        above.add(os.path.realpath(here))
+        folders[:] = sorted(
+            name for name in folders if os.path.realpath(os.path.join(here, name)) not in above
+        )
+        for name in sorted(names):
+            path = os.path.join(here, name)
+            with suppress(FileNotFoundError):  # a dangling link
+                yield os.path.relpath(path, folder), os.stat(path)

@@ -1,0 +1,295 @@
+"""The parameters and keys of the steps of a run, as functions of its configuration.
+
+Everything that a run keeps has a key: a digest of the code that computes it, its parameters, the keys of
+what it is computed from, and fingerprints of files from outside. The key is among a job's parameters, so a
+change anywhere above makes Snakemake run everything below again, whatever files are there; it is written
+into what the job makes, and whoever reads that compares it with the present key.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from manifold_capacity.figures.registry import FIGURES
+from manifold_capacity.provenance import config_digest, key_of, source_digest
+from manifold_capacity.workflow import runs
+from manifold_capacity.workflow.fingerprints import Fingerprints
+from manifold_capacity.workflow.setup import Setup
+
+Step = dict[str, Any]
+
+
+class Steps:
+    """A method for each step returns the parameters of its job, for the wildcards of its paths.
+
+    Each has besides its own: ``code``, and ``keys``, which maps the names of the steps that lead to it,
+    and last its own, to their keys. Nothing in a step depends on the folder of the results.
+
+    Parameters
+    ----------
+    setup : Setup
+    scripts : Path
+        The folder of the rules' scripts; an edit to a script changes its step's key.
+    fingerprints : Fingerprints
+    """
+
+    def __init__(self, setup: Setup, scripts: Path, fingerprints: Fingerprints) -> None:
+        self._setup, self._config = setup, setup.config
+        self._scripts, self._fingerprints = scripts, fingerprints
+        self._models = {model["label"]: model for model in setup.config["models"]}
+        self._draws = runs.draw_suffixes(setup.config)
+        # What a network's input and output must fit.
+        self._images = {
+            "n_classes": len(setup.dataset.class_names),
+            "image_shape": list(getattr(setup.dataset, "image_shape", ())),
+        }
+
+    @functools.cache  # noqa: B019
+    def dataset(self) -> Step:
+        own = {key: value for key, value in self._config["dataset"].items() if key != "normalize"}
+        return self._step(
+            "dataset", "prepare_dataset", ["datasets.prepare"], dataset=own, files=[own["path"]]
+        )
+
+    @functools.cache  # noqa: B019
+    def layers(self, model: str, **_: Any) -> Step:
+        if self._setup.external:
+            layers = [
+                [layer.index, layer.name, layer.type, list(layer.output_shape)]
+                for layer in self._setup.external.layers
+            ]
+            return self._step("layers", "external_layers", ["models.layers"], layers=layers)
+        return self._step(
+            "layers",
+            "find_layers",
+            ["models.find_layers", "models.weights"],
+            model=self._models[model],
+            images=self._images,
+        )
+
+    def initial_weights(self, model: str, seed: str, **_: Any) -> Step:
+        return self._weights("initial_weights", model, seed=int(seed))
+
+    def pretrained_weights(self, model: str, **_: Any) -> Step:
+        return self._weights(
+            "pretrained_weights", model, files=[self._models[model]["weights_file"]]
+        )
+
+    @functools.cache  # noqa: B019
+    def trained_weights(self, model: str, seed: str, **_: Any) -> Step:
+        return self._step(
+            "weights",
+            "train",
+            ["training.train"],
+            {
+                **self.dataset()["keys"],
+                "initial_weights": self.initial_weights(model, seed)["keys"]["weights"],
+            },
+            seed=int(seed),
+            recipe=self._config["training"],
+            normalize=self._config["dataset"]["normalize"],
+            checkpoints=runs.trained_epochs(self._config),
+            torch_threads=self.torch_threads(model),
+        )
+
+    def weights(self, model: str, seed: str, checkpoint: str) -> Step:
+        if checkpoint == "pretrained":
+            return self.pretrained_weights(model)
+        if checkpoint == "epoch-000":
+            return self.initial_weights(model, seed)
+        return self.trained_weights(model, seed)
+
+    @functools.cache  # noqa: B019
+    def activations(self, model: str, seed: str, checkpoint: str, split: str, **_: Any) -> Step:
+        activations, manifolds = self._config["activations"], self._config["manifolds"]
+        classes = self._setup.classes
+        augment = self._config["training"]["augment"] if manifolds["augment"] else None
+        return self._step(
+            "activations",
+            "extract_activations",
+            ["activations.extract"],
+            {
+                **self.dataset()["keys"],
+                **self.layers(model)["keys"],
+                **self.weights(model, seed, checkpoint)["keys"],
+            },
+            model=self._models[model],
+            seed=int(seed),
+            checkpoint=checkpoint,
+            split=split,
+            layers=self._config["layers"],
+            sample={
+                "class_indices": list(classes),
+                "points_per_class": manifolds["points_per_class"] * len(self._draws),
+            },
+            normalize=self._config["dataset"]["normalize"],
+            options={
+                "classes": list(classes),
+                "class_names": list(classes.values()),
+                "augment": augment,
+                **{key: activations[key] for key in ("dtype", "batch_size", "precision")},
+            },
+            torch_threads=self.torch_threads(model),
+        )
+
+    def moments(
+        self, model: str, seed: str, layer: str, labels: str = "", draw: str = "", **run: str
+    ) -> Step:
+        index = self._draws.index(draw)
+        shuffle = runs.shuffle_seed(int(seed), index) if labels else None
+        inputs, source = self._source(layer, model=model, seed=seed, **run)
+        return self._step(
+            "moments",
+            "compute_moments",
+            ["geometry.moments", self._reader],
+            inputs,
+            of_job={"layer": layer, "draw": index, "shuffle": shuffle},
+            shuffled=bool(labels),
+            **source,
+        )
+
+    def simulated(self, model: str, seed: str, layer: str, **run: str) -> Step:
+        inputs, source = self._source(layer, model=model, seed=seed, **run)
+        modules = ["geometry.simulated", self._reader]
+        return self._step("simulated", "simulate_capacity", modules, inputs, **source)
+
+    def geometry(self, **wildcards: str) -> Step:
+        simulated = self._config["geometry"]["simulated"] and not wildcards["labels"]
+        weights = self._models[wildcards["model"]]["weights"]
+        identity = runs.identity(
+            SimpleNamespace(**wildcards), dataset=self._setup.dataset.name, weights=weights
+        )
+        return self._step(
+            "geometry",
+            "measure_geometry",
+            ["geometry.measure", "geometry.draws", "summary.rows"],
+            {
+                **self.layers(wildcards["model"])["keys"],
+                **(self.simulated(**wildcards)["keys"] if simulated else {}),
+                **self.moments(**wildcards)["keys"],
+            },
+            run=identity,
+            classes=runs.class_names(self._setup.classes, bool(wildcards["labels"])),
+            geometry={
+                key: value
+                for key, value in self._config["geometry"].items()
+                if key not in ("simulated", "repeats")
+            },
+        )
+
+    @functools.cache  # noqa: B019
+    def summary(self) -> Step:
+        layers = self._layers_of_runs()
+        inputs = {"geometry": key_of(layers)}
+        modules = ["summary.collect", "summary.text", "provenance"]
+        of_job = {"layers": layers}
+        return self._step(
+            "summary", "summarize", modules, inputs, of_job=of_job, config=self._config
+        )
+
+    def comparisons(self) -> Step:
+        modules = ["summary.comparisons"]
+        return self._step("comparisons", "compare", modules, self.summary()["keys"])
+
+    def training(self) -> Step:
+        trainings = runs.trained_networks(self._config)
+        metrics = [self.trained_weights(**each)["keys"]["weights"] for each in trainings]
+        return self._step(
+            "training",
+            "summarize_training",
+            ["summary.collect"],
+            {"weights": key_of(metrics)},
+            of_job={"metrics": metrics},
+            trainings=trainings,
+            config_digest=config_digest(self._config),
+        )
+
+    def table(self, name: str) -> Step:
+        """The step that makes a table."""
+        own = {"comparisons": self.comparisons, "training": self.training}
+        return own.get(name, self.summary)()
+
+    def figure(self, name: str) -> Step:
+        figure = FIGURES[name]
+        return self._step(
+            "figure",
+            "draw_figure",
+            ["figures.registry", f"figures.{name}"],
+            self.table(figure.table)["keys"],
+            figure=name,
+            title=figure.title,
+        )
+
+    def pages(self, table: str, given: Sequence[str] = ()) -> Step:
+        """Pages of a table, and with the configuration as the user gave it."""
+        modules = ["pages.results", "pages.origin"]
+        return self._step(
+            "pages", "write_pages", modules, self.table(table)["keys"], given=list(given)
+        )
+
+    def torch_threads(self, model: str) -> int:
+        """Number of PyTorch's threads, whatever the number of cores: the last bits of results depend on it.
+
+        A small network's layers finish before a second thread starts to help.
+        """
+        return 1 if self._models[model]["name"] == "small_cnn" else 8
+
+    @property
+    def _reader(self) -> str:
+        return "activations.external" if self._setup.external else "activations.store"
+
+    def _source(self, layer: str, *, seed: str, **run: str) -> tuple[dict[str, str], Step]:
+        """What a layer's points are read from: keys, and parameters."""
+        external = self._setup.external
+        if not external:
+            inputs = self.activations(seed=seed, **run)["keys"]
+            return inputs, {"external": None, "seed": int(seed), "n_draws": len(self._draws)}
+        described = runs.external_manifolds(self._setup, layer)
+        return {}, {"external": described, "seed": int(seed), "files": external.files(layer)}
+
+    def _layers_of_runs(self) -> dict[str, dict[str, str]]:
+        """The keys of the geometry of each run, where one network's layers share them, or else of each layer."""
+        external, found = self._setup.external, {}
+        for path, run in runs.runs_of(self._config).items():
+            for labels in runs.label_suffixes(self._config):
+                wildcards = {key: str(value) for key, value in vars(run).items()}
+                for layer in [each.label for each in external.layers] if external else [""]:
+                    step = self.geometry(**wildcards, labels=labels, layer=layer)
+                    found["/".join(filter(None, [path + labels, layer]))] = step["keys"]
+        return found
+
+    def _weights(self, script: str, model: str, **params: Any) -> Step:
+        modules = ["models.weights", "models.checkpoints"]
+        return self._step(
+            "weights", script, modules, model=self._models[model], images=self._images, **params
+        )
+
+    @functools.cache  # noqa: B019  as of the other methods: one object per process
+    def _code(self, script: str, *modules: str) -> str:
+        return source_digest(*modules, script=self._scripts / f"{script}.py")
+
+    def _step(
+        self,
+        name: str,
+        script: str,
+        modules: Iterable[str],
+        inputs: Mapping[str, str] | None = None,
+        *,
+        files: Iterable[str | None] = (),
+        of_job: Mapping[str, Any] | None = None,
+        **params: Any,
+    ) -> Step:
+        """Parameters and keys of a step.
+
+        `inputs` are names and keys of the steps before it; `files` are paths of files from outside.
+        `of_job` are parameters that tell apart the jobs of a step that share a key: which of a network's
+        layers, for example.
+        """
+        code = self._code(script, *modules)
+        prints = [self._fingerprints.of(path) for path in files if path is not None]
+        key = key_of(name, code, params, inputs, prints)
+        return {"code": code, "keys": {**(inputs or {}), name: key}, **params, **(of_job or {})}
