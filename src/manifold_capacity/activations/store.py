@@ -188,6 +188,10 @@ def open_layer(folder: Path, label: str) -> LayerArray:
     again = f"delete {folder} and run again"
     if not (path / "zarr.json").is_file():
         raise StoreError(f"there is no store of activations at {path}; run the extraction")
+    stamp = folder / STAMP
+    for part in (path, path / label):
+        if stamp.is_file() and (part / "zarr.json").is_file():
+            check_file(part / "zarr.json", stamp)
     try:
         group = zarr.open_group(path, mode="r", zarr_format=3)
     except (ValueError, KeyError) as error:
@@ -200,10 +204,9 @@ def open_layer(folder: Path, label: str) -> LayerArray:
         )
     if group.attrs.get("complete") is not True:
         raise StoreError(f"{path} is incomplete: its extraction was interrupted; {again}")
+    if version > 1 and not stamp.is_file():
+        raise StoreError(f"there is no {stamp}, the checksums of {path}; {again}")
     if label not in group:
         labels = sorted(group.array_keys(), key=lambda key: int(key.split("_")[0]))
         raise StoreError(f"{path} has no layer {label!r}; it has {', '.join(labels)}")
-    if version > 1:
-        for part in (path, path / label):
-            check_file(part / "zarr.json", folder / STAMP)
     return LayerArray(path, label, group)

@@ -45,7 +45,9 @@ def load_metadata(path: Path) -> dict[str, Any]:
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is not a complete safetensors file ({error}); {AGAIN}") from error
     if metadata is None:
-        raise UserError(f"{path} is not a checkpoint of this project: its metadata are missing")
+        raise UserError(
+            f"{path} is no checkpoint of this project, or damaged: it has no metadata; {AGAIN}"
+        )
     return unseal(metadata, str(path))
 
 

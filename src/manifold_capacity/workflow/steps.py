@@ -186,9 +186,13 @@ class Steps:
         layers = self._layers_of_runs()
         inputs = {"geometry": key_of(layers)}
         modules = ["summary.collect", "summary.text", "provenance"]
-        of_job = {"layers": layers}
         return self._step(
-            "summary", "summarize", modules, inputs, of_job=of_job, config=self._config
+            "summary",
+            "summarize",
+            modules,
+            inputs,
+            of_job={"layers": layers, "config": self._config},
+            config_digest=config_digest(self._config),
         )
 
     def comparisons(self) -> Step:

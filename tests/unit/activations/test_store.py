@@ -164,8 +164,14 @@ def test_what_cannot_be_opened_says_why(store, model, layers, tmp_path):
     metadata = tmp_path / "activations.zarr/zarr.json"
     content = json.loads(metadata.read_text())
     content["attributes"]["format_version"] = 3
+    (tmp_path / "checksums.json").unlink()
+    with pytest.raises(StoreError, match=r"there is no .*checksums\.json, the checksums of .*delete"):
+        opened("1_Conv2d")
     for text, message in (
-        (json.dumps(content), "has format version 3, but this release reads 1 and 2; use the release"),
+        (
+            json.dumps(content),
+            "has format version 3, but this release reads 1 and 2; use the release",
+        ),
         ("{", r"zarr\.json cannot be read .*delete"),
     ):
         metadata.write_text(text)

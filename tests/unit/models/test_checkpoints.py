@@ -57,7 +57,7 @@ def test_a_truncated_or_foreign_checkpoint_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"x\.safetensors is not a complete safetensors file"):
         load_state(path)
     save_file({"a": torch.ones(1)}, path)
-    with pytest.raises(ValueError, match="its metadata are missing"):
+    with pytest.raises(ValueError, match="it has no metadata; delete"):
         load_metadata(path)
 
 
