@@ -165,7 +165,9 @@ def test_what_cannot_be_opened_says_why(store, model, layers, tmp_path):
     content = json.loads(metadata.read_text())
     content["attributes"]["format_version"] = 3
     (tmp_path / "checksums.json").unlink()
-    with pytest.raises(StoreError, match=r"there is no .*checksums\.json, the checksums of .*delete"):
+    with pytest.raises(
+        StoreError, match=r"there is no .*checksums\.json, the checksums of .*delete"
+    ):
         opened("1_Conv2d")
     for text, message in (
         (
