@@ -24,28 +24,9 @@ def n_points(workspace: Workspace) -> list[int]:
     return list(pd.read_csv(workspace.results / "summary/layers.csv")["n_points"])
 
 
-def break_rule(workspace: Workspace, rule: str) -> None:
-    """Let jobs of a rule fail as long as there is a file ``break``; no key counts the module that does it."""
-    workspace.append(
-        "logs",
-        f"""
-_log_to = log_to
-
-
-def log_to(path):
-    from pathlib import Path
-
-    if "/{rule}" in path and Path("break").exists():
-        raise MemoryError
-    return _log_to(path)
-""",
-    )
-    (workspace.folder / "break").touch()
-
-
 def test_a_failed_extraction_leaves_no_old_numbers_for_new_ones(finished):
     finished.configure(SMALL | {"manifolds.points_per_class": 13})
-    break_rule(finished, "extract_activations")
+    finished.break_rule("extract_activations")
     printed = finished.snakemake("compare", check=False)
     assert "MemoryError" in printed
     (finished.folder / "break").unlink()

@@ -104,6 +104,26 @@ class Workspace:
         file = self.folder / f"src/manifold_capacity/{module}.py"
         file.write_text(f"{file.read_text()}\n{text}\n")
 
+    def break_rule(self, rule: str, fault: str = "raise MemoryError") -> None:
+        """Let a fault happen in each job of a rule as long as there is a file ``break``.
+
+        It happens in a module that counts in no key.
+        """
+        (self.folder / "break").write_text(f"logs/{rule}")
+        text = f"""
+_log_to = log_to
+
+
+def log_to(path):
+    from pathlib import Path
+
+    if Path("break").exists() and path.partition(Path("break").read_text())[2][:1] in (".", "/"):
+        {fault}
+    return _log_to(path)
+"""
+        if "break" not in (self.folder / "src/manifold_capacity/logs.py").read_text():
+            self.append("logs", text)
+
     def delete_measurements(self) -> Workspace:
         """Keep dataset, layers and weights, but no activations or anything computed from them."""
         for folder in ("activations", "moments", "geometry"):

@@ -1,0 +1,236 @@
+"""After any fault in any rule, the same command gives the bytes of an undisturbed run. Takes long: `make test-faults`."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from workspaces import Workspace, new_workspace
+
+# Two checkpoints of one layer; every rule that has no alternative
+CONFIG = {
+    "layers": {"input": False, "types": [], "names": ["classifier.2"]},
+    "geometry": {"n_gaussians": 40, "simulated": True},
+}
+OTHER = CONFIG | {
+    "manifolds.points_per_class": 13,
+    "training.learning_rate": 0.02,
+    "dataset.normalize": "none",
+}
+RULES = [
+    "find_layers",
+    "prepare_dataset",
+    "initial_weights",
+    "train",
+    "extract_activations",
+    "compute_moments",
+    "simulate_capacity",
+    "measure_geometry",
+    "summarize",
+    "summarize_training",
+    "compare",
+    "draw_layers",
+    "draw_training",
+    "write_pages",
+    "write_training_page",
+]
+
+
+def contents(workspace: Workspace) -> dict[str, bytes]:
+    """All that a run is for: tables, figures and pages, and the provenance."""
+    files = [workspace.results / "provenance.json"]
+    for folder in ("summary", "figures", "pages"):
+        files += (workspace.results / folder).iterdir()
+    return {path.name: path.read_bytes() for path in files}
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A finished run with `OTHER`; shared, so not to be changed."""
+    workspace = new_workspace(tmp_path_factory.mktemp("undisturbed") / "run", OTHER)
+    workspace.snakemake()
+    return workspace
+
+
+@pytest.fixture(scope="session")
+def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    workspace = new_workspace(tmp_path_factory.mktemp("finished") / "run", CONFIG)
+    workspace.snakemake()
+    return workspace
+
+
+@pytest.fixture
+def finished(finished_once: Workspace, tmp_path: Path) -> Workspace:
+    """A finished run with `CONFIG`, to be changed."""
+    return finished_once.twin(tmp_path / "run")
+
+
+def test_every_rule_may_fail_under_another_configuration(finished, undisturbed):
+    finished.configure(OTHER)
+    for rule in RULES:
+        finished.break_rule(rule)
+        printed = finished.snakemake(check=False)
+        assert rule in printed
+    (finished.folder / "break").unlink()
+    finished.snakemake()
+    assert contents(finished) == contents(undisturbed)
+    assert "Nothing to be done" in finished.snakemake()
+
+
+def test_any_intermediate_file_may_be_gone(finished, finished_once):
+    before = contents(finished_once)
+    files = [path for path in finished.results.rglob("*") if path.is_file()]
+    kinds = {}
+    for path in files:
+        inside = path.relative_to(finished.results)
+        if inside.parts[0] not in ("logs", "benchmarks") and not path.name.startswith("."):
+            kinds[inside.parts[0], path.name if len(inside.parts) < 4 else path.suffix] = path
+    assert len(kinds) > 30
+    for path in kinds.values():
+        path.unlink()
+        finished.snakemake()
+        assert contents(finished) == before, path
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    os.killpg(process.pid, signal.SIGKILL)
+
+
+def _terminate(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+
+
+def _terminate_group(process: subprocess.Popen[bytes]) -> None:
+    os.killpg(process.pid, signal.SIGTERM)
+
+
+def _interrupt_group(process: subprocess.Popen[bytes]) -> None:
+    os.killpg(process.pid, signal.SIGINT)
+
+
+def _kill_jobs(process: subprocess.Popen[bytes]) -> None:
+    """As the kernel does when memory is short."""
+    for child in psutil.Process(process.pid).children(recursive=True):
+        child.kill()
+
+
+@pytest.mark.parametrize(
+    "kill", [_kill_group, _terminate, _terminate_group, _interrupt_group, _kill_jobs]
+)
+def test_a_run_that_is_killed_in_every_rule_ends_as_an_undisturbed_one(
+    kill: Callable[[subprocess.Popen[bytes]], None], undisturbed, tmp_path
+):
+    workspace = new_workspace(tmp_path / "run", OTHER)
+    chance, killed = random.Random(kill.__name__), []
+    for rule in RULES:
+        process = _start(workspace)
+        started = _wait_for_job(workspace, rule, process)
+        if started:
+            time.sleep(chance.uniform(0, 1.5))
+            if process.poll() is None:
+                kill(process)
+                killed.append(rule)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            _kill_group(process)
+            raise AssertionError(f"{rule}: still running a minute after {kill.__name__}") from None
+        _wait_for_the_end_of_jobs(workspace)
+    assert len(killed) > len(RULES) / 2, killed
+    workspace.snakemake("--unlock")
+    workspace.snakemake()
+    assert contents(workspace) == contents(undisturbed)
+    assert "Nothing to be done" in workspace.snakemake()
+
+
+def _start(workspace: Workspace) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "snakemake"]
+    workspace.snakemake("--unlock")
+    with (workspace.folder / "printed").open("ab") as file:
+        return subprocess.Popen(
+            command, cwd=workspace.folder, stdout=file, stderr=file, start_new_session=True
+        )
+
+
+def _wait_for_job(workspace: Workspace, rule: str, process: subprocess.Popen[bytes]) -> bool:
+    """Wait until a job of a rule has opened its log; False if the run ends before."""
+    since = time.time()
+    while process.poll() is None:
+        logs = [workspace.results / f"logs/{rule}.log"]
+        logs += (workspace.results / "logs" / rule).rglob("*.log")
+        if any(path.exists() and path.stat().st_mtime >= since for path in logs):
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def _wait_for_the_end_of_jobs(workspace: Workspace) -> None:
+    """Jobs of a Snakemake that was killed may still run."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        folders = set()
+        for process in psutil.process_iter():
+            try:
+                folders.add(process.cwd())
+            except psutil.Error:
+                continue
+        if str(workspace.folder) not in folders:
+            return
+        time.sleep(0.1)
+    raise AssertionError("jobs still run a minute after their Snakemake has ended")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)]
+    if os.geteuid() or subprocess.run(mount).returncode:
+        pytest.skip("only root may mount a small file system")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+FILL = """
+        import os
+        Path("break").rename("filled")
+        with open("results/ballast", "wb") as file:
+            free = os.statvfs(file.name)
+            os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_frsize)
+"""
+
+
+def test_the_disk_is_full_in_every_rule(undisturbed, small_disk, tmp_path):
+    workspace = new_workspace(tmp_path / "run", OTHER)
+    workspace.results.symlink_to(small_disk, target_is_directory=True)
+    silent = []
+    for rule in RULES:
+        workspace.break_rule(rule, FILL)
+        printed = workspace.snakemake(check=False)
+        if not (workspace.folder / "filled").exists():
+            continue
+        (workspace.folder / "filled").unlink()
+        (small_disk / "ballast").unlink()
+        if "make room" not in printed:
+            silent.append((rule, printed))
+    assert silent == []
+    workspace.snakemake()
+    assert contents(workspace) == contents(undisturbed)
+
+
+def test_results_that_cannot_be_written_to_are_an_error_before_any_job(finished):
+    shutil.rmtree(finished.results / "figures")
+    (finished.results / "figures").write_text("a file")
+    printed = finished.snakemake(check=False)
+    assert "figures" in printed
+    assert "Traceback" not in printed
