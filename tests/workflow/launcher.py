@@ -20,9 +20,13 @@ from typing import NoReturn
 
 def serve() -> None:
     """Launch whatever comes in as a line of JSON; the answer is an exit code."""
+    import jsonschema  # noqa: F401
+    import nbformat  # noqa: F401
     import pandas  # noqa: F401
     import scipy  # noqa: F401
-    import snakemake.cli  # noqa: F401
+    import smart_open  # noqa: F401
+    import snakemake.cli
+    import snakemake.report.html_reporter  # noqa: F401
     import torchvision.models  # noqa: F401
 
     assert not any(name.partition(".")[0] == "manifold_capacity" for name in sys.modules)
