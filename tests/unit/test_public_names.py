@@ -20,6 +20,21 @@ def test_public_names():
 
 SLOW = {"torch", "torchvision", "matplotlib", "zarr", "sklearn", "cvxopt", "requests"}
 MOMENTS = "from manifold_capacity.geometry.moments import moments_from_arrays"
+READERS = "import manifold_capacity.activations.store, manifold_capacity.activations.external"
+# What torch loads to compile a network, or for shapes without numbers.
+COMPILER = {"torch._dynamo", "sympy", "torchvision"}
+LAYERS = """
+from manifold_capacity.models.find_layers import list_layers
+list_layers("small_cnn", n_classes=10, image_shape=(1, 8, 8))
+"""
+DESCENT = """
+import torch
+from manifold_capacity.training import train
+network = torch.nn.Linear(2, 1)
+descent = train.Descent(network, {"momentum": 0.9, "weight_decay": 0.1}, fused=False)
+network(torch.ones(2)).backward()
+descent.step(0.1)
+"""
 
 
 @pytest.mark.parametrize(
@@ -28,9 +43,12 @@ MOMENTS = "from manifold_capacity.geometry.moments import moments_from_arrays"
         ("import manifold_capacity", SLOW | {"numba", "scipy", "pandas"}),
         ("import manifold_capacity.geometry.measure, manifold_capacity.compat", SLOW | {"pandas"}),
         (f"{MOMENTS}; import numpy; moments_from_arrays(numpy.eye(4)[None])", SLOW | {"numba"}),
+        (READERS, SLOW | {"pandas"}),
+        (LAYERS, COMPILER),
+        (DESCENT, COMPILER),
     ],
 )
 def test_imports_are_cheap(statement, absent):
-    code = f"{statement}; import sys; print(*[m for m in {absent!r} if m in sys.modules])"
+    code = f"{statement}\nimport sys; print(*[m for m in {absent!r} if m in sys.modules])"
     loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
     assert loaded == []

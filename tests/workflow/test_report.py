@@ -196,7 +196,7 @@ def test_the_menu_can_be_hidden(report: Report) -> None:
     back = report.page.locator("#app > div > div.fixed a")
     back.click()
     report.item("Figure: along the layers").locator("a").first.click()
-    assert report.page.locator("#app > div > div img").count() == 1
+    report.page.locator("#app > div > div img").wait_for()  # the only one
 
 
 def test_rows_can_be_filtered_by_words_and_by_choice(report: Report, reported: Workspace) -> None:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from manifold_capacity.models.layers import Layer
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # External activations: `weights` and `checkpoint`, and `split`.
 EXTERNAL, SPLIT = "external", "all"
@@ -43,6 +45,8 @@ def manifold_table(
     `row` is the layer's: what identifies it, then ``status`` and anything else. `classes` are indices
     and names in the order of the rows of `numbers`, which is None for a layer without geometry.
     """
+    import pandas as pd
+
     numbers = pd.DataFrame() if numbers is None else numbers
     classes_of_rows = {"class_index": [*classes], "class_name": [*classes.values()]}
     return pd.DataFrame(_identity(row) | classes_of_rows, index=numbers.index).join(numbers)
@@ -53,6 +57,8 @@ def centers_table(row: Mapping[str, Any], spectra: Sequence[NDArray[np.float64]]
 
     `spectra` are the draws' `Geometry.centers_spectrum`; none for a layer without geometry.
     """
+    import pandas as pd
+
     shares = np.mean(spectra, axis=0) if len(spectra) else np.empty(0)
     numbers = {"component": np.arange(1, len(shares) + 1), "variance_share": shares}
     return pd.DataFrame(_identity(row) | numbers | {"center_rank": row.get("center_rank")})

@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from manifold_capacity.errors import UserError
 from manifold_capacity.files import lock
 from manifold_capacity.models.checkpoints import load_metadata, load_state, load_weights, save_state
+from manifold_capacity.training.descent import Descent
 
 logger = logging.getLogger(__name__)
 
@@ -57,24 +57,19 @@ class ResumeFolder:
         """Seconds since the last save."""
         return time.monotonic() - self._last_save
 
-    def save(
-        self, state: TrainingState, model: nn.Module, optimizer: torch.optim.Optimizer
-    ) -> None:
+    def save(self, state: TrainingState, model: nn.Module, descent: Descent) -> None:
         started = time.monotonic()
         tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
-        for name, parameter in model.named_parameters():
-            momentum = optimizer.state.get(parameter, {}).get("momentum_buffer")
-            if momentum is not None:
-                tensors[f"momentum.{name}"] = momentum
+        tensors |= {f"momentum.{name}": value for name, value in descent.momentum.items()}
         about = {"state": asdict(state), "recipe_digest": self.digest}
         save_state(tensors, self._state_file, about)
         self._last_save = time.monotonic()
         self.save_took_s = self._last_save - started
 
     def restore(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, checkpoints: Iterable[int]
+        self, model: nn.Module, descent: Descent, checkpoints: Iterable[int]
     ) -> TrainingState | None:
-        """Put the saved state into the network and the optimizer, and return where the training was.
+        """Put the saved state into the network and its momentum, and return where the training was.
 
         None if there is no saved state, and with a warning if it is damaged or another training's.
         """
@@ -97,12 +92,8 @@ class ResumeFolder:
             self.clear()
             return None
         load_weights(model, {key: tensors[f"model.{key}"] for key in model.state_dict()})
-        for name, parameter in model.named_parameters():
-            momentum = tensors.get(f"momentum.{name}")
-            if momentum is not None:
-                # In the memory layout of the weights, which a fused step requires
-                buffer = torch.empty_like(parameter, requires_grad=False).copy_(momentum)
-                optimizer.state[parameter]["momentum_buffer"] = buffer
+        saved = [name for name in descent.parameters if f"momentum.{name}" in tensors]
+        descent.restore({name: tensors[f"momentum.{name}"] for name in saved})
         return state
 
     def clear(self) -> None:

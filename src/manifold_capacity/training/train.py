@@ -31,6 +31,7 @@ from manifold_capacity.models.checkpoints import load_model, save_state
 from manifold_capacity.models.preprocess import Preprocess
 from manifold_capacity.provenance import source_digest, stamp
 from manifold_capacity.training import recipe as recipes
+from manifold_capacity.training.descent import Descent
 from manifold_capacity.training.image_set import ImageSet, fits_on
 from manifold_capacity.training.resume import ResumeFolder, TrainingState, signals, training_lock
 
@@ -191,20 +192,14 @@ class _Run:
     layout: torch.memory_format
 
     def __post_init__(self) -> None:
-        self.optimizer = torch.optim.SGD(
-            self.model.parameters(),
-            lr=self.recipe["learning_rate"],
-            momentum=self.recipe["momentum"],
-            weight_decay=self.recipe["weight_decay"],
-            # All weights in one kernel. On the CPU it would change the order of sums.
-            fused=True if self.device.type == "cuda" else None,
-        )
+        # On the CPU, one kernel for all weights would change the order of sums.
+        self.descent = Descent(self.model, self.recipe, fused=self.device.type == "cuda")
         self.epochs: int = self.recipe["epochs"]
         self.batch_size: int = self.recipe["batch_size"]
         self.n_steps = recipes.steps_per_epoch(len(self.train_set), self.batch_size)
 
     def run(self, received: list[int]) -> None:
-        saved = self.folder.restore(self.model, self.optimizer, self.checkpoints)
+        saved = self.folder.restore(self.model, self.descent, self.checkpoints)
         state = self.state = saved or TrainingState()
         if saved:
             logger.info("resuming from %s: %s", self.folder.path, self._place())
@@ -294,13 +289,11 @@ class _Run:
         torch.default_generator.manual_seed(dropout)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(dropout)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate(state.step)
-        self.optimizer.zero_grad()
+        self.model.zero_grad()
         outputs = self._outputs(images)
         loss = F.cross_entropy(outputs, labels)
         loss.backward()
-        self.optimizer.step()
+        self.descent.step(self._learning_rate(state.step))
         return loss.detach(), (outputs.argmax(1) == labels).sum()
 
     def _outputs(self, images: Tensor) -> Tensor:
@@ -368,7 +361,7 @@ class _Run:
             writer.writerows(self.state.rows)
 
     def _save(self) -> None:
-        self.folder.save(self.state, self.model, self.optimizer)
+        self.folder.save(self.state, self.model, self.descent)
 
     def _stop_if_asked(self, received: list[int]) -> None:
         if received:

@@ -18,6 +18,7 @@ from manifold_capacity.models import networks
 from manifold_capacity.models.checkpoints import load_metadata, load_model
 from manifold_capacity.models.preprocess import Preprocess, to_batch
 from manifold_capacity.training import resume
+from manifold_capacity.training.descent import Descent
 from manifold_capacity.training.image_set import ImageSet
 
 
@@ -131,7 +132,11 @@ def test_a_save_starts_the_time_to_the_next_one(tmp_path, monkeypatch):
     folder, model = resume.ResumeFolder(tmp_path / "resume", "digest"), nn.Linear(2, 1)
     now[0] = 10.0
     assert folder.unsaved_s() == 10
-    folder.save(resume.TrainingState(), model, torch.optim.SGD(model.parameters()))
+    folder.save(
+        resume.TrainingState(),
+        model,
+        Descent(model, {"momentum": 0.9, "weight_decay": 0.0}, fused=False),
+    )
     assert folder.unsaved_s() == 0
 
 

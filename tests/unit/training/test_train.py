@@ -16,6 +16,7 @@ from manifold_capacity.models.augment import draw_augmentation, seeded_generator
 from manifold_capacity.models.checkpoints import load_metadata, load_model, load_state
 from manifold_capacity.models.preprocess import Preprocess, to_batch
 from manifold_capacity.training import train as train_module
+from manifold_capacity.training.descent import Descent
 from manifold_capacity.training.train import DivergedError
 
 PREPROCESS = Preprocess((1, 8, 8), [0.3], [0.4])
@@ -188,9 +189,10 @@ def test_other_arithmetic_learns_the_same_and_resumes_to_the_bit(
     run, monkeypatch, changes, low, high
 ):
     plain = weights(run("plain"))["features.0.weight"]
-    sgd = torch.optim.SGD
     # The fused step of a GPU, which requires one layout of weights, gradients and momentum
-    monkeypatch.setattr(torch.optim, "SGD", lambda *a, **k: sgd(*a, **{**k, "fused": True}))
+    monkeypatch.setattr(
+        train_module, "Descent", lambda *arguments, fused: Descent(*arguments, fused=True)
+    )
     expected = run("whole", **changes)
     state = weights(expected)
     assert all(tensor.dtype == torch.float32 for tensor in state.values())
