@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from manifold_capacity.datasets.download import DownloadError, download
 from manifold_capacity.errors import UserError
 from manifold_capacity.models import networks
 from manifold_capacity.models.checkpoints import State, load_weights
@@ -110,12 +111,12 @@ def _published_weights(name: str) -> tuple[Path, Mapping[str, Tensor]]:
     weights = _default_weights(name)
     target = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[-1]
     if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
         # torchvision's names end in the first digits of the file's SHA-256.
         digest = target.stem.rsplit("-", 1)[-1]
+        most_bytes = int((weights.meta["_file_size"] + 1) * 2**20)  # it is in MiB, rounded
         try:
-            torch.hub.download_url_to_file(weights.url, str(target), digest, progress=False)
-        except (OSError, RuntimeError) as error:
+            download(weights.url, target, sha256=digest, most_bytes=most_bytes)
+        except DownloadError as error:
             raise UserError(
                 f"models.weights: the pretrained weights of {name} are not at {target} and could "
                 f"not be downloaded ({error}); download {weights.url} on a machine with internet "
