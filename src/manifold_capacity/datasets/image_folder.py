@@ -181,9 +181,9 @@ def _resize_and_crop(image: Image.Image, size: int) -> Image.Image:
 
     shorter = min(image.size)
     # Resizing 1 x 60,000 pixels whole would take gigabytes. The same number is cut off at both ends.
-    cut = [max(0, side - LONGEST_RATIO * shorter) // 2 for side in image.size]
-    if any(cut):
-        image = image.crop((*cut, image.width - cut[0], image.height - cut[1]))
+    across, down = (max(0, side - LONGEST_RATIO * shorter) // 2 for side in image.size)
+    if across or down:
+        image = image.crop((across, down, image.width - across, image.height - down))
     width, height = (int(size * side / shorter) for side in image.size)
     image = image.resize((width, height), Resampling.BILINEAR)
     left, top = round((width - size) / 2), round((height - size) / 2)
