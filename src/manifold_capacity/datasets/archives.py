@@ -155,6 +155,8 @@ def _read_pickles(path: Path, names: list[str]) -> dict[str, Any]:
                     found[name] = _Unpickler(content, encoding="bytes").load()
                 except Exception as error:  # a damaged or hostile pickle can raise about anything
                     raise UserError(f"{path}: {name} cannot be read: {error}") from error
+            while file.read(2**20):  # to the end, where gzip compares its checksum
+                pass
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UserError(f"{path} is not an intact .tar.gz archive: {error}") from error
     if missing := [name for name in names if name not in found]:
@@ -172,7 +174,7 @@ class _LimitedGzipFile(gzip.GzipFile):
         return content
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):  # in Python: in C, a few bytes can ask for a memo of gigabytes
     """Makes dicts, lists, strings, numbers and arrays of bytes; refuses everything else.
 
     A pickle is a program that calls what it names. CIFAR's name three things of numpy, for which

@@ -7,6 +7,7 @@ import os
 import pickle
 import struct
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -222,6 +223,25 @@ def test_archive_that_unpacks_to_too_much(tmp_path, monkeypatch):
     assert bomb.stat().st_size < 200_000
     with pytest.raises(UserError, match=r"bomb\.tar\.gz unpacks to more than 10000000 bytes"):
         read(bomb)
+
+
+def test_pickle_that_asks_for_a_huge_memo(tmp_path):
+    path = write_cifar100(tmp_path, meta=b"\x80\x02}r" + struct.pack("<I", 2**26) + b".")
+    tracemalloc.start()
+    with pytest.raises(UserError, match="meta holds no list 'fine_label_names'"):
+        read(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**26
+
+
+def test_damage_after_the_last_member_is_found(tmp_path):
+    path = write_cifar100(tmp_path)
+    content = bytearray(path.read_bytes())
+    content[-8] ^= 1  # of gzip's checksum
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="not an intact .tar.gz archive: CRC check failed"):
+        read(path)
 
 
 def test_archive_of_too_many_members(tmp_path):
