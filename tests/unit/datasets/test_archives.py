@@ -240,7 +240,7 @@ def test_damage_after_the_last_member_is_found(tmp_path):
     content = bytearray(path.read_bytes())
     content[-8] ^= 1  # of gzip's checksum
     path.write_bytes(content)
-    with pytest.raises(UserError, match="not an intact .tar.gz archive: CRC check failed"):
+    with pytest.raises(UserError, match=r"not an intact \.tar\.gz archive: CRC check failed"):
         read(path)
 
 
