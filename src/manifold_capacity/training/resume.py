@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from manifold_capacity.errors import UserError
-from manifold_capacity.files import lock
-from manifold_capacity.models.checkpoints import load_metadata, load_state, load_weights, save_state
+from manifold_capacity.files import file_sha256, lock
+from manifold_capacity.models.checkpoints import load_state, load_weights, save_state
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +49,8 @@ class ResumeFolder:
     def __init__(self, path: Path, digest: str) -> None:
         self.path, self.digest = path, digest
         self._state_file = path / "state.safetensors"
+        # Of the checkpoints so far, by name.
+        self._sha256: dict[str, str] = {}
         self._last_save = time.monotonic()
         self.save_took_s = 0.0
 
@@ -66,8 +71,16 @@ class ResumeFolder:
             momentum = optimizer.state.get(parameter, {}).get("momentum_buffer")
             if momentum is not None:
                 tensors[f"momentum.{name}"] = momentum
-        about = {"state": asdict(state), "recipe_digest": self.digest}
-        save_state(tensors, self._state_file, about)
+        tensors = {key: tensor.detach().cpu() for key, tensor in tensors.items()}
+        for path in map(self.checkpoint, range(state.epoch)):
+            if path.name not in self._sha256 and path.exists():
+                self._sha256[path.name] = file_sha256(path)
+        about = {
+            "state": asdict(state),
+            "recipe_digest": self.digest,
+            "checkpoints": self._sha256,
+        }
+        save_state(tensors, self._state_file, about | {"sha256": _sha256(tensors, about)})
         self._last_save = time.monotonic()
         self.save_took_s = self._last_save - started
 
@@ -76,7 +89,8 @@ class ResumeFolder:
     ) -> TrainingState | None:
         """Put the saved state into the network and the optimizer, and return where the training was.
 
-        None if there is no saved state, and with a warning if it is damaged or another training's.
+        None if there is no saved state, and with a warning if it is damaged or another training's. Then
+        neither the network nor the optimizer is changed.
         """
         if not self._state_file.exists():
             self.clear()
@@ -88,12 +102,20 @@ class ResumeFolder:
                     f"{self._state_file} is the state of a training with another recipe, seed, data, "
                     "code or device"
                 )
+            if metadata.pop("sha256") != _sha256(tensors, metadata):
+                raise UserError(f"{self._state_file} is damaged: wrong checksum")
             state = TrainingState(**metadata["state"])
             for path in (self.checkpoint(epoch) for epoch in checkpoints if epoch < state.epoch):
-                if load_metadata(path)["recipe_digest"] != self.digest:
-                    raise UserError(f"{path} belongs to another training")
-        except ValueError as error:
-            logger.warning("%s; starting over", error)
+                if file_sha256(path) != metadata["checkpoints"][path.name]:
+                    raise UserError(f"{path} is damaged: wrong checksum")
+            self._sha256 = metadata["checkpoints"]
+        except (ValueError, LookupError, TypeError, AttributeError, FileNotFoundError) as error:
+            if isinstance(error, UserError):
+                logger.warning("%s; starting over", error)
+            else:
+                logger.warning(
+                    "%s is not a whole state (%r); starting over", self._state_file, error
+                )
             self.clear()
             return None
         load_weights(model, {key: tensors[f"model.{key}"] for key in model.state_dict()})
@@ -113,6 +135,15 @@ class ResumeFolder:
                 path.unlink()
             if not any(self.path.iterdir()):
                 self.path.rmdir()
+
+
+def _sha256(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> str:
+    """Checksum of a saved state: its tensors, and what is said about them."""
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for key, tensor in sorted(tensors.items()):
+        digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 @contextmanager
