@@ -115,7 +115,12 @@ class ArrayFile:
                 f"has class_names of type {dtype} and shape {shape}; for labels from 0 to "
                 f"{n_classes - 1} they must be strings of shape ({n_classes},)"
             )
-        names = tuple(self._read_array("class_names").tolist())
+        array = self._read_array("class_names")
+        try:
+            names = tuple(array.tolist())
+            "".join(names).encode()
+        except ValueError as error:
+            self._fail(f"has class_names that are not Unicode: {error}")
         if len(set(names)) < n_classes:
             self._fail("has the same class name twice")
         return names
