@@ -17,41 +17,31 @@ settings.register_profile(
     suppress_health_check=list(HealthCheck),
 )
 
-# Bytes that lengths, signs and offsets are made of.
-_ODD = [
-    b"\0",
-    b"\xff",
-    b"\x7f",
-    b"\x80",
-    b"\0\0\0\0",
-    b"\xff\xff\xff\xff",
-    b"\xff\xff\xff\x7f",
-    b"-",
-    b"9",
-]
+# Bytes that lengths, signs, NaN and infinite numbers are made of.
+_ODD = [b"\0", b"\xff", b"\x7f", b"\x80", b"\0\0\0\0", b"\xff\xff\xff\xff", b"-", b"9"]
+_ODD += [b"\xff\xff\xff\x7f", b"\xff\xff\x80\xff", b"\0\0\x80\x7f"]
+# Most damage leaves the file's structure as it is.
+_KINDS = [["flip"], ["write"], ["flip", "write", "insert", "remove", "copy", "cut"]]
 
 
 @st.composite
 def _damaged(draw, content):
     content = bytearray(content)
+    kinds = draw(st.sampled_from(_KINDS))
     for _ in range(draw(st.integers(1, 3))):
         begin = draw(st.integers(0, len(content)))
-        end = min(len(content), begin + draw(st.integers(0, 40)))
-        kind = draw(
-            st.sampled_from(["flip", "flip", "write", "write", "insert", "remove", "copy", "cut"])
-        )
+        kind = draw(st.sampled_from(kinds))
         if kind == "flip" and begin < len(content):
             content[begin] ^= 1 << draw(st.integers(0, 7))
         elif kind in ("write", "insert"):
             new = draw(st.sampled_from(_ODD) | st.binary(min_size=1, max_size=8))
             content[begin : begin if kind == "insert" else begin + len(new)] = new
-        elif kind == "remove":
-            del content[begin:end]
-        elif kind == "copy":
-            to = draw(st.integers(0, len(content)))
-            content[to : to + end - begin] = content[begin:end]
         elif kind == "cut":
             del content[begin:]
+        else:
+            part = content[begin : begin + draw(st.integers(0, 40))]
+            to = begin if kind == "remove" else draw(st.integers(0, len(content)))
+            content[to : to + len(part)] = b"" if kind == "remove" else part
     return bytes(content)
 
 

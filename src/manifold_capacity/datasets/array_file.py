@@ -110,7 +110,7 @@ class ArrayFile:
         if not given:
             return tuple(map(str, range(n_classes)))
         shape, dtype, _ = self._headers["class_names"]
-        if shape != (n_classes,) or dtype.kind != "U":
+        if shape != (n_classes,) or dtype.kind != "U" or not dtype.itemsize:
             self._fail(
                 f"has class_names of type {dtype} and shape {shape}; for labels from 0 to "
                 f"{n_classes - 1} they must be strings of shape ({n_classes},)"
@@ -119,7 +119,7 @@ class ArrayFile:
         try:
             names = tuple(array.tolist())
             "".join(names).encode()
-        except ValueError as error:
+        except (ValueError, SystemError) as error:  # the latter for code points beyond the last one
             self._fail(f"has class_names that are not Unicode: {error}")
         if len(set(names)) < n_classes:
             self._fail("has the same class name twice")

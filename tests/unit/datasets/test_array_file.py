@@ -131,6 +131,14 @@ def test_floating_point_images_beyond_one(path, value):
         ({"class_names": np.array([1, 2])}, "class_names of type int64"),
         ({"class_names": np.array(["cat", "cat"])}, "the same class name twice"),
         ({"class_names": np.array(["cat", None])}, "class_names .*Python objects"),
+        (
+            {"class_names": np.array(["cat", "\ud800"])},
+            "class_names that are not Unicode: .*surrogates",
+        ),
+        (
+            {"class_names": np.array([1, 2**24], "u4").view("U1")},
+            "class_names that are not Unicode: ",
+        ),
     ],
 )
 def test_arrays_that_are_not_as_they_must_be(path, changes, message):
