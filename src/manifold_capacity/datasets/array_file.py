@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from manifold_capacity.datasets.archives import read_blocks
 from manifold_capacity.datasets.catalog import SPLITS, Blocks, Split
 from manifold_capacity.datasets.sampling import every_fourth
-from manifold_capacity.errors import UserError
+from manifold_capacity.errors import UserError, shortened
 from manifold_capacity.files import mb
 
 logger = logging.getLogger(__name__)
@@ -234,4 +234,4 @@ class ArrayFile:
             self._fail(f"has an array {key} that cannot be read: {error}")
 
     def _fail(self, what: str) -> NoReturn:
-        raise UserError(f"dataset.path: {self._path} {what}")
+        raise UserError(f"dataset.path: {self._path} {shortened(what, 500)}")

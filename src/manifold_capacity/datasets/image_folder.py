@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manifold_capacity.datasets.catalog import SPLITS, Blocks, Split
-from manifold_capacity.errors import UserError
+from manifold_capacity.errors import UserError, shortened
 from manifold_capacity.logs import Progress
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def _open_image(path: Path) -> Iterator[Image.Image]:
             yield image
     except Exception as error:
         # A damaged file makes a decoder raise about anything.
-        reason = str(error) or type(error).__name__
+        reason = shortened(str(error)) or type(error).__name__
         raise UserError(f"dataset.path: the image {path} cannot be read: {reason}") from error
 
 

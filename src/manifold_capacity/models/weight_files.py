@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from manifold_capacity.errors import UserError
+from manifold_capacity.errors import UserError, shortened
 
 logger = logging.getLogger(__name__)
 
@@ -80,16 +80,6 @@ def _as_type(tensor: Tensor, dtype: torch.dtype, where: str) -> Tensor:
 
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-def shortened(text: str, length: int = 300) -> str:
-    """A text on one line, cut where it is longer.
-
-    >>> shortened("Missing keys:\\n a, b, c", 18)
-    'Missing keys: a, b...'
-    """
-    text = " ".join(text.split())
-    return text if len(text) <= length else f"{text[:length]}..."
 
 
 def _load_torch(path: Path) -> Any:

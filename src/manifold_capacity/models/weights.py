@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from manifold_capacity.datasets.download import DownloadError, download
-from manifold_capacity.errors import UserError
+from manifold_capacity.errors import UserError, shortened
 from manifold_capacity.models import networks
 from manifold_capacity.models.checkpoints import State, load_weights
 from manifold_capacity.models.layers import listed
 from manifold_capacity.models.networks import SMALL_CNN, meta_model
-from manifold_capacity.models.weight_files import as_types, read_weights, shortened
+from manifold_capacity.models.weight_files import as_types, read_weights
 
 # DenseNet's published weights have the module names of an older torchvision.
 _OLD_DENSENET_KEY = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)$")

@@ -156,8 +156,20 @@ def numpy_pickle(array):
         (b"", ""),
         (b"\x80\x02]q", ""),
         (b"not a pickle", ""),
+        (b"cos\x07\nx\n.", "it asks for os .x, which no image archive needs"),
     ],
-    ids=["objects", "floats", "fortran", "shape", "codec", "ndarray", "empty", "truncated", "text"],
+    ids=[
+        "objects",
+        "floats",
+        "fortran",
+        "shape",
+        "codec",
+        "ndarray",
+        "empty",
+        "truncated",
+        "text",
+        "unprintable",
+    ],
 )
 def test_pickles_of_other_things_are_refused(tmp_path, content, message):
     with pytest.raises(UserError, match=rf"python/train cannot be read: .*{message}"):
@@ -242,6 +254,15 @@ def test_damage_after_the_last_member_is_found(tmp_path):
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"not an intact \.tar\.gz archive: CRC check failed"):
         read(path)
+
+
+def test_class_names_that_are_no_text(tmp_path):
+    meta = pickle.dumps({b"fine_label_names": [b"apple", b"be\xff\nr" * 10**5]}, protocol=2)
+    with pytest.raises(
+        UserError, match=r"has the classes apple, be\ufffd rbe.*; those of"
+    ) as caught:
+        read(write_cifar100(tmp_path, meta=meta))
+    assert len(str(caught.value)) < 1000
 
 
 def test_archive_of_too_many_members(tmp_path):
