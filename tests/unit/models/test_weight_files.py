@@ -121,7 +121,7 @@ def ones(*shape, dtype=torch.float32, value=1.0):
         ({"0.bias": None}, r'does not fit small_cnn .*: Missing key\(s\) in state_dict: "0\.bias"'),
         ({"more": ones(1, value=torch.nan)}, r'does not fit .*: Unexpected key.*"more"'),
         ({"x" * 100_000: ones(1)}, "Unexpected key.*xxx"),
-        ({f"key{n}\n": ones(1) for n in range(10_000)}, "Unexpected key.*key1"),
+        ({f"key{n}\n": ones(1) for n in range(1000)}, "Unexpected key.*key1"),
         ({"3.bias": None, "3.weight": None, "y" * 100_000: ones(1)}, "has no '3.bias', the head"),
         (
             {"3.bias": torch.tensor(1.0)},
