@@ -21,6 +21,16 @@ class MissingPackageError(UserError, ModuleNotFoundError):
     """An optional package is not installed."""
 
 
+def shortened(text: str, length: int = 300) -> str:
+    """What a file says, to show in a message: on one line, printable, cut where it is longer.
+
+    >>> shortened("Missing keys:\\n a, b, c", 18)
+    'Missing keys: a, b...'
+    """
+    text = " ".join("".join(c if c.isprintable() else " " for c in text[: 10 * length]).split())
+    return text if len(text) <= length else f"{text[:length]}..."
+
+
 def nearest(word: object, known: Iterable[object], cutoff: float = 0.5) -> str:
     """`"; nearest: ..."` if `word` resembles one of the `known`, else an empty string.
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manifold_capacity.datasets.catalog import Blocks, CifarArchive, Dataset, IdxFiles, Split
-from manifold_capacity.errors import UserError
+from manifold_capacity.errors import UserError, shortened
 
 # 60,000 color images of 32 x 32 unpack to 187 MB, from 9 or 10 members; anything above these limits
 # is another kind of archive.
@@ -98,10 +98,10 @@ def read_cifar(
         return value
 
     names = entry(archive.meta, archive.class_names, list)
-    names = [str(name, "utf-8") if isinstance(name, bytes) else name for name in names]
+    names = [str(name, "utf-8", "replace") if isinstance(name, bytes) else name for name in names]
     if names != list(dataset.class_names):
         raise UserError(
-            f"{path} has the classes {', '.join(map(str, names))}; those of {dataset.name} are "
+            f"{path} has the classes {shortened(', '.join(map(str, names)))}; those of {dataset.name} are "
             f"{', '.join(dataset.class_names)}"
         )
     splits: dict[str, Split] = {}
@@ -154,7 +154,10 @@ def _read_pickles(path: Path, names: list[str]) -> dict[str, Any]:
                 try:
                     found[name] = _Unpickler(content, encoding="bytes").load()
                 except Exception as error:  # a damaged or hostile pickle can raise about anything
-                    raise UserError(f"{path}: {name} cannot be read: {error}") from error
+                    reason = shortened(str(error) or type(error).__name__)
+                    raise UserError(f"{path}: {name} cannot be read: {reason}") from error
+            while file.read(2**20):  # to the end, where gzip compares its checksum
+                pass
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UserError(f"{path} is not an intact .tar.gz archive: {error}") from error
     if missing := [name for name in names if name not in found]:
@@ -172,7 +175,7 @@ class _LimitedGzipFile(gzip.GzipFile):
         return content
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):  # in Python: in C, a few bytes can ask for a memo of gigabytes
     """Makes dicts, lists, strings, numbers and arrays of bytes; refuses everything else.
 
     A pickle is a program that calls what it names. CIFAR's name three things of numpy, for which

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import math
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.lib import format as npy
@@ -17,16 +18,33 @@ from numpy.typing import NDArray
 from manifold_capacity.datasets.archives import read_blocks
 from manifold_capacity.datasets.catalog import SPLITS, Blocks, Split
 from manifold_capacity.datasets.sampling import every_fourth
-from manifold_capacity.errors import UserError
+from manifold_capacity.errors import UserError, shortened
+from manifold_capacity.files import mb
 
 logger = logging.getLogger(__name__)
+
+# More would fill the memory, and compressed they may be a small file: images are read one by one,
+# labels and names of classes as a whole.
+MOST_IMAGES = 20_000_000
+MOST_PIXELS = 4096 * 4096
+MOST_BYTES = 8 * MOST_IMAGES
+# An array of images has a header of 128 bytes.
+_LONGEST_HEADER = 10_000
+
+
+class _Header(NamedTuple):
+    """What an array is, and where its values begin."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    n_bytes: int
 
 
 class ArrayFile:
     """An `.npz` with images and labels, of each split or of all together; see docs/datasets.md.
 
-    The constructor reads the labels and the headers of the images; nothing is unpickled. It finds
-    `class_names`, `image_shape` (height, width, channels) and `counts`, split -> images per class.
+    The constructor reads all headers, compares them, and then reads the labels; nothing is unpickled. It
+    finds `class_names`, `image_shape` (height, width, channels) and `counts`, split -> images per class.
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,9 +54,10 @@ class ArrayFile:
             raise UserError(f"dataset.path: there is no file {path}")
         keys = self._read_keys()
         prefixes = ("",) if "images" in keys else tuple(f"{split}_" for split in SPLITS)
+        self._headers = {key: self._read_header(key) for key in sorted(keys)}
+        shapes = {prefix: self._check_images(prefix) for prefix in prefixes}
         self._labels = {prefix: self._read_labels(f"{prefix}labels") for prefix in prefixes}
         self.class_names = self._find_names("class_names" in keys)
-        shapes = {prefix: self._check_images(prefix) for prefix in prefixes}
         if len(set(shapes.values())) > 1:
             self._fail(
                 f"has train_images of {shapes['train_']}, but test_images of {shapes['test_']} "
@@ -67,7 +86,7 @@ class ArrayFile:
         try:
             with zipfile.ZipFile(self._path) as archive:
                 keys = {name.removesuffix(".npy") for name in archive.namelist()}
-        except zipfile.BadZipFile as error:
+        except Exception as error:  # a damaged directory makes zipfile raise about anything
             self._fail(f"is not an .npz file: {error}")
         if keys - {"class_names"} not in (both, {"images", "labels"}):
             self._fail(
@@ -78,11 +97,6 @@ class ArrayFile:
 
     def _read_labels(self, key: str) -> NDArray[np.int64]:
         labels = self._read_array(key)
-        if labels.ndim != 1 or labels.dtype.kind not in "iu" or not labels.size:
-            self._fail(
-                f"has {key} of type {labels.dtype} and shape {labels.shape}; they must be integers of "
-                "shape (n_images,)"
-            )
         # With as many classes as images, or more, one has no images.
         if labels.min() < 0 or labels.max() >= labels.size:
             self._fail(
@@ -95,21 +109,32 @@ class ArrayFile:
         n_classes = 1 + max(int(labels.max()) for labels in self._labels.values())
         if not given:
             return tuple(map(str, range(n_classes)))
-        array = self._read_array("class_names")
-        if array.shape != (n_classes,) or array.dtype.kind != "U":
+        shape, dtype, _ = self._headers["class_names"]
+        if shape != (n_classes,) or dtype.kind != "U" or not dtype.itemsize:
             self._fail(
-                f"has class_names of type {array.dtype} and shape {array.shape}; for labels from 0 to "
+                f"has class_names of type {dtype} and shape {shape}; for labels from 0 to "
                 f"{n_classes - 1} they must be strings of shape ({n_classes},)"
             )
-        names = tuple(array.tolist())
+        array = self._read_array("class_names")
+        try:
+            names = tuple(array.tolist())
+            "".join(names).encode()
+        except (ValueError, SystemError) as error:  # the latter for code points beyond the last one
+            self._fail(f"has class_names that are not Unicode: {error}")
         if len(set(names)) < n_classes:
             self._fail("has the same class name twice")
         return names
 
     def _check_images(self, prefix: str) -> tuple[int, int, int]:
-        key = f"{prefix}images"
-        with self._open(key) as (_, shape, dtype):
-            height, width, channels = (*shape, 1, 0, 0, 0)[1:4]
+        """Check the headers of images and of their labels: height, width, channels."""
+        key, labels = f"{prefix}images", self._headers[f"{prefix}labels"]
+        if len(labels.shape) != 1 or labels.dtype.kind not in "iu" or not labels.shape[0]:
+            self._fail(
+                f"has {prefix}labels of type {labels.dtype} and shape {labels.shape}; they must be "
+                "integers of shape (n_images,)"
+            )
+        shape, dtype, _ = self._headers[key]
+        height, width, channels = (*shape, 1, 0, 0, 0)[1:4]
         is_image = len(shape) in (3, 4) and height and width and channels in (1, 3)
         if not is_image or (dtype != np.uint8 and dtype.kind != "f"):
             self._fail(
@@ -117,8 +142,13 @@ class ArrayFile:
                 "[0, 1], of shape (n_images, height, width) or (n_images, height, width, channels) with 1 "
                 "or 3 channels"
             )
-        if shape[0] != len(self._labels[prefix]):
-            self._fail(f"has {shape[0]} {key}, but {len(self._labels[prefix])} {prefix}labels")
+        if shape[0] != labels.shape[0]:
+            self._fail(f"has {shape[0]} {key}, but {labels.shape[0]} {prefix}labels")
+        if shape[0] > MOST_IMAGES or height * width > MOST_PIXELS:
+            self._fail(
+                f"has {key} of shape {shape}; at most {MOST_IMAGES:,} images of at most {MOST_PIXELS:,} "
+                "pixels can be read"
+            )
         return height, width, channels
 
     def _count(self, split: str) -> tuple[int, ...]:
@@ -132,8 +162,9 @@ class ArrayFile:
 
     def _read_images(self, prefix: str, chosen: NDArray[np.bool_], block_length: int) -> Blocks:
         key = f"{prefix}images"
-        with self._open(key) as (file, shape, dtype):
-            shape, where = (shape[0], *self.image_shape), f"dataset.path: {self._path}"
+        n_images, dtype = self._headers[key].shape[0], self._headers[key].dtype
+        shape, where = (n_images, *self.image_shape), f"dataset.path: {self._path}"
+        with self._open(key) as file:
             for block in read_blocks(file, dtype, shape, block_length, where, key):
                 yield self._as_uint8(key, block[chosen[: len(block)]])
                 chosen = chosen[len(block) :]
@@ -155,29 +186,52 @@ class ArrayFile:
         return rounded.astype(np.uint8)
 
     def _read_array(self, key: str) -> NDArray[Any]:
-        with self._open(key) as (file, shape, dtype):
+        shape, dtype, _ = self._headers[key]
+        if (n_bytes := math.prod(shape) * dtype.itemsize) > MOST_BYTES:
+            self._fail(f"has {key} of {mb(n_bytes)}; at most {mb(MOST_BYTES)} can be read")
+        with self._open(key) as file:
             content = file.read()
-            if len(content) != int(np.prod(shape)) * dtype.itemsize:
-                self._fail(f"has {key} of another length than their shape {shape}")
         return np.frombuffer(content, dtype).reshape(shape)
 
+    def _read_header(self, key: str) -> _Header:
+        with self._opened(key) as (archive, file):
+            member = archive.getinfo(f"{key}.npy")
+            # zipfile unpacks others, whatever their size, all at once.
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise ValueError("it is compressed in another way than numpy.savez_compressed does")
+            start = io.BytesIO(file.read(_LONGEST_HEADER))
+            is_old = npy.read_magic(start) == (1, 0)
+            read_header = npy.read_array_header_1_0 if is_old else npy.read_array_header_2_0
+            shape, is_fortran, dtype = read_header(start)
+            if dtype.hasobject:
+                raise ValueError("it holds Python objects, which would have to be unpickled")
+            if is_fortran and len(shape) > 1:
+                raise ValueError("it is in Fortran order; save numpy.ascontiguousarray of it")
+            if min(shape, default=0) < 0:
+                raise ValueError(f"its header gives the shape {shape}")
+            found = member.file_size - start.tell()
+            if found != (expected := math.prod(shape) * dtype.itemsize):
+                raise ValueError(f"it has {found} bytes, but its shape {shape} needs {expected}")
+        return _Header(shape, dtype, start.tell())
+
     @contextmanager
-    def _open(self, key: str) -> Iterator[tuple[IO[bytes], tuple[int, ...], np.dtype[Any]]]:
-        """One array's values as a stream, its shape and its type."""
+    def _open(self, key: str) -> Iterator[IO[bytes]]:
+        """One array's values as a stream; zipfile compares the checksum at its end."""
+        with self._opened(key) as (_, file):
+            file.read(self._headers[key].n_bytes)
+            yield file
+
+    @contextmanager
+    def _opened(self, key: str) -> Iterator[tuple[zipfile.ZipFile, IO[bytes]]]:
         try:
             with zipfile.ZipFile(self._path) as archive, archive.open(f"{key}.npy") as file:
-                is_old = npy.read_magic(file) == (1, 0)
-                read_header = npy.read_array_header_1_0 if is_old else npy.read_array_header_2_0
-                shape, is_fortran, dtype = read_header(file)
-                if dtype.hasobject:
-                    raise ValueError("it holds Python objects, which would have to be unpickled")
-                if is_fortran and len(shape) > 1:
-                    raise ValueError("it is in Fortran order; save numpy.ascontiguousarray of it")
-                yield file, shape, dtype
+                yield archive, file
         except UserError:
             raise
-        except (ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except (
+            Exception
+        ) as error:  # a damaged file makes zipfile, zlib and numpy raise about anything
             self._fail(f"has an array {key} that cannot be read: {error}")
 
     def _fail(self, what: str) -> NoReturn:
-        raise UserError(f"dataset.path: {self._path} {what}")
+        raise UserError(f"dataset.path: {self._path} {shortened(what, 500)}")

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from manifold_capacity.errors import UserError
 
 SPLITS = ("train", "test")
+# A mirror's own file may have any size up to this one, which no archive of a named dataset needs.
+LARGEST_DOWNLOAD_BYTES = 512 * 1024**2
 # Labels, and the images (n, height, width, channels) block by block.
 Blocks = Iterable[NDArray[np.uint8]]
 Split = tuple[NDArray[np.int64], Blocks]
@@ -223,6 +225,7 @@ class RemoteFile(NamedTuple):
     name: str
     sha256: str
     urls: tuple[str, ...]
+    most_bytes: int
 
 
 def remote_files(config: Mapping[str, Any]) -> list[RemoteFile]:
@@ -261,6 +264,14 @@ def remote_files(config: Mapping[str, Any]) -> list[RemoteFile]:
             )
     exact = url if len(names) == 1 and url and not url.endswith("/") else None
     return [
-        RemoteFile(file, checksum.lower(), (exact,) if exact else tuple(f + file for f in folders))
+        RemoteFile(
+            file,
+            checksum.lower(),
+            (exact,) if exact else tuple(f + file for f in folders),
+            # The sizes of all files together are rounded to megabytes.
+            (source.megabytes + 1) * 10**6
+            if checksum.lower() == source.sha256[file]
+            else LARGEST_DOWNLOAD_BYTES,
+        )
         for file, checksum in (source.sha256 | sha256).items()
     ]

@@ -18,12 +18,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Bytes to read and write at a time; an incomplete chunk is lost when a connection breaks.
+# Most bytes to read and write at a time; an attempt that received fewer made no progress.
 CHUNK_BYTES = 64 * 1024
 # An attempt fails after this time without another byte.
 TIMEOUT_S = 60.0
+# A download ends if it receives fewer than `LEAST_RATE` bytes per second over `RATE_S` seconds.
+LEAST_RATE = 4000
+RATE_S = 60.0
 # After a failure that may pass, the next attempt starts in `BACKOFF_S` seconds, doubled each time;
-# `RETRIES` of them in a row may receive nothing new.
+# `RETRIES` of them in a row may make no progress.
 RETRIES = 5
 BACKOFF_S = 1.0
 # No wait between two attempts is longer, whatever the server asks for.
@@ -44,8 +47,10 @@ class _Interrupted(Exception):
         self.wait_s = wait_s
 
 
-def download(url: str, target: Path, *, sha256: str) -> None:
-    """Download a file with this checksum, in lower-case digits, or raise an error that says why not.
+def download(url: str, target: Path, *, sha256: str, most_bytes: int) -> None:
+    """Download a file with this checksum, or raise an error that says why not.
+
+    `sha256` is in lower-case digits, all or the first ones; no more than `most_bytes` are received.
 
     Received bytes are kept in `target` + `.part`, where a later attempt or process resumes, whichever
     address it uses: the checksum tells whether the parts belong together, and if not the download
@@ -53,7 +58,7 @@ def download(url: str, target: Path, *, sha256: str) -> None:
     """
     if target.is_file():
         found = file_sha256(target)
-        if found == sha256:
+        if found.startswith(sha256):
             logger.info("%s exists, SHA-256 as expected", target)
             return
         logger.warning("%s has SHA-256 %s, not %s: it is downloaded again", target, found, sha256)
@@ -61,11 +66,11 @@ def download(url: str, target: Path, *, sha256: str) -> None:
     with _Part(target) as part:
         # Another process may have downloaded the file while this one waited for the lock; and a
         # process may have died after the last byte and before the renaming.
-        if target.is_file() and file_sha256(target) == sha256:
+        if target.is_file() and file_sha256(target).startswith(sha256):
             part.remove()
             return
-        if not (part.size and file_sha256(part.path) == sha256):
-            _fetch(url, part, sha256)
+        if not (part.size and file_sha256(part.path).startswith(sha256)):
+            _fetch(url, part, sha256, most_bytes)
         part.finish(target)
     logger.info("downloaded %s (%s), SHA-256 as expected", target, mb(target.stat().st_size))
 
@@ -121,16 +126,16 @@ class _Part:
             os.close(folder)
 
 
-def _fetch(url: str, part: _Part, sha256: str) -> None:
+def _fetch(url: str, part: _Part, sha256: str, most_bytes: int) -> None:
     """Receive the file with this checksum; what was resumed may need a second start."""
-    _receive(url, part)
+    _receive(url, part, most_bytes)
     found = file_sha256(part.path)
-    if found != sha256 and part.resumed:
+    if not found.startswith(sha256) and part.resumed:
         logger.warning("%s: wrong checksum after resuming; starting over", url)
         part.clear()
-        _receive(url, part)
+        _receive(url, part, most_bytes)
         found = file_sha256(part.path)
-    if found == sha256:
+    if found.startswith(sha256):
         return
     with part.path.open("rb") as file:
         is_page = file.read(256).lstrip().lower().startswith((b"<!doctype html", b"<html"))
@@ -142,14 +147,14 @@ def _fetch(url: str, part: _Part, sha256: str) -> None:
     )
 
 
-def _receive(url: str, part: _Part) -> None:
+def _receive(url: str, part: _Part, most_bytes: int) -> None:
     """Attempt after attempt, until the whole file is received."""
     failures, furthest = 0, part.size
     while True:
         try:
-            return _attempt(url, part)
+            return _attempt(url, part, most_bytes)
         except _Interrupted as interruption:
-            if part.size > furthest:
+            if part.size >= furthest + CHUNK_BYTES:
                 furthest, failures = part.size, 0
             failures += 1
             if failures > RETRIES:
@@ -164,17 +169,23 @@ def _receive(url: str, part: _Part) -> None:
             time.sleep(wait_s)
 
 
-def _attempt(url: str, part: _Part) -> None:
+def _attempt(url: str, part: _Part, most_bytes: int) -> None:
     """One request for the bytes that are missing."""
     import requests
     import urllib3
+
+    def skip_body(response: requests.Response, **_: object) -> None:
+        if response.is_redirect:
+            response.close()  # requests would read it into memory, however long it is
 
     # identity: a .gz stays as it is, and Content-Length counts the bytes that are written.
     headers = {"User-Agent": "manifold-capacity", "Accept-Encoding": "identity"}
     if part.size:
         headers["Range"] = f"bytes={part.size}-"
     try:
-        with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
+        with requests.get(
+            url, headers=headers, stream=True, timeout=TIMEOUT_S, hooks={"response": skip_body}
+        ) as response:
             status = response.status_code
             if status in TRANSIENT_STATUS:
                 after = response.headers.get("Retry-After", "")
@@ -187,7 +198,7 @@ def _attempt(url: str, part: _Part) -> None:
                 part.clear()
             if status == 416:
                 raise _Interrupted("the server's file does not continue the part received earlier")
-            _append_body(url, response, part)
+            _append_body(url, response, part, most_bytes)
     except requests.exceptions.SSLError as error:
         raise DownloadError(f"{url}: no secure connection: {error}") from error
     except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
@@ -196,18 +207,23 @@ def _attempt(url: str, part: _Part) -> None:
         raise DownloadError(f"{url}: {error}") from error
 
 
-def _append_body(url: str, response: requests.Response, part: _Part) -> None:
-    length = response.headers.get("Content-Length", "")
-    total = part.size + int(length) if length.isdecimal() else None
+def _append_body(url: str, response: requests.Response, part: _Part, most_bytes: int) -> None:
+    length: int | None = response.raw.length_remaining
+    total = None if length is None else part.size + length
     if total is not None:
-        require_space(part.path.parent, int(length), f"the rest of {url}")
+        _check_size(url, part, total, most_bytes)
+        require_space(part.path.parent, total - part.size, f"the rest of {url}")
+    of_total = "" if total is None else f" of {mb(total)}"
     progress = Progress(part.path.stem, total, "MB", scale=1e6, initial=part.size)
-    for chunk in response.raw.stream(CHUNK_BYTES, decode_content=False):
+    since, size_then = time.monotonic(), part.size
+    # read1 returns what has arrived: a server that sends a byte now and then must not block.
+    while chunk := response.raw.read1(CHUNK_BYTES, decode_content=False):
+        _check_size(url, part, part.size + len(chunk), most_bytes)
         try:
             part.append(chunk)
         except OSError as error:
             # A part to resume later would keep the disk full.
-            done = mb(part.size) + ("" if total is None else f" of {mb(total)}")
+            done = mb(part.size) + of_total
             part.remove()
             raise DiskFullError(
                 error.errno,
@@ -215,6 +231,24 @@ def _append_body(url: str, response: requests.Response, part: _Part) -> None:
                 "another `results` folder",
             ) from error
         progress.update(len(chunk))
-    # urllib3 itself raises for a short body since version 2.
-    if total is not None and part.size < total:
-        raise _Interrupted(f"the connection ended after {part.size} of {total} bytes")
+        if (now := time.monotonic()) >= since + RATE_S:
+            rate = (part.size - size_then) / (now - since)
+            if rate < LEAST_RATE:
+                raise DownloadError(
+                    f"{url}: only {rate / 1e3:.2g} kB/s in the last {now - since:.0f} s, after {mb(part.size)}"
+                    f"{of_total}; at least {LEAST_RATE / 1e3:g} kB/s are needed. What arrived is kept in "
+                    f"{part.path}, and the same command resumes there"
+                )
+            since, size_then = now, part.size
+
+
+def _check_size(url: str, part: _Part, size: int, most_bytes: int) -> None:
+    """Stop before more is received than the file can have."""
+    if size <= most_bytes:
+        return
+    reason = f"it sends {mb(size)} or more, but the file has at most {mb(most_bytes)}"
+    if part.resumed:
+        part.clear()
+        raise _Interrupted(f"{reason}: it does not continue the part received earlier")
+    part.remove()
+    raise DownloadError(f"{url}: {reason}; what arrived was deleted. Try another address")

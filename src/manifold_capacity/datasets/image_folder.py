@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manifold_capacity.datasets.catalog import SPLITS, Blocks, Split
-from manifold_capacity.errors import UserError
+from manifold_capacity.errors import UserError, shortened
 from manifold_capacity.logs import Progress
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 # Suffixes of image files, in lower case, and the formats that may be in them.
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 IMAGE_FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+# More can be a small file that needs all memory; Pillow only warns.
+MOST_PIXELS = 89_478_485
+# A longer image is cropped to this ratio of its sides before it is resized.
+LONGEST_RATIO = 20
 
 
 class ImageFolder:
@@ -97,12 +102,15 @@ class ImageFolder:
 def _list_classes(root: Path, split: str) -> dict[str, list[Path]]:
     """Class name -> its image files in the order of their names."""
     folder = root / split
-    if not folder.is_dir():
-        raise UserError(
-            f"dataset.path: there is no folder {folder}; an image folder has {root}/train/<class>/ and "
-            f"{root}/test/<class>/"
-        )
-    classes = {entry.name: _list_images(entry) for entry in _visible(folder)}
+    try:
+        if not folder.is_dir():
+            raise UserError(
+                f"dataset.path: there is no folder {folder}; an image folder has {root}/train/<class>/ "
+                f"and {root}/test/<class>/"
+            )
+        classes = {entry.name: _list_images(entry) for entry in _visible(folder)}
+    except OSError as error:  # not readable, or a link to itself
+        raise UserError(f"dataset.path: {error.filename}: {error.strerror}") from error
     if not classes:
         raise UserError(f"dataset.path: {folder} has no class folders")
     return classes
@@ -128,8 +136,14 @@ def _list_images(folder: os.DirEntry[str]) -> list[Path]:
 def _visible(folder: Path) -> list[os.DirEntry[str]]:
     """Entries in the order of their names, without hidden ones."""
     with os.scandir(folder) as entries:
-        visible = (entry for entry in entries if not entry.name.startswith("."))
-        return sorted(visible, key=lambda entry: entry.name)
+        visible = [entry for entry in entries if not entry.name.startswith(".")]
+    for entry in visible:
+        # Python marks bytes that are not UTF-8 by surrogates, which nothing can write.
+        if re.search("[\ud800-\udfff]", entry.name):
+            raise UserError(
+                f"dataset.path: the name {entry.name!r} in {str(folder)!r} is not UTF-8; rename it"
+            )
+    return sorted(visible, key=lambda entry: entry.name)
 
 
 @contextmanager
@@ -139,18 +153,37 @@ def _open_image(path: Path) -> Iterator[Image.Image]:
 
     try:
         with Image.open(path, formats=IMAGE_FORMATS) as image:
-            if image.mode.startswith(("I", "F")):
-                raise UserError(f"it has more than 8 bits per channel (mode {image.mode})")
+            if image.mode.startswith(("I", "F")) or _is_deeper_than_its_mode(image):
+                raise UserError("it has more than 8 bits per channel; convert it to 8 bits")
+            if (n_pixels := image.width * image.height) > MOST_PIXELS:
+                raise UserError(
+                    f"it has {n_pixels:,} pixels, more than {MOST_PIXELS:,}; make it smaller"
+                )
             yield image
     except Exception as error:
         # A damaged file makes a decoder raise about anything.
-        raise UserError(f"dataset.path: the image {path} cannot be read: {error}") from error
+        reason = shortened(str(error)) or type(error).__name__
+        raise UserError(f"dataset.path: the image {path} cannot be read: {reason}") from error
+
+
+def _is_deeper_than_its_mode(image: Image.Image) -> bool:
+    """Whether Pillow would drop the lower bits of 16-bit colors, which it does without a word."""
+    for codec, _, _, arguments in getattr(image, "tile", []):
+        if re.search(";16[BLN]", str(arguments)) or (
+            codec.startswith("ppm") and arguments[-1] > 255
+        ):
+            return True
+    return False
 
 
 def _resize_and_crop(image: Image.Image, size: int) -> Image.Image:
     from PIL.Image import Resampling
 
     shorter = min(image.size)
+    # Resizing 1 x 60,000 pixels whole would take gigabytes. The same number is cut off at both ends.
+    across, down = (max(0, side - LONGEST_RATIO * shorter) // 2 for side in image.size)
+    if across or down:
+        image = image.crop((across, down, image.width - across, image.height - down))
     width, height = (int(size * side / shorter) for side in image.size)
     image = image.resize((width, height), Resampling.BILINEAR)
     left, top = round((width - size) / 2), round((height - size) / 2)

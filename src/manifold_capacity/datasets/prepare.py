@@ -199,7 +199,7 @@ def _fetch(files: Iterable[catalog.RemoteFile], folder: Path) -> dict[str, Path]
         failures = []
         for url in file.urls:
             try:
-                download(url, path, sha256=file.sha256)
+                download(url, path, sha256=file.sha256, most_bytes=file.most_bytes)
                 break
             except DownloadError as error:
                 logger.warning("%s", error)

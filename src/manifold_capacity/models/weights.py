@@ -1,7 +1,4 @@
-"""Weights of networks before training: random ones from a seed, and pretrained ones.
-
-Files of weights never run code: they are safetensors, or read with torch's ``weights_only``.
-"""
+"""Weights of networks before training: random ones from a seed, and pretrained ones."""
 
 from __future__ import annotations
 
@@ -12,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
-from manifold_capacity.errors import UserError
+from manifold_capacity.datasets.download import DownloadError, download
+from manifold_capacity.errors import UserError, shortened
 from manifold_capacity.models import networks
 from manifold_capacity.models.checkpoints import State, load_weights
 from manifold_capacity.models.layers import listed
 from manifold_capacity.models.networks import SMALL_CNN, meta_model
+from manifold_capacity.models.weight_files import as_types, read_weights
 
 # DenseNet's published weights have the module names of an older torchvision.
 _OLD_DENSENET_KEY = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)$")
@@ -56,13 +54,18 @@ def pretrained_classes(name: str, weights_file: Path | None = None) -> int:
     if weights_file is None:
         return len(_default_weights(name).meta["categories"])
     head = list(meta_model(name, n_classes=2, image_shape=(3, 224, 224)).state_dict())[-1]
-    state = _read_weights(weights_file)
+    state = read_weights(weights_file)
     if head not in state:
         raise UserError(
             f"models.weights_file: {weights_file} has no {head!r}, the head of {name}; "
-            f"it holds {listed(state, 3)}"
+            f"it holds {shortened(listed(state, 3))}"
         )
-    return int(state[head].shape[0])
+    if not (shape := tuple(state[head].shape)) or not shape[0]:
+        raise UserError(
+            f"models.weights_file: {weights_file} has {head!r}, the head of {name}, of shape {shape}; its "
+            "first axis must be the classes"
+        )
+    return shape[0]
 
 
 def pretrained_state(
@@ -77,13 +80,16 @@ def pretrained_state(
     if weights_file is None:
         source, state = _published_weights(name)
     else:
-        source, state = weights_file, _read_weights(weights_file)
-    state = _current_names(name, state)
+        source, state = weights_file, read_weights(weights_file)
     model = meta_model(name, n_classes=n_classes, image_shape=image_shape)
+    types = {key: tensor.dtype for key, tensor in model.state_dict().items()}
+    state = _current_names(name, state)
+    typed = OrderedDict(as_types(state, types, source))
+    typed._metadata = getattr(state, "_metadata", None)  # type: ignore[attr-defined]
     try:
-        load_weights(model, state, assign=True)
-    except RuntimeError as error:
-        reasons = " ".join(str(error).split("\n\t")[1:3])
+        load_weights(model, typed, assign=True)
+    except Exception as error:  # modules of torchvision that read older versions add their own
+        reasons = shortened(str(error).partition("\n\t")[2] or str(error))
         raise UserError(
             f"models.weights_file: {source} does not fit {name} with {n_classes} classes on images "
             f"of {image_shape[1]} x {image_shape[2]}: {reasons}"
@@ -110,39 +116,18 @@ def _published_weights(name: str) -> tuple[Path, Mapping[str, Tensor]]:
     weights = _default_weights(name)
     target = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[-1]
     if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
         # torchvision's names end in the first digits of the file's SHA-256.
         digest = target.stem.rsplit("-", 1)[-1]
+        most_bytes = int((weights.meta["_file_size"] + 1) * 2**20)  # it is in MiB, rounded
         try:
-            torch.hub.download_url_to_file(weights.url, str(target), digest, progress=False)
-        except (OSError, RuntimeError) as error:
+            download(weights.url, target, sha256=digest, most_bytes=most_bytes)
+        except DownloadError as error:
             raise UserError(
                 f"models.weights: the pretrained weights of {name} are not at {target} and could "
                 f"not be downloaded ({error}); download {weights.url} on a machine with internet "
                 f"access and put the file there, or set models.weights_file to its path"
             ) from error
-    return target, _read_weights(target)
-
-
-def _read_weights(path: Path) -> Mapping[str, Tensor]:
-    if not path.is_file():
-        raise UserError(f"models.weights_file: there is no file {path}")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises half a dozen types on damaged or foreign files
-        raise UserError(
-            f"models.weights_file: {path} cannot be read as weights ({networks.first_line(error)}); it must "
-            "be a .safetensors file, or a state dict saved by torch.save without other objects in "
-            "it; delete a damaged download and run again"
-        ) from error
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise UserError(
-            f"models.weights_file: {path} holds a {type(state).__name__}, not a state dict "
-            "(names to tensors); save one with torch.save(model.state_dict(), ...)"
-        )
-    return state
+    return target, read_weights(target)
 
 
 def _current_names(name: str, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

@@ -15,8 +15,8 @@ from pathlib import Path
 from torch import nn
 
 from manifold_capacity.errors import UserError
-from manifold_capacity.files import lock
-from manifold_capacity.models.checkpoints import load_metadata, load_state, load_weights, save_state
+from manifold_capacity.files import AGAIN, lock
+from manifold_capacity.models.checkpoints import load_state, load_weights, save_state
 from manifold_capacity.training.descent import Descent
 
 logger = logging.getLogger(__name__)
@@ -71,7 +71,8 @@ class ResumeFolder:
     ) -> TrainingState | None:
         """Put the saved state into the network and its momentum, and return where the training was.
 
-        None if there is no saved state, and with a warning if it is damaged or another training's.
+        None if there is no saved state, and with a warning if it is damaged or another training's. Then
+        neither the network nor the optimizer is changed.
         """
         if not self._state_file.exists():
             self.clear()
@@ -84,14 +85,20 @@ class ResumeFolder:
                     "code or device"
                 )
             state = TrainingState(**metadata["state"])
+            weights = {key: tensors[f"model.{key}"] for key in model.state_dict()}
             for path in (self.checkpoint(epoch) for epoch in checkpoints if epoch < state.epoch):
-                if load_metadata(path)["recipe_digest"] != self.digest:
-                    raise UserError(f"{path} belongs to another training")
-        except ValueError as error:
-            logger.warning("%s; starting over", error)
+                if load_state(path)[1]["recipe_digest"] != self.digest:
+                    raise UserError(f"{path} is of another training")
+        except (ValueError, LookupError, TypeError, AttributeError, FileNotFoundError) as error:
+            if isinstance(error, UserError):
+                logger.warning("%s; starting over", str(error).removesuffix(f"; {AGAIN}"))
+            else:
+                logger.warning(
+                    "%s is not a whole state (%r); starting over", self._state_file, error
+                )
             self.clear()
             return None
-        load_weights(model, {key: tensors[f"model.{key}"] for key in model.state_dict()})
+        load_weights(model, weights)
         saved = [name for name in descent.parameters if f"momentum.{name}" in tensors]
         descent.restore({name: tensors[f"momentum.{name}"] for name in saved})
         return state

@@ -7,6 +7,7 @@ import os
 import pickle
 import struct
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -155,8 +156,20 @@ def numpy_pickle(array):
         (b"", ""),
         (b"\x80\x02]q", ""),
         (b"not a pickle", ""),
+        (b"cos\x07\nx\n.", "it asks for os .x, which no image archive needs"),
     ],
-    ids=["objects", "floats", "fortran", "shape", "codec", "ndarray", "empty", "truncated", "text"],
+    ids=[
+        "objects",
+        "floats",
+        "fortran",
+        "shape",
+        "codec",
+        "ndarray",
+        "empty",
+        "truncated",
+        "text",
+        "unprintable",
+    ],
 )
 def test_pickles_of_other_things_are_refused(tmp_path, content, message):
     with pytest.raises(UserError, match=rf"python/train cannot be read: .*{message}"):
@@ -222,6 +235,34 @@ def test_archive_that_unpacks_to_too_much(tmp_path, monkeypatch):
     assert bomb.stat().st_size < 200_000
     with pytest.raises(UserError, match=r"bomb\.tar\.gz unpacks to more than 10000000 bytes"):
         read(bomb)
+
+
+def test_pickle_that_asks_for_a_huge_memo(tmp_path):
+    path = write_cifar100(tmp_path, meta=b"\x80\x02}r" + struct.pack("<I", 2**26) + b".")
+    tracemalloc.start()
+    with pytest.raises(UserError, match="meta holds no list 'fine_label_names'"):
+        read(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**26
+
+
+def test_damage_after_the_last_member_is_found(tmp_path):
+    path = write_cifar100(tmp_path)
+    content = bytearray(path.read_bytes())
+    content[-8] ^= 1  # of gzip's checksum
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"not an intact \.tar\.gz archive: CRC check failed"):
+        read(path)
+
+
+def test_class_names_that_are_no_text(tmp_path):
+    meta = pickle.dumps({b"fine_label_names": [b"apple", b"be\xff\nr" * 10**5]}, protocol=2)
+    with pytest.raises(
+        UserError, match=r"has the classes apple, be\ufffd rbe.*; those of"
+    ) as caught:
+        read(write_cifar100(tmp_path, meta=meta))
+    assert len(str(caught.value)) < 1000
 
 
 def test_archive_of_too_many_members(tmp_path):

@@ -1,6 +1,8 @@
 """Array files, good and bad."""
 
+import io
 import logging
+import math
 import tracemalloc
 import zipfile
 
@@ -129,6 +131,14 @@ def test_floating_point_images_beyond_one(path, value):
         ({"class_names": np.array([1, 2])}, "class_names of type int64"),
         ({"class_names": np.array(["cat", "cat"])}, "the same class name twice"),
         ({"class_names": np.array(["cat", None])}, "class_names .*Python objects"),
+        (
+            {"class_names": np.array(["cat", "\ud800"])},
+            "class_names that are not Unicode: .*surrogates",
+        ),
+        (
+            {"class_names": np.array([1, 2**24], "u4").view("U1")},
+            "class_names that are not Unicode: ",
+        ),
     ],
 )
 def test_arrays_that_are_not_as_they_must_be(path, changes, message):
@@ -162,18 +172,123 @@ def test_damage_in_the_pixels_is_found(path):
         read(ArrayFile(path), "train", 4)
 
 
+@pytest.mark.parametrize("key", ["labels", "class_names"])
+def test_damage_in_what_is_read_first_is_found(path, key):
+    names = np.array(["cat", "dog"])
+    np.savez(path, images=IMAGES, labels=LABELS, class_names=names)
+    content = bytearray(path.read_bytes())
+    content[content.index({"labels": LABELS, "class_names": names}[key].tobytes()) + 8] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"an array {key} that cannot be read: .*CRC"):
+        ArrayFile(path)
+
+
+def write_zeros(path, **headers):
+    """Write an .npz that is small, but unpacks to arrays of zeros of these shapes and types."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for key, (shape, dtype) in headers.items():
+            n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+            with archive.open(f"{key}.npy", "w", force_zip64=True) as file:
+                header = {"descr": dtype, "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, header)
+                for begin in range(0, n_bytes, 10**6):
+                    file.write(bytes(min(10**6, n_bytes - begin)))
+
+
+@pytest.mark.parametrize(
+    ("headers", "message"),
+    [
+        (
+            {"images": ((10, 1, 1), "|u1"), "labels": ((25_000_000,), "|u1")},
+            "has 10 images, but 25000000 labels",
+        ),
+        (
+            {"images": ((25_000_000, 1, 1), "|u1"), "labels": ((25_000_000,), "|u1")},
+            r"shape \(25000000, 1, 1\); at most 20,000,000 images",
+        ),
+        (
+            {"images": ((1, 5000, 5000), "|u1"), "labels": ((1,), "|u1")},
+            "images of at most 16,777,216 pixels",
+        ),
+        (
+            {
+                "images": ((1, 1000, 1000), "|u1"),
+                "labels": ((1,), "|u1"),
+                "class_names": ((1,), "<U50000000"),
+            },
+            r"class_names of 200\.0 MB; at most 160\.0 MB",
+        ),
+    ],
+    ids=["labels", "labels and images", "image", "names"],
+)
+def test_small_files_that_unpack_to_much(path, headers, message):
+    write_zeros(path, **headers)
+    assert path.stat().st_size < 250_000
+    tracemalloc.start()
+    with pytest.raises(UserError, match=rf"a\.npz .*{message}"):
+        ArrayFile(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10**7
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_other_ways_of_compression(path, method):
+    save(path)
+    with zipfile.ZipFile(path) as archive:
+        members = {member: archive.read(member) for member in archive.namelist()}
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for member, content in members.items():
+            archive.writestr(member, content)
+    with pytest.raises(UserError, match=r"images .* in another way than numpy\.savez_compressed"):
+        ArrayFile(path)
+
+
+def with_header(content, shape):
+    """The bytes of an .npy file with another shape in its header."""
+    file = io.BytesIO()
+    start = io.BytesIO(content)
+    np.lib.format.read_magic(start)
+    _, order, dtype = np.lib.format.read_array_header_1_0(start)
+    header = {"descr": dtype.str, "fortran_order": order, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    return file.getvalue() + start.read()
+
+
 @pytest.mark.parametrize(
     ("key", "change", "message"),
     [
-        ("images", lambda content: content[:-1], "ends before the last of its 16 images"),
-        ("images", lambda content: content + b"x", "continues after the last of its 16 images"),
+        (
+            "images",
+            lambda content: content[:-1],
+            r"images .* has 959 bytes, but its shape \(16, 4, 5, 3\) needs 960",
+        ),
+        ("images", lambda content: content + b"x", "has 961 bytes, but"),
         ("labels", lambda content: b"", "an array labels that cannot be read"),
         ("labels", lambda content: b"plain text", "an array labels that cannot be read"),
         ("labels", lambda content: content[:20], "an array labels that cannot be read"),
+        ("labels", lambda content: with_header(content, (-16,)), r"gives the shape \(-16,\)"),
+        ("images", lambda content: with_header(content, (-16, -4, 5, 3)), "gives the shape"),
+        ("images", lambda content: with_header(content, (10**12, 4, 5, 3)), "has 960 bytes, but"),
         ("labels", lambda content: content[:6] + b"\x09\x00" + content[8:], "cannot be read"),
-        ("labels", lambda content: content[:-1], r"labels of another length than .* \(16,\)"),
+        (
+            "labels",
+            lambda content: content[:-1],
+            r"labels .* 127 bytes, but its shape \(16,\) needs 128",
+        ),
     ],
-    ids=["short", "long", "empty", "text", "truncated header", "version", "short labels"],
+    ids=[
+        "short",
+        "long",
+        "empty",
+        "text",
+        "truncated header",
+        "negative",
+        "negative twice",
+        "huge",
+        "version",
+        "short labels",
+    ],
 )
 def test_members_that_are_not_the_arrays_they_say(path, key, change, message):
     save(path)
@@ -184,7 +299,7 @@ def test_members_that_are_not_the_arrays_they_say(path, key, change, message):
         for member, content in members.items():
             archive.writestr(member, content)
     with pytest.raises(UserError, match=rf"a\.npz .*{message}"):
-        read(ArrayFile(path), "train", 4)
+        ArrayFile(path)
 
 
 def test_memory_does_not_grow_with_the_number_of_images(path):

@@ -42,6 +42,14 @@ def test_an_entry_fits_together(name):
         assert all(re.match(rf"https?://.*/{re.escape(file.name)}$", url) for url in file.urls)
 
 
+def test_the_size_of_a_download_has_a_limit():
+    url = "https://example.org/x.tgz"
+    (official,) = remote_files({"name": "cifar100", "url": url})
+    (packed_again,) = remote_files({"name": "cifar100", "url": url, "sha256": "0" * 64})
+    assert official.most_bytes == 170 * 10**6
+    assert packed_again.most_bytes == catalog.LARGEST_DOWNLOAD_BYTES
+
+
 def test_no_two_files_have_the_same_checksum():
     files = [file for name in DOWNLOADED for file in remote_files({"name": name})]
     assert len({file.sha256 for file in files}) == len(files) >= 10

@@ -1,12 +1,13 @@
 """Weights before training: random ones from a seed, and pretrained ones."""
 
-import urllib.error
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from manifold_capacity.datasets.download import DownloadError
+from manifold_capacity.models import weights
 from manifold_capacity.models.networks import build_model
 from manifold_capacity.models.weights import (
     initial_state,
@@ -42,10 +43,10 @@ def hub(tmp_path, monkeypatch, fast_init):
     """torch's cache, empty and without internet access."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
 
-    def offline(url, path, digest, **_):
-        raise urllib.error.URLError(f"no network for {digest}")
+    def offline(url, target, *, sha256, most_bytes):
+        raise DownloadError(f"no network for {sha256}, at most {most_bytes:,} bytes")
 
-    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    monkeypatch.setattr(weights, "download", offline)
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     folder.mkdir(parents=True)
     return folder
@@ -65,11 +66,24 @@ def test_published_weights_come_from_the_cache(hub):
 
 
 def test_offline_says_where_to_put_the_file(hub):
-    message = r"could not be downloaded .*no network for f37072fd>.*put the file there"
+    message = r"could not be downloaded .*no network for f37072fd, at most 47,.*put the file there"
     with pytest.raises(ValueError, match=message) as e:
         pretrained_state("resnet18")
     assert str(hub / "resnet18-f37072fd.pth") in str(e.value)
     assert "https://download.pytorch.org/models/resnet18-f37072fd.pth" in str(e.value)
+
+
+def test_weights_that_are_not_in_the_cache_are_downloaded_to_it(hub, monkeypatch):
+    state = published("squeezenet1_1")
+
+    def download(url, target, *, sha256, most_bytes):
+        assert url == "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth"
+        assert (target, sha256) == (hub / "squeezenet1_1-b8a52dc0.pth", "b8a52dc0")
+        torch.save(state, target)
+        assert target.stat().st_size < most_bytes < target.stat().st_size + 2**21
+
+    monkeypatch.setattr(weights, "download", download)
+    assert list(pretrained_state("squeezenet1_1")) == list(state)
 
 
 def test_a_file_of_torchs_keeps_the_versions_of_its_modules(hub):

@@ -4,6 +4,7 @@ import fcntl
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,11 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
 
 from manifold_capacity.models import networks
-from manifold_capacity.models.checkpoints import load_metadata, load_model
+from manifold_capacity.models.checkpoints import load_metadata, load_model, load_state, save_state
 from manifold_capacity.models.preprocess import Preprocess, to_batch
 from manifold_capacity.training import resume
 from manifold_capacity.training.descent import Descent
@@ -99,19 +101,66 @@ def test_a_state_of_another_training_is_refused_with_a_warning(
     assert len(run.rows()) == 4
 
 
-@pytest.mark.parametrize("damaged", ["state", "epoch-001"])
-def test_a_damaged_file_is_refused_with_a_warning(run, tmp_path, caplog, damaged):
+def cut(path):
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[-1000] ^= 1  # in a tensor
+    path.write_bytes(content)
+
+
+def about(**changes):
+    """Write a state with other metadata, None for those left out."""
+
+    def change(path):
+        tensors, metadata = load_state(path)
+        metadata |= changes
+        save_state(tensors, path, {k: value for k, value in metadata.items() if value is not None})
+
+    return change
+
+
+def without_weights(path):
+    _, metadata = load_state(path)
+    save_state({"x": torch.zeros(1)}, path, metadata)
+
+
+def foreign(path):
+    save_file(load_file(path), path, {"manifold_capacity": "[]"})
+
+
+@pytest.mark.parametrize(
+    ("damaged", "damage", "message"),
+    [
+        ("state", cut, "is not a complete safetensors file"),
+        ("state", flip, "was damaged or changed"),
+        ("state", about(state=None), r"is not a whole state \(KeyError\('state'\)\)"),
+        ("state", about(state={"epoch": 1, "stage": 2}), r"is not a whole state \(TypeError\("),
+        (
+            "state",
+            about(recipe_digest=None),
+            r"is not a whole state \(KeyError\('recipe_digest'\)\)",
+        ),
+        ("state", without_weights, r"is not a whole state \(KeyError\('model\."),
+        ("state", foreign, "has no checksum"),
+        ("epoch-001", cut, "is not a complete safetensors file"),
+        ("epoch-001", flip, "was damaged or changed"),
+        ("epoch-001", Path.unlink, "is not a complete safetensors file|is not a whole state"),
+    ],
+)
+def test_a_damaged_file_is_refused_with_a_warning(run, tmp_path, caplog, damaged, damage, message):
     paths = {epoch: tmp_path / f"at-{epoch}.safetensors" for epoch in (1, 3)}
     expected = {epoch: tmp_path / f"whole/at-{epoch}.safetensors" for epoch in (1, 3)}
     run("whole", checkpoints=expected)
     with run.interrupted(7):
         run(checkpoints=paths)
     file = tmp_path / f"resume/{damaged}.safetensors"
-    file.write_bytes(file.read_bytes()[:1000])
+    damage(file)
     run(checkpoints=paths)
-    assert f"{damaged}.safetensors is not a complete safetensors file" in caplog.text
-    assert "starting over" in caplog.text
-    assert paths[3].read_bytes() == expected[3].read_bytes()
+    assert re.search(rf"\.safetensors (?:{message}).*; starting over", caplog.text)
+    assert all(paths[epoch].read_bytes() == expected[epoch].read_bytes() for epoch in (1, 3))
 
 
 def test_a_checkpoint_reached_before_the_interruption_is_delivered(run, tmp_path):
