@@ -1,6 +1,6 @@
 # Two commands for everyone: `make demo` runs the whole pipeline on real images, `make test` runs the tests. Both install
 # what they need in .venv, from pinned and hashed requirements.
-.PHONY: help demo test test-cluster check format docs site lock clean
+.PHONY: help demo test test-cluster test-faults check format docs site lock clean
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
@@ -31,6 +31,9 @@ test: .venv/installed ## Run the unit and workflow tests, two files at a time, t
 
 test-cluster: .venv/installed ## Run the tests on a real SLURM, started on this host from Debian's packages
 	$(BIN)/pytest tests/cluster -rs --timeout 1800
+
+test-faults: .venv/installed ## Kill and break jobs of every rule, and compare with an undisturbed run (an hour)
+	$(BIN)/pytest tests/faults -rs --timeout 7200
 
 check: .venv/installed ## Formatting, lint, types
 	$(BIN)/ruff format --check $(SOURCES)

@@ -2,7 +2,9 @@
 
 
 onstart:
-    LOCKS.append(user_errors(runs.lock_results)(config["results"]))
+    runs.handle_sigterm_in_a_thread()
+    if not {"plan", "doctor"} & {*sys.argv}:  # these may run beside a run
+        LOCKS.append(user_errors(runs.lock_results)(config["results"]))
 
 
 def tables_of_this_configuration(wildcards):

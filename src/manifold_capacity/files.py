@@ -20,6 +20,8 @@ from manifold_capacity.errors import DiskFullError, UserError
 
 logger = logging.getLogger(__name__)
 
+# Of an OSError: no space, a quota, or a limit on the size of files
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 AGAIN = "delete it and run the same command again"
 
 

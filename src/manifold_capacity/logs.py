@@ -12,6 +12,7 @@ from os import PathLike
 from typing import Any
 
 from manifold_capacity.errors import UserError
+from manifold_capacity.files import DISK_FULL
 
 # Snakemake's logger plugin (`snakemake_logger_plugin_manifold_capacity`) shows jobs' logs as they grow.
 # It sets this variable for jobs: device and inode of the file or terminal where it shows them. A job
@@ -49,7 +50,10 @@ def log_to(path: str | PathLike[str]) -> Iterator[logging.Logger]:
     except UserError as error:
         logger.error("%s", error)
         sys.exit(1)
-    except Exception:
+    except Exception as error:
+        if getattr(error, "errno", None) in DISK_FULL:
+            logger.error("%s; make room, or choose another `results` folder", error)
+            sys.exit(1)
         logger.removeHandler(terminal)  # Snakemake may show the log of a failed job there
         logger.exception("The job failed with an unexpected error:")
         sys.exit(1)

@@ -231,7 +231,8 @@ def test_cvxopt_agrees_with_the_active_set_and_capacity_can_be_simulated(finishe
         assert math.isfinite(ours[quantity])
         assert theirs[quantity] == pytest.approx(ours[quantity], rel=1e-6)
     assert "simulated_capacity" not in ours
-    simulated = json.loads((finished.results / "simulated" / RUN / table.name).read_text())
+    file = finished.results / "simulated" / RUN / table.name
+    simulated = json.loads(file.read_text())["row"]
     # Four classes in few dimensions: labels that are all the same can't be separated, and the numbers are NaN.
     # The unit tests have others.
     assert {"simulated_capacity", "simulated_capacity_stderr"} == simulated.keys()

@@ -6,7 +6,6 @@ batch and one such part.
 
 from __future__ import annotations
 
-import errno
 import logging
 import shutil
 import time
@@ -24,6 +23,7 @@ from manifold_capacity.activations.grid import points_per_batch, store_size
 from manifold_capacity.activations.store import STORE, StoreError
 from manifold_capacity.activations.writer import Writer
 from manifold_capacity.errors import UserError
+from manifold_capacity.files import DISK_FULL
 from manifold_capacity.logs import Progress, duration
 from manifold_capacity.models import device as devices
 from manifold_capacity.models.augment import Draws, apply_draws, draw_augmentation, seeded_generator
@@ -168,7 +168,7 @@ def extract(
                 progress.update(len(batch) * size.total // indices.size)
         writer.complete()
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in DISK_FULL:
             raise
         shutil.rmtree(path)
         raise StoreError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import logging
 import os
@@ -26,6 +25,7 @@ from manifold_capacity.datasets.image_folder import ImageFolder
 from manifold_capacity.datasets.sampling import every_fourth
 from manifold_capacity.errors import DiskFullError, UserError, nearest
 from manifold_capacity.files import (
+    DISK_FULL,
     checksums,
     file_sha256,
     lock,
@@ -299,7 +299,7 @@ def _staging(output: Path) -> Iterator[Path]:
         except DiskFullError:
             raise
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno not in DISK_FULL:
                 raise
             raise DiskFullError(
                 error.errno,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import _thread
 import os
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import FileIO
@@ -146,19 +148,33 @@ def outputs_of_run(config: Mapping[str, Any], run: str, layers: Sequence[Layer])
     return [f"{config['results']}/{file}" for file in files]
 
 
-def lock_results(results: str) -> FileIO:
+def lock_results(results: str) -> FileIO | None:
     """An open file that keeps other runs from writing to the same folder of results; UserError if one does.
 
-    Snakemake's own lock is of the folder that it is started in.
+    Snakemake's own lock is of the folder that it is started in. None if nothing can be written there: then
+    jobs fail, and say so.
     """
-    Path(results).mkdir(parents=True, exist_ok=True)
-    file = FileIO(Path(results, ".lock"), "a")
+    try:
+        Path(results).mkdir(parents=True, exist_ok=True)
+        file = FileIO(Path(results, ".lock"), "a")
+    except OSError:
+        return None
     if not lock(file):
         raise UserError(
             f"results: another run writes to {os.path.abspath(results)}; wait until it has finished, or "
             "choose another folder"
         )
     return file
+
+
+def handle_sigterm_in_a_thread() -> None:
+    """Let the present handler of SIGTERM, Snakemake's, run in a thread of its own.
+
+    It waits for a lock. In the main thread, where handlers run, it could interrupt what holds that lock, and
+    would wait for itself for ever.
+    """
+    handler: Any = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, lambda *signaled: _thread.start_new_thread(handler, signaled))
 
 
 def check_tables(results: str, keys: Mapping[str, str], *, recorded: bool) -> None:
