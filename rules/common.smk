@@ -62,9 +62,15 @@ PRINTS = Fingerprints(
 STEPS = Steps(SETUP, Path(workflow.basedir, "scripts"), PRINTS)
 # Inputs of targets that depend on the layers of all models: Snakemake then evaluates all checkpoints at once. Not for jobs
 # that a profile groups: Snakemake 9.27 then ends with a KeyError after the checkpoint.
-LAYER_TABLES = [] if EXTERNAL else [
-    f"<results>/layers/{model}.{suffix}" for model in MODELS for suffix in ("csv", "json")
-]
+LAYER_TABLES = (
+    []
+    if EXTERNAL
+    else [
+        f"<results>/layers/{model}.{suffix}"
+        for model in MODELS
+        for suffix in ("csv", "json")
+    ]
+)
 
 
 pathvars:

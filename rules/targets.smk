@@ -7,21 +7,6 @@ onstart:
         LOCKS.append(user_errors(runs.lock_results)(config["results"]))
 
 
-def tables_of_this_configuration(wildcards):
-    """No input; an error if there are tables of another configuration, which Snakemake would take for this one's.
-
-    A run makes them again if it knows from its records how they were made; a report takes them as they are.
-    """
-    # Nothing documented tells whether there are records, and whether everything is to be made anew.
-    recorded = workflow.persistence.has_metadata(rules.summarize)
-    is_report = any(word.partition("=")[0] == "--report" for word in sys.argv)
-    if is_report or not (recorded or workflow.dag_settings.forceall):
-        user_errors(runs.check_tables)(
-            config["results"], STEPS.summary()["keys"], recorded=recorded
-        )
-    return []
-
-
 rule training:
     input:
         # All weights by name: Snakemake does not check for changed parameters if one of a job's output files is new.
@@ -53,7 +38,10 @@ rule geometry:
 
 rule summary:
     input:
-        tables_of_this_configuration,
+        # No file: an error instead of tables of another configuration.
+        lambda wildcards: user_errors(runs.check_tables)(
+            workflow, rules.summarize, config["results"], STEPS.summary()["keys"]
+        ),
         rules.summarize.output,
         rules.compare.output,
         rules.write_pages.output,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import os
 import signal
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import FileIO
@@ -177,21 +178,35 @@ def handle_sigterm_in_a_thread() -> None:
     signal.signal(signal.SIGTERM, lambda *signaled: _thread.start_new_thread(handler, signaled))
 
 
-def check_tables(results: str, keys: Mapping[str, str], *, recorded: bool) -> None:
-    """Raise UserError if the tables are not of the present configuration, by the `keys` of their step.
+def check_tables(workflow: Any, rule: Any, results: str, keys: Mapping[str, str]) -> list[str]:
+    """Raise UserError if the tables would pass for those of the present configuration, whose `keys` they lack.
 
-    `recorded` tells whether Snakemake has records of how they were made. It compares parameters with these
-    only, so without them it would take the tables for finished.
+    Snakemake compares parameters with its records only: without these, it would take the tables for finished.
+    A report takes them as they are.
+
+    Parameters
+    ----------
+    workflow, rule
+        Snakemake's, and its rule of the tables.
+
+    Returns
+    -------
+    list of str
+        Empty: a target has no further input.
     """
-    path = Path(results, "provenance.json")
+    # Nothing documented tells whether there are records, and whether everything is to be made anew.
+    recorded = workflow.persistence.has_metadata(rule)
+    is_report = any(word.partition("=")[0] == "--report" for word in sys.argv)
+    if (recorded or workflow.dag_settings.forceall) and not is_report:
+        return []
     try:
-        found = read_json(path).get("keys", {})
+        found = read_json(Path(results, "provenance.json")).get("keys", {})
     except FileNotFoundError:
-        return
+        return []
     except UserError:
         found = {}
     if found.get("summary") == keys["summary"]:
-        return
+        return []
     problem = f"the tables in {results} are of another configuration or an earlier version"
     remedy = "run the same command without --report first"
     if not recorded:

@@ -69,12 +69,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         self.state.requested.append(self.path.lstrip("/").partition("?")[0])
+        # Several may be answered at once.
+        self.entry = len(self.state.log)
         self.state.log.append((self.headers["Range"], 0, 0))
         self.state.accepted_encodings.add(self.headers["Accept-Encoding"])
         (self.state.plan.pop(0) if self.state.plan else Server.serve)(self)
 
     def begin(self, status, headers):
-        self.state.log[-1] = (self.state.log[-1][0], status, 0)
+        self.state.log[self.entry] = (self.state.log[self.entry][0], status, 0)
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -83,8 +85,8 @@ class Handler(BaseHTTPRequestHandler):
     def send(self, body):
         self.wfile.write(body)
         self.wfile.flush()
-        *request, sent = self.state.log[-1]
-        self.state.log[-1] = (*request, sent + len(body))
+        *request, sent = self.state.log[self.entry]
+        self.state.log[self.entry] = (*request, sent + len(body))
 
     def log_message(self, *arguments):
         pass
