@@ -64,6 +64,14 @@ class ExternalActivations:
         self.counts: dict[str, tuple[int, ...]] = {SPLIT: counts}
         self.class_names = self._named(class_names, found)
 
+    @property
+    def layout(self) -> str:
+        """What the axes of arrays without labels were taken for; empty with labels."""
+        if self._codes is not None:
+            return ""
+        n_manifolds, n_points = self._lead
+        return f"no labels, so the first axes are {n_manifolds} manifolds of {n_points} points"
+
     def describe(self, label: str) -> dict[str, Any]:
         """Shape and type of a layer's array; if either changes, it is another array."""
         entry = self._arrays[self._layer(label).name]
