@@ -27,7 +27,11 @@ CONFIG_AS_GIVEN = copy.deepcopy(dict(config))
 # SNAKEMAKE_OUTPUT_CACHE may be set without the option.
 SHARED = bool(workflow.enable_cache)
 try:
-    SETUP = set_up(config, Path(workflow.basedir, "schemas/config.schema.yaml"))
+    SETUP = set_up(
+        config,
+        Path(workflow.basedir, "schemas/config.schema.yaml"),
+        workflow.overwrite_configfiles or workflow.configfiles,
+    )
     if SHARED:
         check_cache(SETUP, os.environ.get("SNAKEMAKE_OUTPUT_CACHE", ""))
 except UserError as error:
