@@ -8,6 +8,7 @@ import re
 import shutil
 import struct
 import tempfile
+import unicodedata
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -121,7 +122,7 @@ def name_problem(name: str) -> str:
     """Why a name cannot stand in tables and messages; empty if it can."""
     if not name:
         return "is empty"
-    if any(ord(character) < 32 or character == "\x7f" for character in name):
+    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in name):
         return "has control characters in it"
     try:
         name.encode()
@@ -317,9 +318,13 @@ def read_whole(where: str, entry: Entry) -> NDArray[Any]:
         return values.astype(bytes) if values.dtype.kind == "O" else values
 
 
-def as_text(where: str, value: Any) -> str:
-    """A label as text for the tables: 45.0 becomes 45."""
-    if isinstance(value, bytes):
-        with reading(where, f"is not UTF-8 text ({value!r})"):
+def as_texts(where: str, values: NDArray[Any]) -> list[str]:
+    """Labels as text for the tables: 45.0 becomes 45."""
+
+    def as_text(value: Any) -> str:
+        if isinstance(value, bytes):
             return value.decode()
-    return str(value).removesuffix(".0") if isinstance(value, np.floating) else str(value)
+        return str(value).removesuffix(".0") if isinstance(value, np.floating) else str(value)
+
+    with reading(where, "is not text"):  # bytes, or numbers of characters, that stand for none
+        return [as_text(value) for value in values]

@@ -58,7 +58,7 @@ class ExternalActivations:
             values = self._read_labels(where, labels_entry)
             unique, codes, n_each = np.unique(values, return_inverse=True, return_counts=True)
             self._codes = codes.astype(np.int64)
-            found = tuple(array_files.as_text(where, value) for value in unique)
+            found = tuple(array_files.as_texts(where, unique))
             counts = tuple(n_each.tolist())
             self._check_found(where, found)
         self.counts: dict[str, tuple[int, ...]] = {SPLIT: counts}
@@ -211,7 +211,7 @@ class ExternalActivations:
         names = given or ()
         if entry is not None:
             values = array_files.read_whole(where, entry)
-            names = [array_files.as_text(where, value) for value in values]
+            names = array_files.as_texts(where, values)
         if len(set(names)) < len(names):
             raise UserError(f"{where}: a name is given twice; names must be unique")
         for name in names:

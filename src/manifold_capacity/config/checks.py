@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -35,7 +34,7 @@ def source_problems(config: Mapping[str, Any], external: bool) -> Iterator[str]:
             f"remove {them}, or remove activations.path to compute activations with a network"
         )
     elif given:
-        values = ", ".join(f"{key}: {json.dumps(given_text(config, key))}" for key in given)
+        values = ", ".join(f"{key}: {shown(given_text(config, key))}" for key in given)
         yield f"{values}: only with activations.path; add it, or remove {keys}"
     if not external and given_text(config, "manifolds.points_per_class") == "all":
         yield (

@@ -114,7 +114,8 @@ def _values(value: Any, name: str, depth: int) -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping):
         for key, part in value.items():
             yield name or "the configuration", key
-            yield from _values(part, join_key(name, str(key)), depth + 1)
+            part_name = shown(key) if name_problem(str(key)) else str(key)
+            yield from _values(part, join_key(name, part_name), depth + 1)
     elif isinstance(value, list):
         for place, part in enumerate(value):
             yield from _values(part, join_key(name, place), depth + 1)
@@ -122,7 +123,10 @@ def _values(value: Any, name: str, depth: int) -> Iterator[tuple[str, Any]]:
 
 def shown(value: Any) -> str:
     """A value as JSON, cut if it is long."""
-    text = json.dumps(value, default=str)
+    try:
+        text = json.dumps(value, default=str)
+    except TypeError:  # a key that is no text, such as a date
+        text = repr(value)
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
 
 
