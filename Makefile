@@ -1,6 +1,6 @@
 # Two commands for everyone: `make demo` runs the whole pipeline on real images, `make test` runs the tests. Both install
 # what they need in .venv, from pinned and hashed requirements.
-.PHONY: help demo test test-cluster test-faults check format docs site lock clean
+.PHONY: help demo test fuzz test-cluster test-faults check format docs site lock clean
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
@@ -28,6 +28,10 @@ demo: .venv/installed ## Run config.yaml (handwritten digits, about a minute) an
 
 test: .venv/installed ## Run the unit and workflow tests, two files at a time, the longest ones first
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+fuzz: .venv/installed ## Give every entrance 50,000 damaged files, odd values and arrays in all
+	n=$$(cat tests/unit/*/test_fuzz.py | grep -c '^@fuzz'); \
+	  MANIFOLD_CAPACITY_FUZZ_EXAMPLES=$$((50000 / n)) $(BIN)/pytest tests/unit/*/test_fuzz.py --numprocesses 2 --timeout 7200
 
 test-cluster: .venv/installed ## Run the tests on a real SLURM, started on this host from Debian's packages
 	$(BIN)/pytest tests/cluster -rs --timeout 1800

@@ -43,9 +43,9 @@ def user_errors(function):
     return call
 
 
-SETUP = user_errors(set_up)(
-    config, Path(workflow.basedir, "schemas/config.schema.yaml")
-)
+SCHEMA = Path(workflow.basedir, "schemas/config.schema.yaml")
+CONFIG_FILES = workflow.overwrite_configfiles or workflow.configfiles
+SETUP = user_errors(set_up)(config, SCHEMA, CONFIG_FILES)
 if SHARED:
     user_errors(check_cache)(os.environ.get("SNAKEMAKE_OUTPUT_CACHE", ""))
 config = SETUP.config
@@ -56,20 +56,14 @@ TRAINED = runs.trained_networks(config)
 LABELS = runs.label_suffixes(config)
 DRAWS = runs.draw_suffixes(config)
 # The parameters and keys of every step.
-PRINTS = Fingerprints(
-    Path(".snakemake/fingerprints.json"), planning=workflow.is_main_process
-)
+PRINTS = Fingerprints(planning=workflow.is_main_process)
 STEPS = Steps(SETUP, Path(workflow.basedir, "scripts"), PRINTS)
 # Inputs of targets that depend on the layers of all models: Snakemake then evaluates all checkpoints at once. Not for jobs
 # that a profile groups: Snakemake 9.27 then ends with a KeyError after the checkpoint.
-LAYER_TABLES = (
-    []
-    if EXTERNAL
-    else [
-        f"<results>/layers/{model}.{suffix}"
-        for model in MODELS
-        for suffix in ("csv", "json")
-    ]
+LAYER_TABLES = expand(
+    "<results>/layers/{model}.{kind}",
+    model=[] if EXTERNAL else MODELS,
+    kind=["csv", "json"],
 )
 
 

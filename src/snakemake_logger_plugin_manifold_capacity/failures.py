@@ -42,6 +42,11 @@ def without_traceback(text: str) -> str:
     if text.startswith("Traceback") and "FileNotFoundError" in text and "load_configfile" in text:
         missing = text.strip().rpartition(": ")[2]
         return f"--configfile: {missing} does not exist; complete examples are config.yaml and configs/"
+    if text.startswith("Traceback") and "configfile" in text:
+        if problem := _yaml_problem():
+            return problem
+        if "RecursionError" in text:
+            return "--configfile: nested too deeply, or an alias stands for what it is in"
     if text.startswith("Traceback"):
         return f"{text.strip().splitlines()[-1]}\n(--verbose shows the traceback)"
     return _FRAME.sub("", _LOCATION.sub("", text)).strip()
@@ -57,7 +62,9 @@ def _yaml_problem() -> str:
             with open(name, encoding="utf-8") as file:
                 yaml.safe_load(file)
         except yaml.YAMLError as error:
-            return f"{name} is not valid YAML: {error}"
-        except (OSError, UnicodeDecodeError) as error:
+            return f"{name} is not valid YAML: {' '.join(str(error).split())}"
+        except RecursionError:
+            return f"{name} cannot be read: it is nested too deeply"
+        except (OSError, ValueError) as error:  # bytes that are no text, an integer of 5000 digits
             return f"{name} cannot be read: {error}"
     return ""

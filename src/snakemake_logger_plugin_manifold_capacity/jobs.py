@@ -78,7 +78,8 @@ class Run:
     finished: list[Job] = field(default_factory=list)
     failed: dict[int, tuple[Job, str]] = field(default_factory=dict)  # and the causes
     exit_texts: list[str] = field(default_factory=list)
-    interrupted: bool = False
+    interrupted: bool = False  # by Ctrl-C
+    stopped: bool = False  # by SIGTERM
 
 
 def read_messages(path: Path) -> list[Message]:

@@ -28,7 +28,7 @@ _NOISE = re.compile(
     r"Updating checkpoint dependencies|Complete log\(s\): |Elapsed time: |Removing temporary output|"
     r"Removing output files of failed job|Exiting because a job execution failed|"
     r"Removed empty directory|Job rate limit reached|SLURM run ID: |Cleaning up SLURM log files|"
-    r"Adding \S+ \(|Loading script code for rule "
+    r"Adding \S+ \(|Loading script code for rule |Shutting down, this might take some time"
 )
 _SUBMITTED = re.compile(r"Job (\S+) has been submitted with SLURM jobid (\S+) \(log: ")
 # A job that Ctrl-C ended, by its own message or by how it died.
@@ -121,6 +121,12 @@ class Terminal:
         if text.startswith("Terminating processes on user request"):
             self._say_interrupted()
             return
+        if text.startswith("Will exit after finishing currently running jobs"):
+            # After SIGTERM. Snakemake says it again after every job; after a failed job, it is no news.
+            if not (self.run.stopped or self.run.failed):
+                self.run.stopped = True
+                self.say("Told to stop (SIGTERM): waiting for the running jobs.")
+            return
         if submitted := _SUBMITTED.match(text):
             number, slurm = submitted.groups()
             job = self.run.running.get(int(number)) if number.isdigit() else None
@@ -186,12 +192,22 @@ class Terminal:
         run = self.run
         self.close()
         took = duration(time.time() - run.started)
-        if run.interrupted:
+        if run.interrupted or (run.stopped and not run.failed):
             done = f"{run.done} of {run.total} jobs done in {took}"
             self.say(f"{done}. The same command continues from there.")
             return
+        if not run.failed:
+            self.say(
+                f"\nThe run ended early; {run.done} of {run.total} jobs done in {took}",
+                style="bold red",
+            )
+            self.say(
+                "No job failed. If no line above says why, --verbose shows what Snakemake knows."
+            )
+            return
         n_left = max(0, run.total - run.done - len(run.failed))
-        left = f", {n_left} that depend on failed jobs were not run" if n_left else ""
+        why = "were not started" if run.stopped else "that depend on failed jobs were not run"
+        left = f", {n_left} {why}" if n_left else ""
         text = f"\n{_n_jobs(len(run.failed))} failed{left}; {run.done} done in {took}"
         self.say(text, style="bold red")
         for job, cause in run.failed.values():

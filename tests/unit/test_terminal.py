@@ -165,7 +165,7 @@ def test_a_job_that_succeeds_when_tried_again_has_not_failed(terminal, stream, l
     terminal.handle(job_info(log))
     finished(terminal, 7, 1, 2)
     terminal.handle(record("error", "At least one job did not complete successfully."))
-    assert "\n0 jobs failed" in stream.getvalue()
+    assert "No job failed." in stream.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -223,6 +223,57 @@ def test_an_interruption_is_no_failure(job_ends_first, terminal, stream, log):
     stopped, end = stream.getvalue().splitlines()
     assert stopped == "Interrupted: stopping the running jobs."
     assert re.fullmatch(r"4 of 9 jobs done in .*\. The same command continues from there\.", end)
+
+
+@pytest.mark.parametrize("job_fails", [False, True])
+def test_a_run_that_was_told_to_stop_says_so(job_fails, terminal, stream, log):
+    terminal.handle(record("progress", done=4, total=9))
+    terminal.handle(job_info(log))
+    for _ in range(2):  # Snakemake repeats it
+        terminal.handle(
+            record(None, "Will exit after finishing currently running jobs (scheduler).")
+        )
+    if job_fails:
+        failed(terminal, log, "died with <Signals.SIGTERM: 15>.")
+    terminal.handle(record("error", "At least one job did not complete successfully."))
+    told, *_, end = stream.getvalue().splitlines()
+    assert told == "Told to stop (SIGTERM): waiting for the running jobs."
+    assert "depend on failed jobs" not in stream.getvalue()
+    if job_fails:
+        assert "1 job failed, 4 were not started; 4 done in" in stream.getvalue()
+    else:
+        assert re.fullmatch(
+            r"4 of 9 jobs done in .*\. The same command continues from there\.", end
+        )
+
+
+def test_a_run_that_ends_without_a_failed_job_does_not_blame_one(terminal, stream):
+    terminal.handle(record("progress", done=4, total=9))
+    terminal.handle(record("error", "At least one job did not complete successfully."))
+    assert "The run ended early; 4 of 9 jobs done" in stream.getvalue()
+    assert "No job failed." in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "shown"),
+    [
+        (b"a: [\n", "config.yaml is not valid YAML: while parsing a flow node expected the node"),
+        (b"a: \xff\n", "config.yaml cannot be read: 'utf-8' codec can't decode byte 0xff"),
+        (b"a: " + b"[" * 5000, "config.yaml cannot be read: it is nested too deeply"),
+        (b"a: " + b"9" * 5000, "config.yaml cannot be read: Exceeds the limit"),
+        (b"a: 1", "--configfile: nested too deeply, or an alias stands for what it is in"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_one_line(
+    terminal, stream, tmp_path, monkeypatch, content, shown
+):
+    (tmp_path / "config.yaml").write_bytes(content)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["snakemake"])
+    text = "Traceback (most recent call last):\n in load_configfile\n\nRecursionError: deep\n"
+    terminal.handle(record("error", text, logging.ERROR))
+    assert stream.getvalue().startswith(shown)
+    assert stream.getvalue().count("\n") == 1
 
 
 def test_of_snakemakes_messages_only_noise_is_left_out(terminal, stream):

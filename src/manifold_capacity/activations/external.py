@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manifold_capacity.activations import array_files
-from manifold_capacity.activations.array_files import CLASS_NAMES, LABELS
+from manifold_capacity.activations.array_files import CLASS_NAMES, LABELS, Entry
 from manifold_capacity.activations.external_reader import Reader
 from manifold_capacity.errors import UserError
 from manifold_capacity.models.layers import Layer, select_layers, unmatched
 from manifold_capacity.summary.rows import SPLIT
+
+_LONGEST_NAME = 200  # bytes of a layer's name: files are named after it
 
 
 class ExternalActivations:
@@ -43,21 +45,32 @@ class ExternalActivations:
         self._entries = array_files.array_entries(self.path)
         self._arrays = {k: v for k, v in self._entries.items() if k not in (LABELS, CLASS_NAMES)}
         self._labels_path = None if labels is None else Path(labels)
-        values = self._label_values()
-        self._codes: NDArray[np.int64] | None = None
-        # Axes before the features, and their lengths
-        self._n_lead = 2 if values is None else 1
-        self._lead: tuple[int, ...] = () if values is None else values.shape
-        if values is not None:
-            unique, codes, n_each = np.unique(values, return_inverse=True, return_counts=True)
-            self._codes = codes.astype(np.int64)
-            found, counts = tuple(map(array_files.as_text, unique)), tuple(n_each.tolist())
+        where, labels_entry = self._find_labels()
+        # Axes before the features, and their lengths. All shapes are compared before anything is read.
+        self._n_lead = 2 if labels_entry is None else 1
+        self._lead: tuple[int, ...] = () if labels_entry is None else labels_entry.shape
         self.layers = self._find_layers(names)
-        if values is None:
+        self._codes: NDArray[np.int64] | None = None
+        if labels_entry is None:
             n_manifolds, n_points = self._lead
             found, counts = tuple(map(str, range(n_manifolds))), (n_points,) * n_manifolds
+        else:
+            values = self._read_labels(where, labels_entry)
+            unique, codes, n_each = np.unique(values, return_inverse=True, return_counts=True)
+            self._codes = codes.astype(np.int64)
+            found = tuple(array_files.as_texts(where, unique))
+            counts = tuple(n_each.tolist())
+            self._check_found(where, found)
         self.counts: dict[str, tuple[int, ...]] = {SPLIT: counts}
         self.class_names = self._named(class_names, found)
+
+    @property
+    def layout(self) -> str:
+        """What the axes of arrays without labels were taken for; empty with labels."""
+        if self._codes is not None:
+            return ""
+        n_manifolds, n_points = self._lead
+        return f"no labels, so the first axes are {n_manifolds} manifolds of {n_points} points"
 
     def describe(self, label: str) -> dict[str, Any]:
         """Shape and type of a layer's array; if either changes, it is another array."""
@@ -132,8 +145,8 @@ class ExternalActivations:
                 "them"
             )
 
-    def _label_values(self) -> NDArray[Any] | None:
-        """One label per sample, or None."""
+    def _find_labels(self) -> tuple[str, Entry | None]:
+        """What messages call the labels, and the array that holds one per sample, if there is one."""
         if self._labels_path is not None:
             self._check_given_once(LABELS, os.fspath(self._labels_path))
             where = f"activations.labels: {self._labels_path}"
@@ -142,13 +155,19 @@ class ExternalActivations:
             where = f"activations.path: {LABELS} of {self.path}"
             entry = self._entries[LABELS]
         else:
-            return None
-        values = array_files.read_whole(where, entry)
-        if values.ndim != 1 or values.dtype.kind not in "iubfUS" or not values.size:
+            return "", None
+        array_files.refuse_objects(where, entry)
+        shape, dtype = entry.shape, entry.dtype
+        if len(shape) != 1 or dtype is None or dtype.kind not in "iubfUSTO" or not shape[0]:
             raise UserError(
-                f"{where}: shape {values.shape}, type {values.dtype}; labels must be numbers or text, one "
+                f"{where}: shape {shape}, type {dtype}; labels must be numbers or text, one "
                 "per sample: shape (n_samples,)"
             )
+        return where, entry
+
+    @staticmethod
+    def _read_labels(where: str, entry: Entry) -> NDArray[Any]:
+        values = array_files.read_whole(where, entry)
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             place = int(np.flatnonzero(~np.isfinite(values))[0])
             raise UserError(
@@ -156,29 +175,48 @@ class ExternalActivations:
             )
         return values
 
+    def _check_found(self, where: str, found: Sequence[str]) -> None:
+        """A label that is empty or spells NaN is a missing one, and a name has no control characters."""
+        for code, name in enumerate(found):
+            problem = array_files.name_problem(name)
+            if problem or name in ("nan", "NaN"):
+                place = int(np.flatnonzero(self._codes == code)[0])
+                remedy = "drop the samples without a label, or name their class"
+                if name and problem:
+                    remedy = f"it {problem}: give the class another name"
+                raise UserError(f"{where}: the label of sample {place} is {name!r}; {remedy}")
+
     def _named(self, given: Sequence[str] | None, found: tuple[str, ...]) -> tuple[str, ...]:
         """The classes' names: given by the user, from the array `class_names`, or as found."""
-        where, names = "activations.class_names", given
-        if CLASS_NAMES in self._entries:
+        where, entry = "activations.class_names", self._entries.get(CLASS_NAMES)
+        if entry is not None:
             self._check_given_once(CLASS_NAMES, None if given is None else [*given])
             where = f"activations.path: {CLASS_NAMES} of {self.path}"
-            values = array_files.read_whole(where, self._entries[CLASS_NAMES])
-            if values.ndim != 1 or values.dtype.kind not in "US":
+            array_files.refuse_objects(where, entry)
+            shape, dtype = entry.shape, entry.dtype
+            if len(shape) != 1 or dtype is None or dtype.kind not in "USTO":
                 raise UserError(
-                    f"{where}: shape {values.shape}, type {values.dtype}; it must be text, one per "
-                    f"class: shape ({len(found)},)"
+                    f"{where}: shape {shape}, type {dtype}; it must be text, one per class: shape "
+                    f"({len(found)},)"
                 )
-            names = [array_files.as_text(value) for value in values]
-        if names is None:
+        elif given is None:
             return found
-        if len(names) != len(found):
+        n_names = len(given or ()) if entry is None else entry.shape[0]
+        if n_names != len(found):
             raise UserError(
-                f"{where}: {len(names)} names, but {self.path} has {len(found)} classes "
+                f"{where}: {n_names} names, but {self.path} has {len(found)} classes "
                 f"({', '.join(found[:5])}{', ...' if len(found) > 5 else ''}); give one name for each, in "
                 "this order"
             )
+        names = given or ()
+        if entry is not None:
+            values = array_files.read_whole(where, entry)
+            names = array_files.as_texts(where, values)
         if len(set(names)) < len(names):
             raise UserError(f"{where}: a name is given twice; names must be unique")
+        for name in names:
+            if problem := array_files.name_problem(name):
+                raise UserError(f"{where}: the name {name!r} {problem}; give another one")
         return tuple(names)
 
     def _find_layers(self, patterns: Sequence[str]) -> tuple[Layer, ...]:
@@ -213,16 +251,20 @@ class ExternalActivations:
         if dtype.kind not in "fiub":
             remedy = "activations must be real numbers: convert it"
             return f"{where} has values of type {dtype}; {remedy}"
-        if self._codes is None and len(shape) < 3:
+        if problem := array_files.name_problem(name):
+            return f"{where}: the name {problem}; rename it"
+        if len(name.encode()) > _LONGEST_NAME:
+            return f"{where}: the name is longer than {_LONGEST_NAME} bytes; rename it"
+        if self._n_lead == 2 and len(shape) < 3:
             return (
                 f"activations.labels: null, but {array} has shape {shape}; without labels an array must be "
                 "(n_manifolds, n_points, n_features): give the labels of the samples"
             )
         if len(shape) < 2 or not math.prod(shape):
             return f"{where} has shape {shape}; it must be (n_samples, n_features), neither of them 0: reshape it"
-        if self._codes is not None and shape[:1] != self._lead:
+        if self._n_lead == 1 and shape[:1] != self._lead:
             return (
-                f"activations.labels: {len(self._codes)} labels, but {array} has {shape[0]} samples, the "
+                f"activations.labels: {self._lead[0]} labels, but {array} has {shape[0]} samples, the "
                 f"first axis of its shape {shape}; give one label per sample"
             )
         if self._lead and shape[: self._n_lead] != self._lead:
@@ -230,6 +272,8 @@ class ExternalActivations:
                 f"{where} has shape {shape}, but the layer before has {self._lead[0]} manifolds of "
                 f"{self._lead[1]} points; all layers must have the same"
             )
+        if problem := array_files.nothing_stored(self._arrays[name]):
+            return f"{where} {problem}: copy the store again"
         return None
 
 

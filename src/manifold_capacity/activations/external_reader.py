@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from manifold_capacity.activations.array_files import reading
 from manifold_capacity.errors import UserError
 from manifold_capacity.models.layers import Layer
 
@@ -77,7 +78,8 @@ class Reader:
             block = _joined([self._gather_mapped(part, first) for first in firsts], axis=0)
         else:
             others = (slice(None),) * (len(self._lead) - 1)
-            rows = np.asarray(self._array.oindex[(self._first, *others, *part)])
+            with reading(f"{self._path}: layer {self.layer.name!r}"):
+                rows = np.asarray(self._array.oindex[(self._first, *others, *part)])
             block = rows[(self._places, *self._lead[1:])]
         return block.reshape(len(block), -1)
 

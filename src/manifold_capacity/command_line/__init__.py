@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Sequence
 
 from manifold_capacity.command_line import errors
-from manifold_capacity.command_line.parser import build_parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,10 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with warnings.catch_warnings():
         warnings.showwarning = errors.show_warning
         try:
-            chosen = build_parser().parse_args(arguments)
-            code: int = chosen.run(chosen)
-            sys.stdout.flush()
-            return code
+            errors.prepare_streams()
+            return _run(arguments)
         except errors.UsageError as error:
             return errors.fail(error, errors.USAGE)
         except ModuleNotFoundError as error:
@@ -35,13 +33,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"this needs {error.name}, which is not installed; it comes with the pipeline: "
                 f"pip install 'manifold-capacity[pipeline]' (in a clone: pip install '.[pipeline]')"
             )
-        except BrokenPipeError:
-            # The reader has closed the pipe (`| head`). Python would complain at its exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return errors.FAILED
+        except (BrokenPipeError, errors.OutputError) as error:
+            if sys.stdout is not None:  # Python would complain at its exit
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            # A reader that has closed the pipe (`| head`) wants no message.
+            is_message = isinstance(error, errors.OutputError)
+            return errors.fail(error) if is_message else errors.FAILED
         except (ValueError, OSError, MemoryError) as error:
             # A message about an option begins with it.
             is_usage = errors.in_options(error).startswith("--")
             return errors.fail(error, errors.USAGE if is_usage else errors.FAILED)
         except KeyboardInterrupt:
             return errors.fail("interrupted", errors.INTERRUPTED)
+        except Exception as error:
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            what = f"unexpected {type(error).__name__}: {error} ({frame.filename}:{frame.lineno})"
+            return errors.fail(f"{what}; please report it with the command line")
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    from manifold_capacity.command_line.parser import build_parser  # slow: Ctrl-C is caught by now
+
+    try:
+        chosen = build_parser().parse_args(arguments)
+        code: int = chosen.run(chosen)
+    finally:
+        errors.flush()
+    return code

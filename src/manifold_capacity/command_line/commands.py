@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from manifold_capacity.command_line.errors import DONE, PROGRAM, UsageError, fail, in_options
+from manifold_capacity.command_line.errors import DONE, PROGRAM, UsageError, fail, in_options, say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +24,9 @@ def run_measure(arguments: argparse.Namespace) -> int:
     from manifold_capacity.summary.tables import write_table
     from manifold_capacity.summary.text import format_table
 
+    output, manifolds = arguments.output, arguments.manifolds
+    if output and manifolds and output.resolve() == manifolds.resolve():
+        raise UsageError(f"--manifolds: {manifolds} is --output too; give each table its own file")
     # All files are checked before any is measured: a mistake in the last one shows at once.
     labels, layers, files = arguments.labels, arguments.layers, arguments.files
     found = [ExternalActivations(path, labels, names=layers) for path in files]
@@ -42,17 +45,19 @@ def run_measure(arguments: argparse.Namespace) -> int:
                 print(f"{one.path}: {layer.name}, {layer.n_features} features", file=sys.stderr)
             measured.append(_measure_layer(one, model, layer, arguments))
     table = layers_table([row for row, _ in measured])
-    print(format_table(table))
+    if output:
+        write_table(table, output)
+    if manifolds:
+        write_table(manifolds_table([of_layer for _, of_layer in measured]), manifolds)
+    say(format_table(table))
     for one in found:
         least, most = min(one.counts["all"]), max(one.counts["all"])
+        if one.layout:
+            print(f"{one.path}: {one.layout}", file=sys.stderr)
         if points == "all" and least < most:
             text = f"{one.path}: {least} to {most} points per manifold. The more points, the lower the "
             text += f"capacity: `--points-per-class {least}` draws equally many from each."
             print(text, file=sys.stderr)
-    if arguments.output:
-        write_table(table, arguments.output)
-    if arguments.manifolds:
-        write_table(manifolds_table([manifolds for _, manifolds in measured]), arguments.manifolds)
     failed = int((table["status"] != STATUS_OK).sum())
     if failed:
         return fail(f"{failed} of {len(table)} layers could not be measured; the table says why")
@@ -109,9 +114,9 @@ def run_layers(arguments: argparse.Namespace) -> int:
     table = pd.DataFrame([layer_columns(layer) for layer in found]).drop(columns="layer")
     table.columns = ["index", "name", "type", "output_shape", "n_features"]
     titles = ["Index", "Name", "Type", "Shape", "Features"]
-    print(_aligned([titles, *table.itertuples(index=False)]))
     if arguments.output:
         write_table(table, arguments.output)
+    say(_aligned([titles, *table.itertuples(index=False)]))
     return DONE
 
 
@@ -139,7 +144,7 @@ def run_plot(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--figure: {figure} cannot be drawn from {path}; use one of {use}")
     output = arguments.output or Path(f"{path.stem}.svg")
     write(FIGURES[figure].plot(table), output)
-    print(f"wrote {output}")
+    say(f"wrote {output}")
     return DONE
 
 

@@ -1,8 +1,12 @@
-"""Exit codes of the command, and its one-line error messages and warnings."""
+"""What the command prints, its exit codes, and its one-line error messages and warnings."""
 
 from __future__ import annotations
 
+import io
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 PROGRAM = "manifold-capacity"
@@ -22,6 +26,49 @@ _KEYS = {
 
 class UsageError(ValueError):
     """The command line asks for something that does not exist."""
+
+
+class OutputError(OSError):
+    """Standard output cannot be written."""
+
+
+def prepare_streams() -> None:
+    """Print characters that an encoding lacks (± in ASCII) as escapes; no messages if there is no stream."""
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the process
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def say(text: str) -> None:
+    """Print to standard output."""
+    if sys.stdout is None:
+        raise OutputError(
+            "standard output is closed; results are in the files of -o and --manifolds"
+        )
+    with _printing():
+        print(text, flush=True)
+
+
+def flush() -> None:
+    """Write what argparse has printed."""
+    if sys.stdout is not None:
+        with _printing():
+            sys.stdout.flush()
+
+
+@contextmanager
+def _printing() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(
+            f"standard output cannot be written: {error.strerror}; results are in the files of -o and "
+            "--manifolds"
+        ) from error
 
 
 def in_options(message: object) -> str:

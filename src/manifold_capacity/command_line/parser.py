@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import os
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from manifold_capacity import __version__
 from manifold_capacity.command_line.commands import run_layers, run_measure, run_plot
 from manifold_capacity.command_line.errors import PROGRAM, USAGE
 from manifold_capacity.figures.registry import FIGURES
+from manifold_capacity.geometry.arguments import MOST_MARGIN
 
 _TABLES = (".csv", ".parquet", ".json")
 _PICTURES = (".svg", ".png", ".pdf")
@@ -122,10 +124,10 @@ def build_parser() -> ArgumentParser:
 
         return add
 
-    one_or_more, table = _integer(1), _writable(*_TABLES)
+    one_or_more, table = _integer(1, most=10**9), _writable(*_TABLES)
     per_layer = f"write the table to a file ending in {', '.join(_TABLES)}"
     above_zero = _number("above 0", lambda number: number > 0)
-    zero_or_more = _number("0 or more", lambda number: number >= 0)
+    margins = _number(f"from 0 to {MOST_MARGIN:,.0f}", lambda number: 0 <= number <= MOST_MARGIN)
 
     add = command(run_measure, "measure", "measure activations in files", _MEASURE, _MEASURE_EPILOG)
     add("files", "see above; several can be given", _existing, metavar="FILE", nargs="+")
@@ -134,12 +136,12 @@ def build_parser() -> ArgumentParser:
     add("--layers", names, _names, "*", metavar="NAMES")
     points = "points to draw at random from each manifold"
     add("--points-per-class", points, _integer(1, "all"), "all")
-    add("--margin", "margin of the readout", zero_or_more, 0.0, metavar="X")
+    add("--margin", "margin of the readout", margins, 0.0, metavar="X")
     samples = "Gaussian samples per manifold, or auto: as many as --relative-error needs"
-    add("--n-gaussians", samples, _integer(2, "auto"), 300)
+    add("--n-gaussians", samples, _integer(2, "auto", most=10**9), 300)
     error = "standard error of capacity, relative to capacity, that `auto` aims for"
     add("--relative-error", error, above_zero, 0.01, metavar="X")
-    add("--seed", "seed of all random draws", _integer(0), 0)
+    add("--seed", "seed of all random draws", _integer(0, most=2**63 - 1), 0)
     add("--threads", "results do not depend on it (default: one per CPU)", one_or_more)
     add("-o --output", f"{per_layer}: a row per layer", table, metavar="FILE")
     add("--manifolds", "the same: a row per layer and manifold", table, metavar="FILE")
@@ -163,24 +165,36 @@ def build_parser() -> ArgumentParser:
 
 
 def _existing(text: str) -> Path:
-    if not Path(text).exists():
+    try:
+        there = Path(text).exists()
+    except OSError as error:
+        raise ArgumentTypeError(f"{text[:80]}...: {error.strerror}") from error
+    if not there:
         raise ArgumentTypeError(f"there is no file or folder {text}")
     return Path(text)
 
 
 def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise ArgumentTypeError(f"names no array: {text!r}; leave it out to measure all")
+    return names
 
 
-def _integer(least: int, word: str | None = None) -> Callable[[str], int | str]:
+def _integer(least: int, word: str | None = None, most: int | None = None) -> Callable[[str], Any]:
     """A parser of integers from `least` on, or a word."""
 
     def parse(text: str) -> int | str:
         if text == word:
             return text
-        if not text.isdecimal() or int(text) < least:
+        fits = text.isdecimal() and len(text) < 100 and int(text) >= least
+        if not fits or (most is not None and int(text) > most):
             other = f", or {word}" if word else ""
-            raise ArgumentTypeError(f"must be an integer, {least} or more{other}, not {text!r}")
+            allowed = f"{least} or more{other}"
+            if text.isdecimal() and len(text) > 1 and most is not None:
+                allowed = f"{least} to {most}{other}"
+            shown = text if len(text) < 100 else f"{text[:20]}..."
+            raise ArgumentTypeError(f"must be an integer, {allowed}, not {shown!r}")
         return int(text)
 
     return parse
@@ -206,8 +220,14 @@ def _writable(*endings: str) -> Callable[[str], Path]:
         path = Path(text)
         if path.suffix not in endings:
             raise ArgumentTypeError(f"{text} is not supported; use one of {', '.join(endings)}")
+        if path.is_dir():
+            raise ArgumentTypeError(f"{text} is a folder; name a file")
         if not path.parent.is_dir():
             raise ArgumentTypeError(f"{text}: there is no folder {path.parent}; make it first")
+        if not os.access(path.parent, os.W_OK):
+            raise ArgumentTypeError(
+                f"{text}: you may not write in {path.parent}; name another folder"
+            )
         if path.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
             raise ModuleNotFoundError("Parquet is written by pyarrow", name="pyarrow")
         return path

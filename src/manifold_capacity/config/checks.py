@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from manifold_capacity.config.choices import class_indices
-from manifold_capacity.config.schema import ConfigError, given_text
+from manifold_capacity.config.schema import ConfigError, given_text, shown
 from manifold_capacity.models.layers import Layer, select_layers, unmatched
 from manifold_capacity.summary.rows import SPLIT
 
@@ -35,7 +34,7 @@ def source_problems(config: Mapping[str, Any], external: bool) -> Iterator[str]:
             f"remove {them}, or remove activations.path to compute activations with a network"
         )
     elif given:
-        values = ", ".join(f"{key}: {json.dumps(given_text(config, key))}" for key in given)
+        values = ", ".join(f"{key}: {shown(given_text(config, key))}" for key in given)
         yield f"{values}: only with activations.path; add it, or remove {keys}"
     if not external and given_text(config, "manifolds.points_per_class") == "all":
         yield (
@@ -46,8 +45,18 @@ def source_problems(config: Mapping[str, Any], external: bool) -> Iterator[str]:
 
 def results_problems(results: str) -> Iterator[str]:
     """Whether the results folder can be created and written to, as far as can be seen from here."""
+    if signs := [sign for sign in "<>{}" if sign in results]:
+        yield f"results: {shown(results)} has {signs[0]} in it, which Snakemake would replace; name it otherwise"
+        return
+    if results.startswith("~"):
+        yield f"results: {shown(results)}, but ~ is not replaced here; write the path of the folder"
+        return
     folder = Path(results).absolute()
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    try:
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+    except OSError as error:
+        yield f"results: {shown(results)} cannot be a folder: {error.strerror}; name another one"
+        return
     if not existing.is_dir():
         yield f"results: {results!r} leads through {existing}, which is a file; name a folder"
     elif not os.access(existing, os.W_OK | os.X_OK):
@@ -96,7 +105,7 @@ def data_problems(config: Mapping[str, Any], find: Callable[[], Any]) -> Iterato
         data = find()
         indices = class_indices(manifolds["classes"], data)
     except (ValueError, OSError) as error:
-        yield from error.problems if isinstance(error, ConfigError) else [str(error)]
+        yield from error.problems if isinstance(error, ConfigError) else [_in_short(error)]
         return
     if len(indices) < 2:
         has = f"{data.name} has only {len(indices)} class"
@@ -119,6 +128,13 @@ def data_problems(config: Mapping[str, Any], find: Callable[[], Any]) -> Iterato
             yield f"manifolds.points_per_class: {points}, but {have}; allowed: 1 to {count}{or_all}"
         else:
             yield from _draws_problems(config["geometry"]["repeats"], points, have, count)
+
+
+def _in_short(error: Exception) -> str:
+    """The message; of an error of the system, which names the path, only the beginning of a long one."""
+    text = str(error)
+    cut = isinstance(error, OSError) and len(text) > 300
+    return f"{text[:300]}..." if cut else text
 
 
 def _normalize_problems(config: Mapping[str, Any], data: Any) -> Iterator[str]:

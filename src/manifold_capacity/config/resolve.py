@@ -36,10 +36,14 @@ def resolve(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, A
     ConfigError
         Listing every unknown key, wrong type, value out of range and invalid combination.
     """
+    if problems := schemas.plain_problems(config):
+        raise ConfigError(problems)
     external = given_text(config, "activations.path") is not None
     if external:
         schema = {**schema, "required": []}
     resolved = schemas.typed_values(dict(config), schema)
+    if problems := schemas.plain_problems(resolved):  # "nan" and "inf" are numbers by now
+        raise ConfigError(problems)
     results = resolved.get("results", schema["properties"]["results"]["default"])
     problems = list(schemas.schema_problems(resolved, schema)) or [
         *checks.source_problems(resolved, external),

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from manifold_capacity.activations.array_files import name_problem
 from manifold_capacity.datasets.catalog import applicable_keys
 from manifold_capacity.errors import UserError, nearest
 
@@ -31,6 +34,35 @@ def load_schema(path: Path | str) -> dict[str, Any]:
     return schema
 
 
+def repeated_keys(path: Path | str) -> list[str]:
+    """A sentence for each key that a YAML file has twice: the second would silently replace the first."""
+    import yaml
+
+    if Path(path).suffix not in (".yaml", ".yml"):
+        return []
+    with open(path, encoding="utf-8") as file:
+        root = yaml.compose(file, yaml.SafeLoader)
+    problems, seen, nodes = [], set(), [] if root is None else [root]
+    while nodes:
+        node = nodes.pop()
+        if id(node) in seen:  # an alias
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            lines: dict[Any, int] = {}
+            for key, value in node.value:
+                line = key.start_mark.line + 1
+                if isinstance(key, yaml.ScalarNode) and key.value in lines:
+                    first = f"on line {lines[key.value]} and on line {line}"
+                    problems.append(f"{key.value}: given twice in {path}, {first}; keep one")
+                if isinstance(key, yaml.ScalarNode):
+                    lines[key.value] = line
+                nodes += [key, value]
+        elif isinstance(node, yaml.SequenceNode):
+            nodes += node.value
+    return problems
+
+
 def given_keys(config: Mapping[str, Any]) -> list[str]:
     """Sorted keys in a configuration as the user wrote it: ``["models", "models[0].name", ...]``."""
     return sorted(_keys(config, ""))
@@ -49,15 +81,74 @@ def _keys(value: Any, name: str) -> Iterator[str]:
             yield from _keys(part, join_key(name, place))
 
 
+# Values of a configuration; aliases in YAML can stand for more than any memory holds.
+_MOST_VALUES = 100_000
+_MOST_SHOWN = 100  # characters of a value in a message
+
+
+def plain_problems(config: Mapping[str, Any]) -> list[str]:
+    """Values that no key allows: numbers that are not finite or have too many digits, unprintable text."""
+    problems = []
+    walked = list(islice(_values(config, "", 0), _MOST_VALUES + 1))
+    if len(walked) > _MOST_VALUES:
+        return [
+            f"the configuration: more than {_MOST_VALUES:,} values, counting aliases; shorten it"
+        ]
+    for key, value in walked:
+        if isinstance(value, str) and value and (problem := name_problem(value)):
+            problems.append(f"{key}: {shown(value)} {problem}; write it without")
+        elif isinstance(value, float) and not math.isfinite(value):
+            problems.append(
+                f"{key}: {value} is not allowed; write a finite number, or null for none"
+            )
+        elif isinstance(value, int) and abs(value) >= 2**63:
+            problems.append(f"{key}: an integer of more than 64 bits is not allowed")
+    return problems
+
+
+def _values(value: Any, name: str, depth: int) -> Iterator[tuple[str, Any]]:
+    """The dotted key and the value of everything in a configuration, and its keys."""
+    yield name, value
+    if depth > 20:
+        raise ConfigError([f"{name[:_MOST_SHOWN]}...: nested too deeply"])
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            yield name or "the configuration", key
+            part_name = shown(key) if name_problem(str(key)) else str(key)
+            yield from _values(part, join_key(name, part_name), depth + 1)
+    elif isinstance(value, list):
+        for place, part in enumerate(value):
+            yield from _values(part, join_key(name, place), depth + 1)
+
+
+def shown(value: Any) -> str:
+    """A value as JSON, cut if it is long."""
+    try:
+        text = json.dumps(value, default=str)
+    except TypeError:  # a key that is no text, such as a date
+        text = repr(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
+
+
 def typed_values(value: Any, schema: Mapping[str, Any]) -> Any:
-    """A copy in which text that spells a number or truth value becomes one, where text is not allowed."""
+    """A copy in which text that spells a number or truth value becomes one, where text is not allowed.
+
+    A whole number becomes an integer where only integers are allowed.
+    """
     if isinstance(value, Mapping):
         known = _properties(schema)
         return {key: typed_values(entry, known.get(key, {})) for key, entry in value.items()}
     if isinstance(value, list):
         return [typed_values(entry, _items(schema)) for entry in value]
+    kinds = [kind for option in [schema, *schema.get("oneOf", [])] for kind in _types(option)]
+    if (
+        isinstance(value, float)
+        and value.is_integer()
+        and "integer" in kinds
+        and "number" not in kinds
+    ):
+        return int(value)
     if isinstance(value, str):
-        kinds = [kind for option in [schema, *schema.get("oneOf", [])] for kind in _types(option)]
         for kind in kinds if "string" not in kinds else ():
             try:
                 return _SPELLED[kind](value)
@@ -112,7 +203,7 @@ def schema_problems(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Ite
             allowed = sorted(subschema.get("properties", {}))
             for unknown in sorted(set(map(str, error.instance)) - set(allowed)):
                 yield (
-                    f"{join_key(key, unknown)}: unknown key{nearest(unknown, allowed)} "
+                    f"{join_key(key, unknown[:_MOST_SHOWN])}: unknown key{nearest(unknown, allowed)} "
                     f"(allowed here: {', '.join(allowed)})"
                 )
         elif error.validator == "required":
@@ -121,12 +212,12 @@ def schema_problems(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Ite
                 instead = "" if key else " (or activations.path, for external activations)"
                 yield f"{join_key(key, missing)}: missing; add it{instead}. {meaning}"
         else:
-            value = json.dumps(error.instance, default=str)
+            value = shown(error.instance)
             hint = ""
             if error.validator == "enum":
                 hint = nearest(error.instance, subschema["enum"])
             elif _types(subschema) == ["array"] and not isinstance(error.instance, Mapping):
-                hint = f"; for one entry write [{error.instance}]"
+                hint = f"; for one entry write [{str(error.instance)[:_MOST_SHOWN]}]"
             yield f"{key or 'the configuration'}: {value} is not allowed; allowed: {allowed_text(subschema)}{hint}"
 
 
@@ -162,6 +253,7 @@ _LIMITS: dict[str, Callable[[Any], str]] = {
     "exclusiveMaximum": "< {}".format,
     "pattern": "matching {}".format,
     "minLength": lambda length: "not empty",
+    "maxLength": "of at most {} characters".format,
     "minItems": "of at least {}".format,
     "uniqueItems": lambda unique: "each once",
     "items": lambda items: f"of: {allowed_text(items)}",

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from manifold_capacity.errors import UserError
 
 FloatArray = NDArray[np.float64]
+# Beyond it the radius and dimension, whose effect falls with the margin, drown in rounding errors.
+MOST_MARGIN = 1e6
 SOLVERS = ("active_set", "cvxopt")
 
 
@@ -20,8 +22,8 @@ def check_solver(solver: str) -> None:
 
 
 def check_margin(margin: float) -> None:
-    if not (np.isfinite(margin) and margin >= 0):
-        raise UserError(f"margin is {margin!r}; it must be a finite number, 0 or more")
+    if not 0 <= margin <= MOST_MARGIN:
+        raise UserError(f"margin is {margin!r}; it must be a number from 0 to {MOST_MARGIN:,.0f}")
 
 
 def check_integer(name: str, value: object, *, least: int, other: str = "") -> int:

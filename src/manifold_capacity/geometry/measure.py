@@ -194,7 +194,8 @@ def _until(geometry: Callable[[int], Geometry], relative_error: float, most: int
             return result
         # The error falls as 1 / sqrt(n), and is itself uncertain. Starting over costs little, and
         # gives the same result as n_gaussians=n.
-        needed = 1.05 * n * (reached / relative_error) ** 2
+        ratio = reached / relative_error
+        needed = 1.05 * n * ratio * ratio  # infinite, if too large
         n = int(min(max(needed, 1.1 * n + 1), most))
 
 

@@ -195,13 +195,20 @@ def gather_geometry(
     n_gaussians = settings["n_gaussians"]
     for name in ("radius", "radius_stderr"):
         numbers[name] *= np.sqrt(n_gaussians / (n_gaussians - 1))  # see the notes of `measure`
-    gram = moments.center_gram
+    gram = _near_one(moments.center_gram)
     cosines = gram / np.sqrt(np.outer(gram.diagonal(), gram.diagonal()))
     spectrum = np.linalg.eigvalsh(gram)[:0:-1].clip(0)
     traces = moments.deviation_trace
     # (sum of eigenvalues)^2 over the sum of their squares, the squared Frobenius norm.
-    squares = np.array([(within**2).sum() for within in moments.deviation_gram])
-    ratios = np.divide(traces**2, squares, out=np.zeros_like(traces), where=squares > 0)
+    near_one = [_near_one(within) for within in moments.deviation_gram]
+    squares = np.array([(within**2).sum() for within in near_one])
+    sums = np.array(
+        [
+            trace if near is within else np.trace(near)
+            for trace, near, within in zip(traces, near_one, moments.deviation_gram, strict=True)
+        ]
+    )
+    ratios = np.divide(sums**2, squares, out=np.zeros_like(traces), where=squares > 0)
     return Geometry(
         **numbers,
         n_points=moments.n_points.copy(),
@@ -216,6 +223,12 @@ def gather_geometry(
         n_features=moments.n_features,
         **settings,
     )
+
+
+def _near_one(gram: FloatArray) -> FloatArray:
+    """A Gram matrix whose squares stay within the range of numbers: scaled by a power of two if need be."""
+    exponent = int(np.frexp(gram.diagonal().max())[1])
+    return np.ldexp(gram, -exponent) if abs(exponent) > 300 else gram
 
 
 def dimension_at(share: float, gram: FloatArray) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import html
 import math
 from collections.abc import Mapping
 from itertools import compress
@@ -127,7 +128,7 @@ def training_page(training: pd.DataFrame, logs: Path) -> str:
         ]
         left_out = (
             f"<p class=warning>This page has room for the logs of {n} of {len(networks)} trainings; "
-            f"all are in the folder {logs.name}.</p>\n"
+            f"all are in the folder {html.escape(logs.name)}.</p>\n"
         )
         data = {"columns": columns, "logs": listed, "texts": texts}
         return page.render("Training, epoch by epoch", body + left_out * (n < len(networks)), data)

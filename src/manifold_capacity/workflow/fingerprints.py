@@ -32,7 +32,9 @@ class Fingerprints:
         a folder of a million images is listed once, not by each job.
     """
 
-    def __init__(self, memory: Path, *, planning: bool = True) -> None:
+    def __init__(
+        self, memory: Path = Path(".snakemake/fingerprints.json"), *, planning: bool = True
+    ) -> None:
         self._memory, self._planning = memory, planning
 
     def of(self, path: str | os.PathLike[str]) -> str:

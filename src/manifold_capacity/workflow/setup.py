@@ -14,7 +14,7 @@ from manifold_capacity.activations.external import ExternalActivations
 from manifold_capacity.config.checks import check_layers
 from manifold_capacity.config.choices import class_indices, external_activations
 from manifold_capacity.config.resolve import resolve
-from manifold_capacity.config.schema import load_schema
+from manifold_capacity.config.schema import ConfigError, load_schema, repeated_keys
 from manifold_capacity.datasets.catalog import Dataset, addresses
 from manifold_capacity.datasets.prepare import describe
 from manifold_capacity.errors import UserError
@@ -54,11 +54,18 @@ class Setup:
     stores_at_once: int | None
 
 
-def set_up(given: Mapping[str, Any], schema: str | os.PathLike[str]) -> Setup:
+def set_up(
+    given: Mapping[str, Any],
+    schema: str | os.PathLike[str],
+    files: Sequence[str | os.PathLike[str]] = (),
+) -> Setup:
     """Check a configuration as the user wrote it against a schema; a UserError if it cannot be run.
 
+    `files` are those that it was read from.
     The layers of a network come from an earlier run's table, or else from the network, which imports torch.
     """
+    if repeated := [problem for file in files for problem in repeated_keys(Path(file))]:
+        raise ConfigError(repeated)
     config = resolve(given, load_schema(Path(schema)))
     external = external_activations(config)
     dataset = external or describe(config["dataset"])

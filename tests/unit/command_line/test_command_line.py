@@ -186,9 +186,34 @@ def test_layers_without_geometry_are_reported_and_the_others_measured(digits, ca
         ("", 2, "required: COMMAND"),
         ("mesure digits.npz", 2, "invalid choice: 'mesure'"),
         ("measure nothing.npz", 2, "there is no file or folder nothing.npz"),
-        ("measure digits.npz --margin -1", 2, "--margin: must be a number 0 or more, not '-1'"),
+        (
+            "measure digits.npz --margin -1",
+            2,
+            "--margin: must be a number from 0 to 1,000,000, not '-1'",
+        ),
         ("measure digits.npz --n-gaussians 1", 2, "an integer, 2 or more, or auto, not '1'"),
-        ("measure digits.npz --margin inf", 2, "must be a number 0 or more, not 'inf'"),
+        ("measure digits.npz --margin inf", 2, "must be a number from 0 to 1,000,000, not 'inf'"),
+        (
+            "measure digits.npz --margin 1e200",
+            2,
+            "must be a number from 0 to 1,000,000, not '1e200'",
+        ),
+        (
+            "measure digits.npz --seed 99999999999999999999",
+            2,
+            "--seed: must be an integer, 0 to 9223",
+        ),
+        (f"measure digits.npz --seed {'9' * 5000}", 2, "not '99999999999999999999...'"),
+        ("measure digits.npz --n-gaussians 1000000000000", 2, "2 to 1000000000, or auto"),
+        (
+            "layers small_cnn --classes 99999999999999999999",
+            2,
+            "--classes: must be an integer, 1 to",
+        ),
+        ("measure digits.npz --layers ,", 2, "--layers: names no array: ','; leave it out"),
+        (f"measure {'a' * 5000}", 2, "File name too long"),
+        ("measure digits.npz -o a.csv --manifolds ./a.csv", 2, "a.csv is --output too; give each"),
+        ("measure digits.npz -o folder.csv", 2, "folder.csv is a folder; name a file"),
         ("measure digits.npz --relative-error 0", 2, "must be a number above 0, not '0'"),
         ("measure digits.npz --threads two", 2, "must be an integer, 1 or more, not 'two'"),
         (
@@ -212,6 +237,7 @@ def test_layers_without_geometry_are_reported_and_the_others_measured(digits, ca
 )
 def test_a_mistake_is_one_line_and_an_exit_code(digits, capsys, arguments, code, message):
     Path("text.npy").write_text("no array")
+    Path("folder.csv").mkdir()
     Path("other.csv").write_text("time,place\n1,2\n")
     Path("other.parquet").write_text("no Parquet")
     try:
@@ -234,7 +260,14 @@ def test_unequal_numbers_of_points_are_reported(digits, capsys):
     np.save("equal.npy", digits[0][:27].reshape(3, 9, -1))
     for same in (["digits.npz", "--points-per-class", "9"], ["equal.npy"]):
         assert command_line.main(["measure", *same, "--n-gaussians", "10"]) == errors.DONE
-        assert capsys.readouterr().err == ""
+        assert "points per manifold" not in capsys.readouterr().err
+
+
+def test_what_axes_without_labels_were_taken_for_is_said(digits, capsys):
+    np.save("equal.npy", digits[0][:27].reshape(3, 9, -1))
+    assert command_line.main(["measure", "equal.npy", "--n-gaussians", "10"]) == errors.DONE
+    said = capsys.readouterr().err
+    assert said == "equal.npy: no labels, so the first axes are 3 manifolds of 9 points\n"
 
 
 def test_a_warning_is_one_line(digits, capsys):
@@ -280,22 +313,17 @@ def test_an_interruption_is_one_line_and_an_exit_code(monkeypatch, capsys):
     def interrupted():
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command_line, "build_parser", interrupted)
+    monkeypatch.setattr(parser, "build_parser", interrupted)
     assert command_line.main(["measure", "digits.npz"]) == 130
     assert capsys.readouterr().err == "manifold-capacity: error: interrupted\n"
 
 
-def test_a_closed_pipe_is_no_traceback(digits, tmp_path):
-    with subprocess.Popen(
-        [sys.executable, "-m", "manifold_capacity", "measure", "digits.npz", "--n-gaussians", "10"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        process.stdout.close()
-        assert process.stderr.read() == ""
-    assert process.returncode == errors.FAILED
+def test_an_unexpected_error_is_one_line_with_its_place(digits, monkeypatch, capsys):
+    monkeypatch.setattr(parser, "build_parser", lambda: 1 / 0)
+    assert command_line.main([]) == errors.FAILED
+    said = capsys.readouterr().err
+    assert "unexpected ZeroDivisionError: division by zero (" in said
+    assert said.count("\n") == 1
 
 
 def test_defaults_are_those_of_the_library(digits):

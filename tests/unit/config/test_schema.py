@@ -1,9 +1,11 @@
 """Values that the schema does not allow are reported with key, value and what is allowed."""
 
+import math
+
 import pytest
 
 from manifold_capacity.config.resolve import resolve
-from manifold_capacity.config.schema import ConfigError, given_keys
+from manifold_capacity.config.schema import ConfigError, given_keys, repeated_keys
 from manifold_capacity.datasets.catalog import NAMED
 
 
@@ -86,3 +88,67 @@ def test_the_keys_that_were_given_do_not_depend_on_the_order_of_lines():
     other = {"device": "cpu", "models": ["small_cnn", {"name": "vgg16", "weights": "random"}]}
     keys = ["device", "models", "models[0].name", "models[1].name", "models[1].weights"]
     assert given_keys(lines) == given_keys(other) == keys
+
+
+BOMB = ["x"] * 10
+for _ in range(5):
+    BOMB = [BOMB] * 10
+INSIDE_ITSELF = {}
+INSIDE_ITSELF["x"] = INSIDE_ITSELF
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"results": "<b>x"}, 'results: "<b>x" has < in it, which Snakemake would replace'),
+        ({"results": "{model}"}, "has { in it"),
+        ({"results": "~/results"}, "~ is not replaced here; write the path of the folder"),
+        ({"results": "a" * 5000}, "cannot be a folder: File name too long; name another one"),
+        ({"results": "a\nb"}, r'results: "a\nb" has control characters in it'),
+        ({"results": "a\udcff"}, "is not valid UTF-8"),
+        ({"models": [{"name": "vgg16", "label": "a\n"}]}, "models[0].label: "),
+        ({"models": [{"name": "vgg16", "label": "<b>"}]}, 'models[0].label: "<b>" is not allowed'),
+        ({"models": [{"name": "vgg16", "label": "=1+1"}]}, 'models[0].label: "=1+1" is not'),
+        ({"models": [{"name": "vgg16", "label": "a" * 101}]}, "of at most 100 characters"),
+        ({"seeds": [10**400]}, "seeds[0]: an integer of more than 64 bits is not allowed"),
+        ({"training.epochs": "9" * 4000}, "training.epochs: an integer of more than 64 bits"),
+        ({"training.epochs": "9" * 5000}, "99..."),
+        ({"geometry.margin": math.nan}, "geometry.margin: nan is not allowed; write a finite"),
+        ({"geometry.margin": "nan"}, "geometry.margin: nan is not allowed; write a finite"),
+        ({"activations.max_gib": "inf"}, "activations.max_gib: inf is not allowed"),
+        ({"results": BOMB}, "more than 100,000 values, counting aliases; shorten it"),
+        ({"geometry": INSIDE_ITSELF}, "geometry.x.x.x"),
+        ({"a" * 5000: 1}, "aaa: unknown key"),
+    ],
+)
+def test_values_that_no_key_allows_are_one_short_line(schema, changes, expected):
+    config = {"dataset": {"name": "digits"}, "models": ["small_cnn"]}
+    for dotted, value in changes.items():
+        *section, key = dotted.split(".")
+        (config.setdefault(section[0], {}) if section else config)[key] = value
+    with pytest.raises(ConfigError) as caught:
+        resolve(config, schema)
+    (problem,) = caught.value.problems
+    assert expected in problem
+    assert "\n" not in problem
+    assert len(problem) < 500
+
+
+def test_a_whole_number_with_a_point_is_an_integer_where_one_is_needed(resolved):
+    config = resolved({"training.epochs": 5.0, "geometry.margin": 1.0})
+    assert isinstance(config["training"]["epochs"], int)
+    assert isinstance(config["geometry"]["margin"], float)
+
+
+def test_a_key_that_is_given_twice_is_named(tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text(
+        "seeds: [0]\na: &a {x: 1}\nb: {x: 1, y: *a, x: 2}\nseeds: [1]\n? [1, 2]\n: *a\n"
+    )
+    twice = [problem.partition(" given twice ")[::2] for problem in repeated_keys(file)]
+    assert sorted(twice) == [
+        ("seeds:", f"in {file}, on line 1 and on line 4; keep one"),
+        ("x:", f"in {file}, on line 3 and on line 3; keep one"),
+    ]
+    (tmp_path / "empty.yaml").touch()
+    assert repeated_keys(tmp_path / "empty.yaml") == repeated_keys(tmp_path / "config.json") == []

@@ -307,3 +307,25 @@ def test_the_origin_names_every_step_and_escapes_what_it_quotes(tmp_path) -> Non
     assert "<data>" not in page
     assert re.findall("<h3>(.*?)</h3>", page) == ["Dataset", "Geometry", "Summary"]
     assert "Images" not in origin.origin_page(provenance, [], None)
+
+
+def test_no_text_of_a_user_is_html(tables, tmp_path) -> None:
+    layers, manifolds = (table.copy() for table in tables)
+    for table in (layers, manifolds):
+        table["dataset"] = table["model"] = "<img src=x>"
+    manifolds["class_name"] = layers["status"] = "<img src=x>"
+    training = pd.DataFrame({"model": ["<img src=x>"], "seed": 0, "epoch": 1, "loss": 0.5})
+    provenance = {
+        "config": {"results": "<img src=x>", "<img src=x>": ["<img src=x>"]},
+        "config_digest": "<img src=x>",
+        "code": {"version": "<img src=x>", "commit": None},
+        "platform": "<img src=x>",
+        "made_with": {"<img src=x>": [{"<img src=x>": {"a": "<img src=x>"}}]},
+    }
+    for page in (
+        results.layers_page(layers, manifolds, tmp_path / "<img src=x>"),
+        results.training_page(training, tmp_path / "<img src=x>"),
+        origin.origin_page(provenance, [], None),
+    ):
+        assert "<img" not in page.lower()
+        assert "&lt;img src=x&gt;" in page
