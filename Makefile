@@ -29,7 +29,7 @@ demo: .venv/installed ## Run config.yaml (handwritten digits, about a minute) an
 test: .venv/installed ## Run the unit and workflow tests, two files at a time, the longest ones first
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-fuzz: .venv/installed ## Give every entrance 50,000 damaged files, odd values and arrays in all
+fuzz: .venv/installed ## Give every entrance 50,000 damaged files, odd values and arrays in all (half an hour)
 	n=$$(cat tests/unit/*/test_fuzz.py | grep -c '^@fuzz'); \
 	  MANIFOLD_CAPACITY_FUZZ_EXAMPLES=$$((50000 / n)) $(BIN)/pytest tests/unit/*/test_fuzz.py --numprocesses 2 --timeout 7200
 
