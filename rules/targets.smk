@@ -3,6 +3,8 @@
 
 onstart:
     runs.handle_sigterm_in_a_thread()
+    if text := runs.opening_text(config["results"]):
+        logger.info(text)
     if not {"plan", "doctor"} & {*sys.argv}:  # these may run beside a run
         LOCKS.append(user_errors(runs.lock_results)(config["results"]))
 

@@ -161,6 +161,7 @@ def lock_results(results: str) -> FileIO | None:
     except OSError:
         return None
     if not lock(file):
+        file.close()
         raise UserError(
             f"results: another run writes to {os.path.abspath(results)}; wait until it has finished, or "
             "choose another folder"
@@ -213,6 +214,20 @@ def check_tables(workflow: Any, rule: Any, results: str, keys: Mapping[str, str]
         problem += ", and Snakemake's records of how they were made (.snakemake/metadata) are gone"
         remedy = "make everything anew with --forceall, or choose another folder"
     raise UserError(f"results: {problem}; {remedy}")
+
+
+def opening_text(results: str) -> str:
+    """What a run says first: whether results of an earlier version are there, which had no keys."""
+    try:
+        with Path(results, "provenance.json").open("rb") as file:
+            has_keys = b'"keys": {' in file.read(200)
+    except FileNotFoundError:
+        has_keys = True
+    return (
+        ""
+        if has_keys
+        else f"The results in {results} have no keys: they are of an earlier version, and made again."
+    )
 
 
 def closing_text(results: str, since: float) -> str:

@@ -1,11 +1,15 @@
 """The runs of a configuration, their identity in the tables, and their files."""
 
 import os
+import signal
+import threading
 import time
 from types import SimpleNamespace
 
 import pytest
 
+from manifold_capacity.errors import UserError
+from manifold_capacity.provenance import write_stamp
 from manifold_capacity.workflow import runs
 
 
@@ -110,6 +114,44 @@ def test_shuffled_manifolds_have_no_class():
         1: "shuffled 1",
     }
     assert len({tuple(runs.shuffle_seed(*pair)) for pair in ((0, 0), (0, 1), (1, 0), (1, 1))}) == 4
+
+
+def test_results_without_keys_are_said_to_be_so(tmp_path):
+    results, path = str(tmp_path), tmp_path / "provenance.json"
+    assert runs.opening_text(results) == ""
+    path.write_text('{"config_digest": "0123"}')
+    assert "have no keys: they are of an earlier version" in runs.opening_text(results)
+    write_stamp(path, [], {"summary": "ab"})
+    assert runs.opening_text(results) == ""
+
+
+def test_a_second_run_in_the_same_results_is_refused(tmp_path):
+    held = runs.lock_results(str(tmp_path / "results"))
+    with pytest.raises(UserError, match=r"another run writes to .*results; wait until"):
+        runs.lock_results(str(tmp_path / "results"))
+    held.close()
+    runs.lock_results(str(tmp_path / "results")).close()
+    (tmp_path / "file").touch()
+    assert runs.lock_results(str(tmp_path / "file" / "results")) is None
+
+
+def test_sigterm_does_not_wait_for_what_it_interrupts():
+    """As Snakemake's own handler would, for ever."""
+    lock, handled = threading.Lock(), threading.Event()
+
+    def handler(number, frame):
+        with lock:
+            handled.set()
+
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        runs.handle_sigterm_in_a_thread()
+        with lock:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert not handled.is_set()
+        assert handled.wait(60)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_the_closing_text_is_that_of_this_run(tmp_path):
