@@ -25,6 +25,23 @@ LINE_EVERY_S = 5.0
 logger = logging.getLogger(__name__)
 
 
+class _LogFile(logging.FileHandler):
+    """A job's log. If its disk is full, what it cannot hold is written to standard error."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if getattr(sys.exc_info()[1], "errno", None) not in DISK_FULL:
+            super().handleError(record)
+        elif record.levelno >= logging.ERROR:
+            print(f"{self.baseFilename}: {record.getMessage()}", file=sys.stderr)
+
+    def close(self) -> None:
+        try:
+            super().close()
+        except OSError as error:  # of what is still to be written
+            if error.errno not in DISK_FULL:
+                raise
+
+
 @contextmanager
 def log_to(path: str | PathLike[str]) -> Iterator[logging.Logger]:
     """Send this package's messages to a file, and to standard error unless the file is shown there.
@@ -33,7 +50,7 @@ def log_to(path: str | PathLike[str]) -> Iterator[logging.Logger]:
     message, any other exception with its traceback.
     """
     logger, warned = map(logging.getLogger, ("manifold_capacity", "py.warnings"))
-    file = logging.FileHandler(path, mode="w", encoding="utf-8")
+    file = _LogFile(path, mode="w", encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     terminal = logging.NullHandler() if _is_shown() else logging.StreamHandler()
     level = logger.level

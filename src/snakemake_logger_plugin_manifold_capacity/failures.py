@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
+from collections.abc import Iterable
+from pathlib import Path
 
 _DIED = re.compile(r"died with <Signals\.(\w+)|exit status (\d+)")
 _LOCATION = re.compile(r'^(\w+Error|\w+Exception)( in file "[^"]*"(, line \d+)?)?:\n')
+_LEAST_FREE = 2**16  # bytes, for a log
 _FRAME = re.compile(r'\n +File "[^"]*", line \d+, in .*')
 
 
@@ -33,6 +37,16 @@ def cause_of(rule: str, exit_text: str, message: str) -> str:
     if status:
         return f"The job ended with exit status {status}, and its log does not say why."
     return exit_text.strip() or "Snakemake does not say why."
+
+
+def full_disk(logs: Iterable[Path]) -> str:
+    """Why the logs of a failed job say nothing, if their disk is full."""
+    for log in logs:
+        if log.parent.is_dir() and shutil.disk_usage(log.parent).free < _LEAST_FREE:
+            return (
+                f"The disk of {log.parent} is full: make room, or choose another `results` folder."
+            )
+    return ""
 
 
 def without_traceback(text: str) -> str:

@@ -15,7 +15,12 @@ from typing import Any, TextIO
 
 from snakemake_logger_plugin_manifold_capacity import jobs
 from snakemake_logger_plugin_manifold_capacity.display import Display
-from snakemake_logger_plugin_manifold_capacity.failures import cause_of, is_exit, without_traceback
+from snakemake_logger_plugin_manifold_capacity.failures import (
+    cause_of,
+    full_disk,
+    is_exit,
+    without_traceback,
+)
 from snakemake_logger_plugin_manifold_capacity.jobs import Job, Message, duration, first_line
 
 _MOST_LINES = 12  # of a failed job's log that are shown
@@ -163,7 +168,8 @@ class Terminal:
             if "Traceback (most recent call last)" in cause:
                 cause = f"Unexpected error: {cause.splitlines()[-1]}"
         else:
-            cause = cause_of(job.rule, exit_text, str(fields.get("rule_msg") or ""))
+            message = str(fields.get("rule_msg") or "")
+            cause = full_disk(job.logs) or cause_of(job.rule, exit_text, message)
         if _BY_CTRL_C.search(
             cause
         ):  # jobs get the signal too, and may end before Snakemake says it
