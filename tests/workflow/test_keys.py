@@ -26,7 +26,7 @@ def n_points(workspace: Workspace) -> list[int]:
 
 def test_a_failed_extraction_leaves_no_old_numbers_for_new_ones(finished):
     finished.configure(SMALL | {"manifolds.points_per_class": 13})
-    finished.break_rule("extract_activations")
+    finished.break_rules("extract_activations")
     printed = finished.snakemake("compare", check=False)
     assert "MemoryError" in printed
     (finished.folder / "break").unlink()

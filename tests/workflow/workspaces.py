@@ -71,15 +71,18 @@ class Workspace:
         (self.folder / "config.yaml").write_text(yaml.safe_dump(config))
 
     def snakemake(
-        self, *arguments: str, check: bool = True, environment: dict[str, str] | None = None
+        self, *arguments: str, check: bool | None = True, environment: dict[str, str] | None = None
     ) -> str:
-        """Run Snakemake and return its output; `environment` adds variables."""
+        """Run Snakemake and return its output; `environment` adds variables.
+
+        It must succeed, or with `check=False` fail, or with None either.
+        """
         with tempfile.NamedTemporaryFile("r") as output:
             code = launch(
                 arguments, self.folder, Path(output.name), os.environ | (environment or {})
             )
             printed = output.read()
-        assert (code == 0) == check, printed
+        assert check in (None, code == 0), printed
         return printed
 
     def planned(self, *arguments: str) -> dict[str, int]:
@@ -104,24 +107,26 @@ class Workspace:
         file = self.folder / f"src/manifold_capacity/{module}.py"
         file.write_text(f"{file.read_text()}\n{text}\n")
 
-    def break_rule(self, rule: str, fault: str = "raise MemoryError") -> None:
-        """Let a fault happen in each job of a rule as long as there is a file ``break``.
+    def break_rules(self, *rules: str, fault: str = "raise MemoryError") -> None:
+        """Let a fault happen at the start of each job of some rules, as long as there is a file ``break``.
 
         It happens in a module that counts in no key.
         """
-        (self.folder / "break").write_text(f"logs/{rule}")
+        (self.folder / "break").write_text(f"logs/({'|'.join(rules)})[./]")
         text = f"""
 _log_to = log_to
 
 
+@contextmanager
 def log_to(path):
-    from pathlib import Path
+    import os, re
 
-    if Path("break").exists() and path.partition(Path("break").read_text())[2][:1] in (".", "/"):
-        {fault}
-    return _log_to(path)
+    with _log_to(path) as log:
+        if os.path.exists("break") and re.search(open("break").read(), path):
+            {fault}
+        yield log
 """
-        if "break" not in (self.folder / "src/manifold_capacity/logs.py").read_text():
+        if "_log_to" not in (self.folder / "src/manifold_capacity/logs.py").read_text():
             self.append("logs", text)
 
     def delete_measurements(self) -> Workspace:
