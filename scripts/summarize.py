@@ -1,5 +1,6 @@
 """Gather the results of all layers into tables, and into the text shown at the end of a run."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +15,7 @@ with logs.log_to(snakemake.log[0]):
     files, output = snakemake.input, snakemake.output
     step = SimpleNamespace(**snakemake.params.step)
     collect.check_parts(files.layers, files.manifolds, files.centers, step.layers)
-    provenance = collect_provenance(files.layers, step.config)
+    provenance = collect_provenance(files.layers, json.loads(step.config))
     provenance["made_with"]["summary"] = [stamp("summary", code=step.code)]
     digest = {"config_digest": provenance["config_digest"]}
     layers = collect.collect_layers(files.layers, **digest)

@@ -1,5 +1,6 @@
 """The report's texts, rendered as Snakemake renders them."""
 
+import html
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -63,7 +64,8 @@ def rendered(path: Path, config: dict[str, Any]) -> str:
     )
     settings = {"halt_level": 2, "report_level": 2, "warning_stream": False}
     page = publish_parts(text, writer="html", settings_overrides=settings)["html_body"]
-    return " ".join(re.sub(r"<[^>]*>", " ", page).split())
+    assert re.findall(r'href="(?!#|javascript:show\()', page) == []
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", page)).split())
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
@@ -81,6 +83,25 @@ def test_texts_render_for_external_activations(name: str, external: dict[str, An
     assert "checkpoint" not in text.lower().replace("model, seed, checkpoint and split", "")
     if name == "workflow":
         assert "recording.npy Seeds: 0 Manifolds: the first 2 classes, all samples each" in text
+
+
+def test_markup_in_names_is_shown_as_it_is(tmp_path: Path) -> None:
+    names = [
+        "`a <javascript:alert(1)>`_",
+        "*b*",
+        "**c",
+        "|d|",
+        "[1]_",
+        ":file:`..`",
+        "<i>{{ 7*7 }}",
+    ]
+    names += ["e_", "f\\", ".. raw:: html", "Statistics_", "`"]
+    path = tmp_path / "`x <javascript:alert(1)>`__ & *y.npz"
+    np.savez(path, a=np.eye(2 * len(names)), labels=np.repeat(names, 2))
+    config = {"activations": {"path": str(path)}, "manifolds": {"classes": names}}
+    text = rendered(ROOT / "report" / "workflow.rst", config)
+    assert f"Activations: {path}" in text
+    assert f"classes {', '.join(names)}, all samples each" in text
 
 
 def test_every_text_is_used_and_every_text_used_exists() -> None:

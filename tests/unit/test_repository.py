@@ -1,5 +1,6 @@
-"""What the repository promises: pinned versions, and what every rule declares."""
+"""What the repository promises: pinned versions, what every rule declares, and tests that the documentation names."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -68,3 +69,18 @@ def test_every_rule_declares_what_it_needs(file, name, text):
     assert "step=" in text or "code=source_digest(" in text
     script = re.search(r'"\.\./scripts/(\w+\.py)"', text)
     assert (ROOT / "scripts" / script[1]).is_file()
+
+
+def test_the_tests_that_the_documentation_names_exist():
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    named = {
+        name for page in pages for name in re.findall(r"tests/[\w/]+\.py::\w+", page.read_text())
+    }
+    assert len(named) >= 30
+    there = {
+        f"{file}::{node.name}"
+        for file in {name.partition("::")[0] for name in named}
+        for node in ast.walk(ast.parse((ROOT / file).read_text()))
+        if isinstance(node, ast.FunctionDef)
+    }
+    assert named - there == set()

@@ -1,5 +1,7 @@
 """A configuration that cannot work stops before any job and says what to do; a layer without geometry stops nothing else."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -64,3 +66,26 @@ def test_a_dead_layer_says_so_and_the_others_have_their_numbers(workspace):
     assert dead["status"] != "ok"
     assert np.isnan(dead["capacity"])
     assert "4 Conv2d" in (workspace.results / "summary" / "layers.txt").read_text()
+
+
+class _Touches:
+    """Pickles to a program that makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_a_program_in_a_file_of_weights_is_not_run(workspace):
+    trace, weights = workspace.folder / "owned", workspace.folder / "weights.pt"
+    torch.save({"features.0.weight": _Touches(trace)}, weights)
+    torch.load(weights, weights_only=False)
+    trace.unlink()  # it does work
+    model = {"name": "small_cnn", "weights": "pretrained", "weights_file": "weights.pt"}
+    workspace.configure({"models": [model]})
+    printed = workspace.snakemake(check=False)
+    assert "models.weights_file: weights.pt cannot be read as weights (Unsupported" in printed
+    assert "Traceback" not in printed
+    assert not trace.exists()

@@ -2,24 +2,16 @@
 
 import base64
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from playwright.sync_api import Browser, FrameLocator, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, FrameLocator, Locator, Page
 from workspaces import CONFIG, DRAWN, LAYERS, Workspace
 
 from manifold_capacity.pages import page as page_module
-
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no chromium here: apt-get install chromium"
-)
 
 WIDTHS = (1280, 400)
 N_CLASSES = CONFIG["manifolds"]["classes"]
@@ -60,14 +52,6 @@ class Report:
                 "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
             )
             assert wide <= window <= self.width, frame.url[:60]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield launched
-        launched.close()
 
 
 @pytest.fixture(scope="module")

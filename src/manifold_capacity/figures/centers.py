@@ -50,7 +50,8 @@ def plot_centers(centers: pd.DataFrame) -> Figure:
             mine = select_rows(values, model=model, checkpoint=checkpoint)
             _draw_spectra(axis, mine, names[model])
             title = titles[checkpoint]
-            axis.set_title(f"{model}, {title}" if len(panels) > 1 else title, fontweight="bold")
+            title = f"{model}, {title}" if len(panels) > 1 else title
+            axis.set_title(title, fontweight="bold", **style.LITERAL)
             axis.set(xscale="log", yscale="log")
         axes[row, 0].set_ylabel("Share of the centers' variance")
         _add_layer_bar(figure, axes[row], names[model], height - 0.6)

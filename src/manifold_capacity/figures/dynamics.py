@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from manifold_capacity.figures import curves, panels
-from manifold_capacity.figures.style import GRAY, LABELS, figure_of_table
+from manifold_capacity.figures.style import GRAY, LABELS, LITERAL, figure_of_table
 from manifold_capacity.summary.rows import STATUS_OK, select_rows
 from manifold_capacity.summary.text import split_title
 
@@ -59,7 +59,7 @@ def plot_dynamics(layers: pd.DataFrame) -> Figure:
             image = _draw_map(axis, mine, quantity, cells, scale)
             if column == 0:
                 title = f"{model}, {split}" if len(names) > 1 else split_title(split)
-                axis.set_ylabel(title, fontweight="bold", labelpad=8)
+                axis.set_ylabel(title, fontweight="bold", labelpad=8, **LITERAL)
                 panels.label_layers(axis, "y", names[model], heights[row] - 0.2)
         pad, above = 0.12 / sum(heights), [*axes[:, column]]
         bar = figure.colorbar(image, ax=above, location="top", aspect=16, pad=pad)

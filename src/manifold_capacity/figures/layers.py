@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from manifold_capacity.figures import curves, panels
-from manifold_capacity.figures.style import LABELS, figure_of_table
+from manifold_capacity.figures.style import LABELS, LITERAL, figure_of_table
 
 _MOST_LAYERS_IN_A_SQUARE = 24  # more need the page's full width
 
@@ -82,7 +82,7 @@ def plot_along(
             axis.set_xlim(-0.5, len(names) - 0.5)
             panels.label_layers(axis, "x", names, widths[column] - panels.BESIDE_AXES)
         if len(groups) > 1:
-            columns[column][0].set_title(", ".join(models), fontweight="bold")
+            columns[column][0].set_title(", ".join(models), fontweight="bold", **LITERAL)
     figure.align_ylabels()
     panels.add_heading(figure, headed, with_bars=not handles and curves.has_spread(lines))
     return figure

@@ -13,7 +13,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from manifold_capacity.figures import curves, panels
-from manifold_capacity.figures.style import GRAY, LABELS, MODEL_COLORS, figure_of_table, legend_line
+from manifold_capacity.figures.style import (
+    GRAY,
+    LABELS,
+    LITERAL,
+    MODEL_COLORS,
+    figure_of_table,
+    legend_line,
+)
 from manifold_capacity.summary.rows import select_rows
 from manifold_capacity.summary.text import shorten, split_title
 
@@ -60,7 +67,7 @@ def plot_manifolds(manifolds: pd.DataFrame) -> Figure:
                 axis.set_ylabel(LABELS[quantity])
         (checkpoint,) = curves.checkpoints_of(mine).values()
         of_model = f"{model}, {checkpoint}\n" if len(names) > 1 else ""
-        axes[0, column].set_title(of_model + split_title(split), fontweight="bold")
+        axes[0, column].set_title(of_model + split_title(split), fontweight="bold", **LITERAL)
         axes[-1, column].set_xlim(-0.5, len(names[model]) - 0.5)
         length = widths[column] - panels.BESIDE_AXES
         panels.label_layers(axes[-1, column], "x", names[model], length)

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from manifold_capacity.figures.curves import Curve, Encoding, checkpoints_of, has_spread, isolated
-from manifold_capacity.figures.style import GRAY, legend_mark
+from manifold_capacity.figures.style import GRAY, LITERAL, legend_mark
 from manifold_capacity.summary.rows import EXTERNAL
 from manifold_capacity.summary.rows import SPLIT as NO_SPLIT
 from manifold_capacity.summary.text import layer_title, shorten, split_title
@@ -42,13 +42,17 @@ def new_figure(width: float, height: float, handles: Sequence[Artist]) -> Figure
         return Figure((width, height), layout="constrained")
     if width + LEGEND_WIDTH <= WIDEST:
         figure = Figure((width + LEGEND_WIDTH, height), layout="constrained")
-        figure.legend(handles=handles, loc="outside right upper", handlelength=2.6)
-        return figure
+        return _with_legend(figure, handles, {"loc": "outside right upper"})
     columns = int(width / (1.2 * LEGEND_WIDTH))
     lines = max(str(handle.get_label()).count("\n") + 1 for handle in handles)
     below = _LEGEND_LINE * lines * math.ceil(len(handles) / columns) + 0.2
     figure = Figure((width, height + below), layout="constrained")
-    figure.legend(handles=handles, loc="outside lower left", ncols=columns, handlelength=2.6)
+    return _with_legend(figure, handles, {"loc": "outside lower left", "ncols": columns})
+
+
+def _with_legend(figure: Figure, handles: Sequence[Artist], place: dict[str, Any]) -> Figure:
+    for text in figure.legend(handles=handles, handlelength=2.6, **place).get_texts():
+        text.set(**LITERAL)
     return figure
 
 
@@ -126,7 +130,7 @@ def label_evenly(
         if pitch >= _SLANTED_PITCH:
             rotated = {"rotation": 45, "rotation_mode": "anchor", "ha": "right", "va": "top"}
     axis = axes.xaxis if direction == "x" else axes.yaxis
-    axis.set_ticks(shown + offset, [labels[place] for place in shown], **rotated)
+    axis.set_ticks(shown + offset, [labels[place] for place in shown], **rotated, **LITERAL)
 
 
 def add_heading(
@@ -154,4 +158,4 @@ def add_heading(
         width = legend.get_window_extent().width / figure.dpi
         room -= width if width < figure.get_figwidth() / 2 else 0  # else it is below
     text = textwrap.fill(" · ".join(parts), max(LONGEST_LABEL, int(room / _TITLE_CHARACTER)))
-    figure.suptitle(text, x=0.01, ha="left")
+    figure.suptitle(text, x=0.01, ha="left", **LITERAL)

@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from numpy.typing import NDArray
 
 from manifold_capacity.figures import curves, panels, style
-from manifold_capacity.figures.style import LABELS, figure_of_table
+from manifold_capacity.figures.style import LABELS, LITERAL, figure_of_table
 from manifold_capacity.geometry.balls import ball_capacity
 from manifold_capacity.summary.rows import STATUS_OK
 
@@ -58,7 +58,7 @@ def plot_radius_dimension(layers: pd.DataFrame) -> Figure:
                 _draw_path(axis, line, encoding)
         axis.set(xscale="log", yscale="log", xlabel=LABELS["radius"])
         if len(models) > 1:
-            axis.set_title(model, fontweight="bold")
+            axis.set_title(model, fontweight="bold", **LITERAL)
     axes[0].set_ylabel(LABELS["dimension"])
     margins = known["margin"].unique() if "margin" in known else [0.0]
     for axis in axes:

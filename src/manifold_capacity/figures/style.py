@@ -37,6 +37,8 @@ DASHES: dict[str, Any] = {"train": "-", "test": (0, (4, 1.5))}
 _OTHER_DASHES: Any = (0, (1, 1.2))
 _LIGHTEST_TINT = 0.6  # share of white in a model's color at the first checkpoint
 _PNG_DPI = 200
+# Of text with names in it: between two dollar signs, matplotlib would look for a formula.
+LITERAL: dict[str, Any] = {"parse_math": False}
 STYLE: dict[str, Any] = {
     "font.size": 9,
     "axes.titlesize": 9,

@@ -9,6 +9,7 @@ into what the job makes, and whoever reads that compares it with the present key
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +22,11 @@ from manifold_capacity.workflow.fingerprints import Fingerprints
 from manifold_capacity.workflow.setup import Setup
 
 Step = dict[str, Any]
+
+
+def json_for_pages(value: Any) -> str:
+    """JSON without `<`: Snakemake's report has the parameters of jobs in a script, which `</script>` would end."""
+    return json.dumps(value).replace("<", "\\u003c")
 
 
 class Steps:
@@ -191,7 +197,7 @@ class Steps:
             "summarize",
             modules,
             inputs,
-            of_job={"layers": layers, "config": self._config},
+            of_job={"layers": layers, "config": json_for_pages(self._config)},
             config_digest=config_digest(self._config),
         )
 

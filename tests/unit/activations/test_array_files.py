@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import tempfile
 import zipfile
 
 import numpy as np
@@ -268,3 +269,31 @@ def test_labels_that_stand_for_none_are_errors(tmp_path, label):
     np.savez(tmp_path / "a.npz", a=ARRAY, labels=np.array(["b", label] * 100))
     with pytest.raises(UserError, match=f"the label of sample 1 is '{label}'; drop"):
         ExternalActivations(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("separator", ["/../../secret/", "../", "\\"])
+def test_a_separator_of_chunks_cannot_lead_elsewhere(tmp_path, version, separator):
+    save_zarr(tmp_path, version, a=ARRAY, labels=LABELS)
+    encoding = {"name": "default", "configuration": {"separator": separator}}
+    if version == 3:
+        edit(tmp_path / "a" / "zarr.json", chunk_key_encoding=encoding)
+    else:
+        edit(tmp_path / "a" / ".zarray", dimension_separator=separator)
+    with pytest.raises(UserError, match=r"cannot be read as zarr: .*separator"):
+        ExternalActivations(tmp_path)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_names_in_an_archive_that_lead_elsewhere_write_nothing(tmp_path, monkeypatch, save):
+    inner = tmp_path / "a" / "b"
+    inner.mkdir(parents=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(inner))
+    names = ["../../evil", f"{tmp_path}/evil", ".."]
+    save(inner / "x.npz", labels=LABELS, **dict.fromkeys(names, ARRAY))
+    external = ExternalActivations(inner / "x.npz")
+    assert [layer.name for layer in external.layers] == names
+    for layer in external.layers:
+        assert {*"/."}.isdisjoint(layer.label)
+        assert np.array_equal(external.open(layer.label)[0][:, :], ARRAY[::10])
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [inner / "x.npz"]

@@ -81,6 +81,14 @@ def test_body_of_a_redirection_is_not_received(server, target):
     assert server.log[1] == WHOLE
 
 
+@pytest.mark.parametrize("address", ["file:///etc/hostname", "ftp://127.0.0.1/x", "data:,x"])
+def test_redirection_leads_to_no_file_and_no_other_protocol(server, target, address):
+    server.plan = [server.answer(302, Location=address)]
+    with pytest.raises(DownloadError, match="No connection adapters were found for"):
+        fetch(server, target)
+    assert not any(target.parent.iterdir())
+
+
 @pytest.mark.parametrize("chunked", [False, True])
 def test_trickle_ends_with_what_arrived_and_is_resumed(server, target, chunked):
     def trickle(handler):

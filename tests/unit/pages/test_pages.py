@@ -320,12 +320,15 @@ def test_no_text_of_a_user_is_html(tables, tmp_path) -> None:
         "config_digest": "<img src=x>",
         "code": {"version": "<img src=x>", "commit": None},
         "platform": "<img src=x>",
-        "made_with": {"<img src=x>": [{"<img src=x>": {"a": "<img src=x>"}}]},
+        "made_with": {"<img src=x>": [{"<img src=x>": {"a": "<img src=x>"}}], "dataset": [{}]},
     }
+    dataset = dict.fromkeys(("name", "digest"), "<img src=x>") | {"image_shape": [8, 8, 1]}
+    dataset |= {"class_names": ["<img src=x>"], "source": {"<img src=x>": "<img src=x>"}}
+    dataset["counts"] = {"<img src=x>": [1]}
     for page in (
         results.layers_page(layers, manifolds, tmp_path / "<img src=x>"),
         results.training_page(training, tmp_path / "<img src=x>"),
-        origin.origin_page(provenance, [], None),
+        origin.origin_page(provenance, [], dataset),
     ):
         assert "<img" not in page.lower()
         assert "&lt;img src=x&gt;" in page
