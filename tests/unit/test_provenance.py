@@ -77,6 +77,51 @@ def test_messages_do_not_count(package, name):
     assert provenance.source_digest("says") == before
 
 
+def test_the_words_of_errors_and_log_entries_do_not_count(package):
+    digests = []
+    for words, bound, entry in (
+        ("'few'", 1, "logger.info('%s', x)"),
+        ("f'only {x}'", 1, "logger.info('now %s of %s', x, x)"),
+        ("'few'", 2, "logger.info('%s', x)"),
+        ("'few'", 1, "log_of(x)"),
+    ):
+        body = f"    if x < {bound}:\n        raise ValueError({words})\n    {entry}\n    return 2 * x\n"
+        package("solver.py", f"def solve(x):\n{body}")
+        digests.append(provenance.source_digest("solver"))
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 3
+
+
+KEYS = {"dataset": "d1", "weights": "w1", "activations": "a1", "geometry": "g1"}
+
+
+def test_a_file_of_the_present_configuration_passes():
+    records = {step: {"key": key} for step, key in KEYS.items()}
+    provenance.check_keys("f", KEYS, KEYS, "geometry")
+    provenance.check_keys("f", records, KEYS, "geometry")
+    # Of steps that it does not know, and of those after it, nothing is asked.
+    provenance.check_keys("f", {"weights": "w1"}, KEYS, "weights")
+    provenance.check_keys("f", KEYS | {"geometry": "g2"}, KEYS, "activations")
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (
+            {"weights": "w2"},
+            "f is not of this .*the key of its weights is w2, but at present it is w1",
+        ),
+        ({"weights": {"key": "w2"}, "geometry": "g2"}, "the key of its weights is w2"),
+        ({"geometry": "g2"}, "the key of its geometry is g2.*delete it and run .*--forceall"),
+        ({"geometry": None}, "it has no key of its geometry, so it is of an earlier version"),
+        ({"geometry": {}}, "it has no key of its geometry"),
+    ],
+)
+def test_a_file_of_another_configuration_says_which_step_differs(changed, message):
+    with pytest.raises(UserError, match=message):
+        provenance.check_keys("f", KEYS | changed, KEYS, "geometry")
+
+
 def test_the_template_that_a_module_fills_in_counts_as_its_code(package):
     digests = {provenance.source_digest("solver")}
     for template in ("<p></p>", "<b></b>"):

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from manifold_capacity.errors import UserError
+from manifold_capacity.provenance import write_stamp
 from manifold_capacity.summary import collect
 from manifold_capacity.summary.columns import LAYER_IDENTITY, REQUIRED
 
@@ -72,6 +74,28 @@ def test_layer_file_that_lacks_something_is_named(tmp_path: Path, missing: str) 
     del row[missing]
     with pytest.raises(ValueError, match=rf"0\.json lacks {missing}; delete it and run"):
         collected(tmp_path, row)
+
+
+def test_parts_of_another_configuration_and_damaged_parts_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "vgg16/seed-0/pretrained/train"
+    folder.mkdir(parents=True)
+    layer, *tables = (folder / f"1_Conv2d{suffix}" for suffix in (".json", ".csv", ".centers.csv"))
+    for table in tables:
+        table.write_text("capacity\n0.25\n")
+    run = "vgg16/seed-0/pretrained/train"
+    keys = {"moments": "m", "geometry": "g"}
+    write_stamp(layer, tables, keys, **layer_row())
+    parts = [[path] for path in (layer, *tables)]
+    collect.check_parts(*parts, {run: keys})
+    collect.check_parts(*parts, {f"{run}/1_Conv2d": keys})
+    for changed in ({"geometry": "new"}, {"moments": "new"}):
+        with pytest.raises(UserError, match=r"1_Conv2d\.json is not of this configuration"):
+            collect.check_parts(*parts, {run: keys | changed})
+    for table in tables:
+        table.write_text("capacity\n0.35\n")
+        with pytest.raises(UserError, match=rf"{table.name} was damaged or changed"):
+            collect.check_parts(*parts, {run: keys})
+        table.write_text("capacity\n0.25\n")
 
 
 def test_layer_given_twice_names_both_files(tmp_path: Path) -> None:
