@@ -105,8 +105,11 @@ def test_contents_of_external_files_count(tmp_path):
         np.savez(path, a=np.full((2, 10, 3), value), b=np.zeros((2, 10, 3)))
         prints = Fingerprints(tmp_path / "prints.json")
         steps = Steps(set_up(config, SCHEMA), ROOT / "scripts", prints)
-        found.append(steps.geometry(**job, layer="1_a")["keys"]["moments"])
-    assert found[0] == found[2] != found[1]
+        found.append((steps.geometry(**job, layer="1_a")["keys"], steps.summary()["keys"]))
+    assert found[0] == found[2]
+    geometry, tables = zip(*found, strict=True)
+    assert all(geometry[0][step] != geometry[1][step] for step in ("moments", "geometry"))
+    assert all(tables[0][step] != tables[1][step] for step in ("geometry", "summary"))
 
 
 def test_the_code_of_a_script_counts_for_its_step(keys, tmp_path, monkeypatch):
