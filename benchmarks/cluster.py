@@ -1,11 +1,11 @@
 """Submissions and wall time on a SLURM, the layers of a run grouped and one by one.
 
-    python benchmarks/cluster.py [--checkpoints 6]
+    python benchmarks/cluster.py [--checkpoints 3] [--repeats 3]
 
 Starts the tests' SLURM on this host (tests/cluster says what it needs), runs the digits up to the
 activations, and then moments and geometry: once through profiles/slurm as it is, once without its
-groups. On one host the nodes share its cores: what counts is the number of submissions, and what
-each costs.
+groups, and that several times. On one host the nodes share its cores: what counts is the number of
+submissions, and what each costs.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import shutil
 import sys
 import tempfile
 import time
+from itertools import product
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -37,20 +38,16 @@ def without_groups(site: Site) -> None:
 
 def measured(site: Site) -> tuple[int, int, float]:
     """Layers, submissions and seconds of moments and geometry."""
-    before = len(site.jobs())
     start = time.perf_counter()
     site.snakemake("geometry")
     seconds = time.perf_counter() - start
-    return (
-        len(list((site.results / "geometry").rglob("*.json"))),
-        len(site.jobs()) - before,
-        seconds,
-    )
+    return len(list((site.results / "geometry").rglob("*.json"))), len(site.jobs()), seconds
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoints", type=int, default=6)
+    parser.add_argument("--checkpoints", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     missing = missing_programs()
     if missing:
@@ -66,8 +63,8 @@ def main() -> None:
             cluster.start()
             prepared = new_site(folder / "prepared", cluster, changes)
             prepared.snakemake("activations")
-            for what in ("grouped", "one by one"):
-                place = folder / what.replace(" ", "-")
+            for n, what in product(range(arguments.repeats), ("grouped", "one by one")):
+                place = folder / f"{what.replace(' ', '-')}-{n}"
                 shutil.copytree(prepared.folder, place, symlinks=True)
                 site = Site(place, cluster)
                 if what == "one by one":

@@ -26,9 +26,9 @@ for figure in FIGURES.values():
             f"<logs>/draw_{figure.name}.log",
         benchmark:
             f"<benchmarks>/draw_{figure.name}.tsv"
-        # On a cluster, submitted together with the rules of the tables (profiles/slurm).
+        # On a cluster, submitted together with the rules of its table (profiles/slurm).
         group:
-            "summary"
+            "training" if figure.table == "training" else "summary"
         conda:
             "../envs/report.yaml"
         threads: 1
