@@ -36,12 +36,19 @@ def without_groups(site: Site) -> None:
     profile.write_text(text)
 
 
-def measured(site: Site) -> tuple[int, int, float]:
-    """Layers, submissions and seconds of moments and geometry."""
+def measured(site: Site) -> str:
+    """What moments and geometry take: submissions, wall time, and the time of the CPUs they reserve."""
     start = time.perf_counter()
     site.snakemake("geometry")
     seconds = time.perf_counter() - start
-    return len(list((site.results / "geometry").rglob("*.json"))), len(site.jobs()), seconds
+    layers, jobs = list((site.results / "geometry").rglob("*.json")), site.jobs()
+    numbers = ",".join(str(job.id) for job in jobs)
+    ask = ("sacct", "-X", "-P", "-n", "-j", numbers, "-o", "CPUTimeRAW")
+    reserved = sum(map(int, (site.cluster.ask(*ask) or "").split()))
+    return (
+        f"{len(layers)} layers, {len(jobs)} submissions, {seconds:.0f} s, "
+        f"{reserved} CPU seconds reserved"
+    )
 
 
 def main() -> None:
@@ -69,10 +76,9 @@ def main() -> None:
                 site = Site(place, cluster)
                 if what == "one by one":
                     without_groups(site)
-                layers, submissions, seconds = measured(site)
                 print(
-                    f"{what:>10}: {layers} layers, {submissions} submissions, {seconds:.0f} s; "
-                    f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}",
+                    f"{what:>10}: {measured(site)}; {os.cpu_count()} CPUs, "
+                    f"load {os.getloadavg()[0]:.1f}",
                     flush=True,
                 )
         finally:
