@@ -1,11 +1,11 @@
 """Submissions and wall time on a SLURM, the layers of a run grouped and one by one.
 
-    python benchmarks/cluster.py [--checkpoints 6]
+    python benchmarks/cluster.py [--checkpoints 3] [--repeats 3]
 
 Starts the tests' SLURM on this host (tests/cluster says what it needs), runs the digits up to the
 activations, and then moments and geometry: once through profiles/slurm as it is, once without its
-groups. On one host the nodes share its cores: what counts is the number of submissions, and what
-each costs.
+groups, and that several times. On one host the nodes share its cores: what counts is the number of
+submissions, and what each costs.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import shutil
 import sys
 import tempfile
 import time
+from itertools import product
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -35,22 +36,25 @@ def without_groups(site: Site) -> None:
     profile.write_text(text)
 
 
-def measured(site: Site) -> tuple[int, int, float]:
-    """Layers, submissions and seconds of moments and geometry."""
-    before = len(site.jobs())
+def measured(site: Site) -> str:
+    """What moments and geometry take: submissions, wall time, and the time of the CPUs they reserve."""
     start = time.perf_counter()
     site.snakemake("geometry")
     seconds = time.perf_counter() - start
+    layers, jobs = list((site.results / "geometry").rglob("*.json")), site.jobs()
+    numbers = ",".join(str(job.id) for job in jobs)
+    ask = ("sacct", "-X", "-P", "-n", "-j", numbers, "-o", "CPUTimeRAW")
+    reserved = sum(map(int, (site.cluster.ask(*ask) or "").split()))
     return (
-        len(list((site.results / "geometry").rglob("*.json"))),
-        len(site.jobs()) - before,
-        seconds,
+        f"{len(layers)} layers, {len(jobs)} submissions, {seconds:.0f} s, "
+        f"{reserved} CPU seconds reserved"
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoints", type=int, default=6)
+    parser.add_argument("--checkpoints", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     missing = missing_programs()
     if missing:
@@ -66,16 +70,15 @@ def main() -> None:
             cluster.start()
             prepared = new_site(folder / "prepared", cluster, changes)
             prepared.snakemake("activations")
-            for what in ("grouped", "one by one"):
-                place = folder / what.replace(" ", "-")
+            for n, what in product(range(arguments.repeats), ("grouped", "one by one")):
+                place = folder / f"{what.replace(' ', '-')}-{n}"
                 shutil.copytree(prepared.folder, place, symlinks=True)
                 site = Site(place, cluster)
                 if what == "one by one":
                     without_groups(site)
-                layers, submissions, seconds = measured(site)
                 print(
-                    f"{what:>10}: {layers} layers, {submissions} submissions, {seconds:.0f} s; "
-                    f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}",
+                    f"{what:>10}: {measured(site)}; {os.cpu_count()} CPUs, "
+                    f"load {os.getloadavg()[0]:.1f}",
                     flush=True,
                 )
         finally:

@@ -1,6 +1,12 @@
 # A rule for every figure, from the package's registry.
 from manifold_capacity.figures.registry import FIGURES
 
+# On a cluster, a figure is submitted together with the rules of its table (profiles/slurm).
+FIGURE_GROUPS = {
+    f"draw_{figure.name}": "training" if figure.table == "training" else "summary"
+    for figure in FIGURES.values()
+}
+
 for figure in FIGURES.values():
     # The figure's caption in the report: its own, or else the general one.
     caption = f"../report/figure_{figure.name}.rst"
@@ -26,9 +32,8 @@ for figure in FIGURES.values():
             f"<logs>/draw_{figure.name}.log",
         benchmark:
             f"<benchmarks>/draw_{figure.name}.tsv"
-        # On a cluster, submitted together with the rules of the tables (profiles/slurm).
         group:
-            "summary"
+            FIGURE_GROUPS[f"draw_{figure.name}"]
         conda:
             "../envs/report.yaml"
         threads: 1

@@ -2,7 +2,8 @@
 
 
 onstart:
-    runs.handle_sigterm_in_a_thread()
+    # Nothing documented tells whether jobs are submitted to a cluster.
+    runs.handle_sigterm(submits=not workflow.local_exec)
     if text := runs.opening_text(config["results"]):
         logger.info(text)
     if not {"plan", "doctor"} & {*sys.argv}:  # these may run beside a run

@@ -1,7 +1,6 @@
 # `snakemake plan` and `snakemake doctor`, for use before a run. Rules without output run whenever they are asked for; a
 # benchmark file would count as output.
 from manifold_capacity.datasets.catalog import needs_network
-from manifold_capacity.figures.registry import FIGURES
 from manifold_capacity.workflow.plan import groups_of_profile
 from manifold_capacity.workflow.setup import missing_downloads
 
@@ -23,7 +22,7 @@ rule plan:
         python=sys.executable,
         groups=groups_of_profile(
             Path(workflow.basedir, "profiles/slurm/config.yaml"),
-            {f"draw_{figure}": "summary" for figure in FIGURES},
+            FIGURE_GROUPS,
         ),
         config=CONFIG_AS_GIVEN,
         results=lambda wildcards: config["results"],

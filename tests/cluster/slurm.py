@@ -135,12 +135,19 @@ class Job:
     node: str
     time_limit: str
     folder: str
+    command: str
+
+    @property
+    def targets(self) -> list[str]:
+        """Snakemake's jobs in this one: ``rule:wildcards``."""
+        named = self.command.partition("--target-jobs ")[2].partition(" --")[0]
+        return [target.strip("'") for target in named.split()]
 
     @property
     def step(self) -> str:
         """The rule's name; of a group, the first word of its name."""
         name = self.comment.removeprefix("rule_").partition("_wildcards_")[0]
-        for group in ("layers", "summary"):
+        for group in ("layers", "summary", "training"):
             if name.startswith((f"{group}-", f"{group}_")):
                 return group
         return name
@@ -349,7 +356,7 @@ class Cluster:
 
     def jobs(self) -> list[Job]:
         """Accounting of all jobs in the order of submission, with the controller's comments."""
-        fields = "JobID,Partition,State,AllocTRES,NodeList,Timelimit,WorkDir"
+        fields = "JobID,Partition,State,AllocTRES,NodeList,Timelimit,WorkDir,SubmitLine"
         comments = dict(
             line.split("|")
             for line in (
@@ -358,7 +365,7 @@ class Cluster:
         )
         jobs = []
         for line in (self.ask("sacct", "-X", "-P", "-n", "-o", fields) or "").splitlines():
-            number, *rest = line.split("|")
+            number, *rest = line.split("|", 7)
             jobs.append(Job(int(number), comments[number], *rest))
         return sorted(jobs, key=lambda job: job.id)
 

@@ -89,6 +89,21 @@ def test_snakemake_is_killed_and_started_again(training, uninterrupted):
     assert (site.results / WEIGHTS).read_bytes() == uninterrupted
 
 
+def test_snakemake_is_told_to_stop_and_started_again(training, uninterrupted):
+    site, process = training
+    process.terminate()
+    assert process.wait(timeout=60) == 1
+    printed = (site.folder / "printed").read_text()
+    assert "Interrupted: stopping the running jobs." in printed
+    assert "2 of 4 jobs done" in printed
+    assert "The same command continues from there." in printed
+    (job,) = site.jobs("train")
+    wait_until(lambda: site.cluster.control(job.id)["JobState"] == "CANCELLED", "the job")
+    site.snakemake("training")
+    assert "resuming from" in log_of(site)
+    assert (site.results / WEIGHTS).read_bytes() == uninterrupted
+
+
 @pytest.mark.parametrize("training", [100_000], indirect=True)
 def test_a_time_limit_saves_the_training_and_the_next_job_has_more(training):
     site, _ = training

@@ -16,11 +16,19 @@ def test_only_training_and_extraction_have_the_gpu(finished_site):
 
 
 def test_short_jobs_are_submitted_together(finished_site):
-    # The four layers of a checkpoint in one submission; all tables and figures in another.
+    # The four layers of a checkpoint in one submission; tables and figures of the training in another, all others in a third.
     assert sorted(job.step for job in finished_site.jobs() if not job.has_gpu) == [
-        *("find_layers", "initial_weights", "layers", "layers", "prepare_dataset", "summary")
+        *("find_layers", "initial_weights", "layers", "layers", "prepare_dataset", "summary"),
+        "training",
     ]
     assert {job.state for job in finished_site.jobs()} == {"COMPLETED"}
+
+
+def test_every_job_runs_once(finished_site):
+    """Snakemake may submit jobs of a group twice, as they were before and after the checkpoint (profiles/slurm)."""
+    run = [target for job in finished_site.jobs() for target in job.targets]
+    assert len(run) > 25
+    assert sorted(run) == sorted({*run})
 
 
 @pytest.mark.parametrize(

@@ -169,12 +169,18 @@ def lock_results(results: str) -> FileIO | None:
     return file
 
 
-def handle_sigterm_in_a_thread() -> None:
-    """Let the present handler of SIGTERM, Snakemake's, run in a thread of its own.
+def handle_sigterm(*, submits: bool) -> None:
+    """Set what SIGTERM does to Snakemake: nothing starts any more, and running jobs end or are cancelled.
 
-    It waits for a lock. In the main thread, where handlers run, it could interrupt what holds that lock, and
-    would wait for itself for ever.
+    If it `submits` jobs to a cluster, they are cancelled, as after Ctrl-C: they may run for hours, and whoever
+    sends SIGTERM soon kills Snakemake, which would leave them behind. Otherwise Snakemake's own handler waits
+    for the running jobs, in a thread of its own. It waits for a lock: in the main thread, where handlers run,
+    it could interrupt what holds that lock, and would wait for itself for ever.
     """
+    if submits:
+        # Not by sending SIGINT, which is ignored where a script has started Snakemake in the background.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        return
     handler: Any = signal.getsignal(signal.SIGTERM)
     signal.signal(signal.SIGTERM, lambda *signaled: _thread.start_new_thread(handler, signaled))
 

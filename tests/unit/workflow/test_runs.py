@@ -145,7 +145,7 @@ def test_sigterm_does_not_wait_for_what_it_interrupts():
 
     before = signal.signal(signal.SIGTERM, handler)
     try:
-        runs.handle_sigterm_in_a_thread()
+        runs.handle_sigterm(submits=False)
         with lock:
             os.kill(os.getpid(), signal.SIGTERM)
             assert not handled.is_set()
