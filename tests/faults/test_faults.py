@@ -149,7 +149,9 @@ def test_a_run_that_is_killed_in_every_rule_ends_as_an_undisturbed_one(
             process.wait(300)
         except subprocess.TimeoutExpired:
             _kill_group(process)
-            raise AssertionError(f"{rule}: still running five minutes after {kill.__name__}") from None
+            raise AssertionError(
+                f"{rule}: still running five minutes after {kill.__name__}"
+            ) from None
         _wait_for_the_end_of_jobs(workspace)
     assert remaining == []
     workspace.snakemake("--unlock")
