@@ -4,7 +4,7 @@
 
 Starts the tests' SLURM on this host (tests/cluster says what it needs), runs the digits up to the
 activations, and then moments and geometry: once through profiles/slurm as it is, once without its
-groups, and that several times. On one host the nodes share its cores: what counts is the number of
+groups, several times. On one host the nodes share its cores: what counts is the number of
 submissions, and what each costs.
 """
 
