@@ -48,6 +48,7 @@ rule summary:
         rules.summarize.output,
         rules.compare.output,
         rules.write_pages.output,
+        rules.summarize_training.output if TRAINED else [],
         rules.write_training_page.output if TRAINED else [],
         [
             getattr(rules, f"draw_{figure.name}").output
