@@ -42,11 +42,14 @@ def configuration(arguments: argparse.Namespace, results: Path) -> dict:
 def write_tables(config: dict, results: Path) -> None:
     from manifold_capacity.models.find_layers import list_layers
     from manifold_capacity.models.layers import write_layers
+    from manifold_capacity.provenance import write_stamp
 
     layers = list_layers("vgg19", n_classes=100, image_shape=(3, 32, 32))
     (results / "layers").mkdir(parents=True)
     for model in config["models"]:
-        write_layers(layers, results / "layers" / f"{model['label']}.csv")
+        table = results / "layers" / f"{model['label']}.csv"
+        write_layers(layers, table)
+        write_stamp(table.with_suffix(".json"), [table], {})
 
 
 def plan(folder: Path, arguments: argparse.Namespace) -> tuple[float, int]:

@@ -49,7 +49,7 @@ SETUP = user_errors(set_up)(config, SCHEMA, CONFIG_FILES)
 if SHARED:
     user_errors(check_cache)(os.environ.get("SNAKEMAKE_OUTPUT_CACHE", ""))
 config = SETUP.config
-EXTERNAL, DATASET, CLASSES = SETUP.external, SETUP.dataset, SETUP.classes
+EXTERNAL, DATASET = SETUP.external, SETUP.dataset
 MODELS = {model["label"]: model for model in config["models"]}
 RUNS = runs.runs_of(config)
 TRAINED = runs.trained_networks(config)

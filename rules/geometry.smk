@@ -1,9 +1,9 @@
 # Moments, geometry and (if asked for) simulated capacity: one job per layer of every run.
 
 
+STORES = [] if EXTERNAL else "<results>/activations/<run>"
 # On another node, Snakemake identifies inputs by their contents, which it cannot do for a folder. That a job runs there is
 # not documented otherwise than by this attribute.
-STORES = [] if EXTERNAL else "<results>/activations/<run>"
 MOMENTS_SHARED = SHARED and not EXTERNAL and not workflow.remote_exec
 
 

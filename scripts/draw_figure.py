@@ -11,7 +11,7 @@ from manifold_capacity.summary.tables import read_table, write_table
 
 with logs.log_to(snakemake.log[0]):
     files, step = snakemake.input, SimpleNamespace(**snakemake.params.step)
-    *_, made_by, _ = step.keys
+    *_, made_by, _ = step.keys  # the step before the figure's: its table's
     table = read_table(check_stamped(files.table, files.stamp, step.keys, made_by))
     figure = FIGURES[step.figure]
     save(figure.plot(table), Path(snakemake.output[0]).with_suffix(""))

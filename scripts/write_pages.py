@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from manifold_capacity import logs
 from manifold_capacity.files import read_json, write_text
 from manifold_capacity.pages import origin, results
-from manifold_capacity.provenance import check_stamped
+from manifold_capacity.provenance import check_stamped, read_stamp
 from manifold_capacity.summary.tables import read_table
 
 STAMPS = {"layers": "provenance", "manifolds": "provenance"}
@@ -20,7 +20,9 @@ with logs.log_to(snakemake.log[0]):
             stamp = STAMPS.get(name, "stamp")
             made_by = "summary" if stamp == "provenance" else name
             found[name] = read_table(check_stamped(path, files[stamp], step.keys, made_by))
-        else:
+        elif name == "dataset":
+            found[name] = read_stamp(path, step.keys, "dataset")
+        elif name == "provenance":
             found[name] = read_json(path)
     pages = {
         "layers": lambda: results.layers_page(found["layers"], found["manifolds"], folder),

@@ -112,6 +112,8 @@ def check_keys(
     made_by : str
         The step that made the file. It must have a key; earlier ones are compared where the file has one.
     """
+    if made_by not in keys:
+        raise KeyError(f"{path}: {made_by!r} is not one of the steps {[*keys]}")
     for step, key in keys.items():
         has = found.get(step)
         has = has.get("key") if isinstance(has, Mapping) else has

@@ -102,6 +102,8 @@ def test_a_file_of_the_present_configuration_passes():
     # Of steps that it does not know, and of those after it, nothing is asked.
     provenance.check_keys("f", {"weights": "w1"}, KEYS, "weights")
     provenance.check_keys("f", KEYS | {"geometry": "g2"}, KEYS, "activations")
+    with pytest.raises(KeyError, match="'sumary' is not one of the steps"):
+        provenance.check_keys("f", KEYS, KEYS, "sumary")
 
 
 @pytest.mark.parametrize(

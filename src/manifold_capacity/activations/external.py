@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import re
@@ -20,6 +21,8 @@ from manifold_capacity.activations.external_reader import Reader
 from manifold_capacity.errors import UserError
 from manifold_capacity.models.layers import Layer, select_layers, unmatched
 from manifold_capacity.summary.rows import SPLIT
+
+logger = logging.getLogger(__name__)
 
 _LONGEST_NAME = 200  # bytes of a layer's name: files are named after it
 
@@ -109,7 +112,14 @@ class ExternalActivations:
         if self._codes is None:
             lead = (np.repeat(np.asarray(classes), sizes), *lead)
         names = [self.class_names[index] for index in classes]
-        array = self._arrays[layer.name].open()
+        entry = self._arrays[layer.name]
+        if missing := entry.n_chunks - entry.stored(entry.n_chunks):
+            logger.warning(
+                "%s of %s: %d of %d chunks are not stored, and read as zarr's fill value; zarr leaves out chunks of "
+                "it, but if a copy was interrupted, copy again",
+                *(repr(layer.name), self.path, missing, entry.n_chunks),
+            )
+        array = entry.open()
         return [*Reader(array, lead, layer, self.path, names, sizes).manifolds()]
 
     def _draw(

@@ -24,11 +24,8 @@ class VerifiedImages:
     def __init__(self, path: Path, crcs: NDArray[np.uint32]) -> None:
         self._images: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
         self._path, self._crcs = path, crcs
-        self.shape, self.dtype, self.nbytes = (
-            self._images.shape,
-            self._images.dtype,
-            self._images.nbytes,
-        )
+        self.shape, self.dtype = self._images.shape, self._images.dtype
+        self.nbytes = self._images.nbytes
 
     def __len__(self) -> int:
         return len(self._images)
@@ -45,9 +42,6 @@ class VerifiedImages:
                 f"{self._path.parent} and run the same command again"
             )
         return images
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[np.uint8]:
-        return self[:]
 
 
 def load_split(folder: Path, split: str) -> tuple[VerifiedImages, NDArray[np.int64]]:

@@ -151,6 +151,8 @@ class Moments:
                 if ours := "manifold_capacity_moments" in archive:
                     version = int(archive["manifold_capacity_moments"])
                     moments = cls._from_saved(archive) if version == FORMAT_VERSION else None
+            except MemoryError:  # says nothing of the file
+                raise
             except Exception as error:  # a damaged archive makes its reader raise about anything
                 raise UserError(f"{path} is damaged ({error}): {remedy}") from error
         if not ours:

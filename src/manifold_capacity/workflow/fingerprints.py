@@ -28,8 +28,8 @@ class Fingerprints:
     memory : Path
         A JSON file, made when it is needed. If it cannot be written, nothing is remembered.
     planning : bool
-        True in the process that plans a run. The processes of jobs take what that one remembered:
-        a folder of a million images is listed once, not by each job.
+        True in the process that plans a run. The processes of jobs take a folder's fingerprint as that one
+        remembered it: a folder of a million images is listed once, not by each job.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Fingerprints:
     @functools.cache  # noqa: B019  one object per process
     def _of(self, path: str) -> str:
         state, remembered = None, self._remembered.get(path)
-        if remembered is None or self._planning:
+        if remembered is None or self._planning or not os.path.isdir(path):
             state = _state(path)
         if remembered and state in (None, remembered["state"]):
             return str(remembered["fingerprint"])

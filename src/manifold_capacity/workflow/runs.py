@@ -228,12 +228,10 @@ def opening_text(results: str) -> str:
         with Path(results, "provenance.json").open("rb") as file:
             has_keys = b'"keys": {' in file.read(200)
     except FileNotFoundError:
-        has_keys = True
-    return (
-        ""
-        if has_keys
-        else f"The results in {results} have no keys: they are of an earlier version, and made again."
-    )
+        return ""
+    if has_keys:
+        return ""
+    return f"The results in {results} have no keys: they are of an earlier version, and made again."
 
 
 def closing_text(results: str, since: float) -> str:

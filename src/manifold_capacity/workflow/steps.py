@@ -237,9 +237,10 @@ class Steps:
     def pages(self, table: str, given: Sequence[str] = ()) -> Step:
         """Pages of a table, and with the configuration as the user gave it."""
         modules = ["pages.results", "pages.origin"]
-        return self._step(
-            "pages", "write_pages", modules, self.table(table)["keys"], given=list(given)
-        )
+        inputs = self.table(table)["keys"]
+        if not self._setup.external:
+            inputs = {**self.dataset()["keys"], **inputs}
+        return self._step("pages", "write_pages", modules, inputs, given=list(given))
 
     def torch_threads(self, model: str) -> int:
         """Number of PyTorch's threads, whatever the number of cores: the last bits of results depend on it.

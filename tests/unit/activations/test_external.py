@@ -273,3 +273,20 @@ def test_memory_does_not_grow_with_the_layer(tmp_path):
             tracemalloc.stop()
         np.testing.assert_allclose(found.center_gram, expected.center_gram, rtol=1e-9)
         assert peak < 10 * 2**20
+
+
+def test_chunks_that_are_not_stored_are_said(tmp_path, caplog):
+    path = tmp_path / "rec.zarr"
+    values = np.random.default_rng(0).standard_normal((40, 6))
+    values[:10] = 0  # zarr does not store a chunk of these
+    group = zarr.create_group(path)
+    group.create_array("a", data=values, chunks=(10, 6))
+    group.create_array("labels", data=np.arange(40) % 2, chunks=(40,))
+    (first, second) = ExternalActivations(path).open("1_a")
+    np.testing.assert_array_equal(first[:, :], values[::2])
+    np.testing.assert_array_equal(second[:, :], values[1::2])
+    assert "1 of 4 chunks are not stored, and read as zarr's fill value" in caplog.text
+    caplog.clear()
+    group["a"][:10] = 1
+    ExternalActivations(path).open("1_a")
+    assert caplog.text == ""

@@ -1,6 +1,5 @@
 """Other contents have another fingerprint, whatever a file's times say; contents are read once."""
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -53,17 +52,20 @@ def test_contents_are_read_once(tmp_path, memory, monkeypatch):
     assert len(read) == 4
 
 
-def test_a_job_takes_what_the_planning_process_found(tmp_path, memory):
-    path = tmp_path / "rec.npz"
+def test_a_job_does_not_list_a_folder_again_but_sees_a_file_that_was_replaced(tmp_path, memory):
+    folder, path = tmp_path / "images", tmp_path / "rec.npz"
+    folder.mkdir()
     path.write_bytes(b"abc")
-    planned = Fingerprints(memory).of(path)
+    planned = [Fingerprints(memory).of(each) for each in (folder, path)]
+    (folder / "1.png").touch()
     path.write_bytes(b"abd")
     remembered = memory.read_bytes()
-    assert Fingerprints(memory, planning=False).of(path) == planned
+    job = Fingerprints(memory, planning=False)
+    assert job.of(folder) == planned[0]
+    assert job.of(path) != planned[1]
+    assert memory.read_bytes() == remembered, "only one process writes"
     memory.unlink()
-    assert Fingerprints(memory, planning=False).of(path) != planned
-    assert not memory.exists(), "only one process writes"
-    assert json.loads(remembered)
+    assert Fingerprints(memory, planning=False).of(folder) != planned[0]
 
 
 def test_large_files_count_by_size_and_time(tmp_path, memory, monkeypatch):
