@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from manifold_capacity import __version__
 from manifold_capacity.command_line.commands import run_layers, run_measure, run_plot
 from manifold_capacity.command_line.errors import PROGRAM, USAGE
+from manifold_capacity.errors import shortened
 from manifold_capacity.figures.registry import FIGURES
 from manifold_capacity.geometry.arguments import MOST_MARGIN
 
@@ -99,7 +100,8 @@ class _Parser(ArgumentParser):
     """Reports a mistake in one line, without the usage."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(USAGE, f"{PROGRAM}: error: {message}; see {self.prog} --help\n")
+        said = shortened(message, 2000)  # it quotes arguments of any length
+        self.exit(USAGE, f"{PROGRAM}: error: {said}; see {self.prog} --help\n")
 
 
 def build_parser() -> ArgumentParser:

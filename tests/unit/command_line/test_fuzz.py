@@ -8,7 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from manifold_capacity import command_line
@@ -159,6 +159,7 @@ WORDS += [
 
 @fuzz
 @given(st.lists(st.sampled_from(WORDS), max_size=5))
+@example(["layers", "small_cnn", "9" * 5000, "9" * 5000])
 def test_any_words(folder, words):
     code, _, said = run(words, folder)
     check(code, said, words)
