@@ -119,7 +119,7 @@ def draws(path: Path) -> None:
             (
                 seed,
                 *(
-                    digits(float(summary[name]), float(summary[f"{name}_stderr"]))
+                    digits(float(summary[name]), float(summary[f"{name}_gaussian_stderr"]))
                     for name in QUANTITIES
                 ),
                 digits(float(summary["center_correlation"])),
@@ -208,7 +208,7 @@ def simulated(paths: list[Path]) -> None:
                 row.epoch,
                 f"{row.layer_index} {row.layer_type}",
                 row.n_features,
-                digits(row.capacity, row.capacity_stderr),
+                digits(row.capacity, row.capacity_gaussian_stderr),
                 digits(found, row.simulated_capacity_stderr) if np.isfinite(found) else "none",
                 f"{found / row.capacity - 1:+.1%}" if np.isfinite(found) else "",
             )

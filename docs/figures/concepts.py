@@ -6,6 +6,7 @@ python docs/figures/concepts.py docs/images
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -21,6 +22,7 @@ from scipy.stats import norm
 from sklearn.datasets import load_digits
 
 from manifold_capacity import measure
+from manifold_capacity.errors import CaveatWarning
 from manifold_capacity.figures.style import in_style, write
 from manifold_capacity.geometry.active_set import solve_gram
 from manifold_capacity.geometry.anchors import anchor_geometry
@@ -290,10 +292,11 @@ def controls() -> Figure:
             points = [digits.data[labels == digit][:size] for digit in range(10)]
             rows.append(measure(points, n_gaussians=300).summary())
         for quantity, ax in panels.items():
-            ax.errorbar(
-                sizes, [row[quantity] for row in rows], [row[f"{quantity}_stderr"] for row in rows],
-                fmt=f"{marker}-", color=color, label=label,
-            )  # fmt: skip
+            values, low, high = (
+                [float(row[f"{quantity}{end}"]) for row in rows] for end in ("", "_low", "_high")
+            )
+            ax.plot(sizes, values, f"{marker}-", color=color, label=label)
+            ax.fill_between(sizes, low, high, color=color, alpha=0.18, lw=0)
     for quantity, ax in panels.items():
         ax.set(xscale="log", xlabel="Points per class", ylabel=quantity.capitalize())
         ax.set_ylim(0, None)
@@ -315,6 +318,7 @@ PICTURES: dict[str, Callable[[], Figure]] = {
 
 
 def main(folder: str) -> None:
+    warnings.simplefilter("ignore", CaveatWarning)  # of the shuffled labels
     for name, draw in PICTURES.items():
         with in_style():
             figure = draw()

@@ -13,6 +13,10 @@ class UserError(ValueError):
     """
 
 
+class CaveatWarning(RuntimeWarning):
+    """A layer's numbers may mean less than they seem to: a caveat of `manifold_capacity.geometry.caveats`."""
+
+
 class DiskFullError(OSError, UserError):
     """There is not enough disk space for a file."""
 
