@@ -58,7 +58,7 @@ _FIRST_STOP = 5
 _RISES = 3
 
 # The fits whose mean |correlation| is within this factor of the least are refined before K is
-# chosen among them.
+# chosen among them. Those that still are within it are near-tied.
 _NEAR_BEST = 1.01
 
 
@@ -92,6 +92,9 @@ class CenterStructure:
         variance), "rises" (three in a row), or "rank" (two dimensions must be left).
     converged : bool
         Whether the fit at the kept K reached its tolerance.
+    near_tied_coefficients : dict of int to (P, K) array
+        `coefficients` at every K whose residual correlation is within 1 % of the least, the kept K
+        among them. Which of these has the least may depend on a single point.
     """
 
     coefficients: FloatArray
@@ -102,11 +105,17 @@ class CenterStructure:
     correlations: FloatArray
     stopped: str
     converged: bool
+    near_tied_coefficients: dict[int, FloatArray]
 
     @property
     def rank(self) -> int:
         """Number of directions K."""
         return self.coefficients.shape[1]
+
+    @property
+    def near_tied(self) -> tuple[int, ...]:
+        """Every K whose residual correlation is within 1 % of the least, in order."""
+        return tuple(self.near_tied_coefficients)
 
 
 @dataclass(frozen=True)
@@ -220,15 +229,17 @@ def _search(gram: FloatArray, norms: FloatArray, rng: np.random.Generator) -> Ce
         if len(fits) > _FIRST_STOP and all(a < b for a, b in itertools.pairwise(recent)):
             stopped = "rises"
             break
-    best = fits[0]
+    best, near_tied = fits[0], [0]
     if cap > 0:  # like the reference, K = 0 only if no other K is possible
         least = min(fit.correlation for fit in fits[1:])
         near = [k for k in range(1, len(fits)) if fits[k].correlation <= _NEAR_BEST * least]
         for k in near:
             fits[k] = problem.fit(fits[k].directions, FINAL_TOLERANCE)
         best = min((fits[k] for k in near), key=lambda fit: fit.correlation)
+        near_tied = [k for k in near if fits[k].correlation <= _NEAR_BEST * best.correlation]
+    coefficients = {k: problem.coefficients(fits[k]) / norms[:, None] for k in near_tied}
     return CenterStructure(
-        coefficients=problem.coefficients(best) / norms[:, None],
+        coefficients=coefficients[best.directions.shape[1]],
         center_correlation=fits[0].correlation,
         residual_correlation=best.correlation,
         objective=best.objective,
@@ -236,11 +247,16 @@ def _search(gram: FloatArray, norms: FloatArray, rng: np.random.Generator) -> Ce
         correlations=np.array([fit.correlation for fit in fits]),
         stopped=stopped,
         converged=best.converged,
+        near_tied_coefficients=coefficients,
     )
 
 
-def project(moments: Moments, structure: CenterStructure) -> ProjectedMoments:
+def project(
+    moments: Moments, structure: CenterStructure, rank: int | None = None
+) -> ProjectedMoments:
     """Project the structure out of every point, and scale by the projected center's norm.
+
+    By default the structure of the kept K; `rank` is another one of ``structure.near_tied``.
 
     With d_i = c_i - o, o the mean of all points, and the loadings of a vector on the directions,
     ``W_i' = W_i - (loadings of E_i)^T (loadings of E_i)``, and ``|d_i'|^2`` likewise.
@@ -248,7 +264,8 @@ def project(moments: Moments, structure: CenterStructure) -> ProjectedMoments:
     `structure` is what `fit_centers` found in ``moments.center_gram``. A center at the mean of all
     points raises `CoincidingCentersError`.
     """
-    coefficients = structure.coefficients
+    rank = structure.rank if rank is None else rank
+    coefficients = structure.near_tied_coefficients[rank]
     with threadpool_limits(limits=1, user_api="blas"):
         loadings = coefficients.T @ moments.center_deviation
         squares = moments.center_norm_squared
