@@ -71,6 +71,24 @@ def test_the_numbers_are_those_of_the_residuals():
     assert structure.correlations[structure.rank] == structure.residual_correlation
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_near_tied_are_all_within_one_percent_of_the_least(seed):
+    centers = falling_centers(40, 200, 0.8, seed)
+    deviations = centers - centers.mean(axis=0)
+    structure = fit_centers(gram_of(centers))
+    correlations = structure.correlations
+    near = np.flatnonzero(correlations <= 1.01 * structure.residual_correlation)
+    assert structure.near_tied == tuple(near)
+    assert structure.residual_correlation == correlations[near].min()
+    for rank, coefficients in structure.near_tied_coefficients.items():
+        directions = deviations.T @ coefficients
+        np.testing.assert_allclose(directions.T @ directions, np.eye(rank), atol=1e-12)
+        residuals = deviations - deviations @ directions @ directions.T
+        assert mean_correlation(residuals) == pytest.approx(correlations[rank], rel=1e-10)
+    kept = structure.near_tied_coefficients[structure.rank]
+    np.testing.assert_array_equal(kept, structure.coefficients)
+
+
 @pytest.mark.parametrize("strength", [3.0, 100.0, 1e4])
 @pytest.mark.parametrize("n_shared", [1, 3, 8])
 def test_shared_directions_are_found(n_shared, strength):
@@ -186,6 +204,7 @@ def test_two_centers_have_no_structure_to_remove():
     structure = fit_centers(gram_of(np.array([[1.0, 0.0, 2.0], [0.0, 1.0, 7.0]])))
     assert structure.rank == 0
     assert structure.coefficients.shape == (2, 0)
+    assert structure.near_tied == (0,)
     assert structure.center_correlation == pytest.approx(1, abs=1e-12)
     assert structure.residual_correlation == structure.center_correlation
     assert structure.stopped == "rank"
