@@ -8,9 +8,12 @@ every manifold), and measures again with the same Gaussian samples. Rules for K,
     fixed           the K of before the replacement, whatever is the least now
     smallest 1 %    the smallest K within 1 % of the least
     quadratic 1 %   the minimum of a parabola through those within 1 %
-    mean w %        1/capacity, radius and dimension are averaged over all K within w %
-    softmin w %     averaged with weights exp(-excess / w), excess over the least, up to 3 %
-    taper w %       averaged with weights 1 - excess / w, 0 from w on
+    mean w          1/capacity, radius and dimension are averaged over all K within w
+    softmin w       averaged with weights exp(-excess / w), excess over the least, up to 3 %
+    taper w         averaged with weights 1 - excess / w, 0 from w on
+
+The width w is in percent, or, as w/P, falls with the number of manifolds, as the standard error of a
+mean over their pairs does.
 
 By default scikit-learn's digits and synthetic classes; --data takes an .npz of images X (n, ...) and
 labels y (n,), such as CIFAR-100's training images.
@@ -40,7 +43,8 @@ from manifold_capacity.geometry.result import QUANTITIES, gather_geometry
 Manifolds = np.ndarray | list[np.ndarray]
 GOLDEN = Path(__file__).parents[1] / "tests" / "data" / "golden"
 N_GAUSSIANS = 300
-WIDEST = 0.03  # all K whose mean |cos| is within this of the least are fitted and solved
+# All K whose mean |cos| is within this of the least are fitted and solved; more below 100 manifolds.
+WIDEST = 0.03
 N_UNITS = 2000  # of the random layer
 N_SYNTHETIC = 300  # features
 
@@ -62,7 +66,7 @@ class Measured:
 
 
 def measured(moments: Moments, seed: int = 0) -> Measured:
-    centers._NEAR_BEST = 1 + WIDEST
+    centers._NEAR_BEST = 1 + WIDEST * max(1, 100 / moments.n_manifolds)
     structure = centers.fit_centers(moments.center_gram, seed=seed)
     draw = gaussian_samples(seed, N_GAUSSIANS)
     values, stderr = [], np.zeros(3)
@@ -109,25 +113,48 @@ def quadratic(found: Measured) -> np.ndarray:
     return np.eye(len(found.ranks))[near[np.abs(found.ranks[near] - at).argmin()]]
 
 
-def averaging(shape: Callable[[np.ndarray], np.ndarray]) -> Callable[[Measured], np.ndarray]:
+def averaging(
+    shape: Callable[[np.ndarray], np.ndarray], width: float, scaled: bool
+) -> Callable[[Measured], np.ndarray]:
     def weights(found: Measured) -> np.ndarray:
-        raw = shape(found.excess)
+        n_manifolds = len(found.structure.coefficients)
+        raw = shape(found.excess / (width / n_manifolds if scaled else width))
         return raw / raw.sum()
 
     return weights
+
+
+def inside(excess: np.ndarray) -> np.ndarray:
+    return (excess <= 1).astype(float)
+
+
+def falling(excess: np.ndarray) -> np.ndarray:
+    return np.exp(-excess)
+
+
+def taper(excess: np.ndarray) -> np.ndarray:
+    return np.clip(1 - excess, 0, 1)
 
 
 RULES: dict[str, Callable[[Measured], np.ndarray]] = {
     "least": least,
     "smallest 1 %": smallest,
     "quadratic 1 %": quadratic,
+    "mean 0.5 %": averaging(inside, 0.005, False),
+    "mean 1 %": averaging(inside, 0.01, False),
+    "mean 2 %": averaging(inside, 0.02, False),
+    "mean 2/P": averaging(inside, 2, True),
+    "softmin 0.5 %": averaging(falling, 0.005, False),
+    "softmin 1 %": averaging(falling, 0.01, False),
+    "softmin 0.5/P": averaging(falling, 0.5, True),
+    "softmin 1/P": averaging(falling, 1, True),
+    "taper 1 %": averaging(taper, 0.01, False),
+    "taper 2 %": averaging(taper, 0.02, False),
+    "taper 1/P": averaging(taper, 1, True),
+    "taper 2/P": averaging(taper, 2, True),
+    "taper 3/P": averaging(taper, 3, True),
 }
-for width in (0.005, 0.01, 0.02, 0.03):
-    RULES[f"mean {width:.1%}"] = averaging(lambda excess, w=width: (excess <= w).astype(float))
-for width in (0.0025, 0.005, 0.01):
-    RULES[f"softmin {width:.2%}"] = averaging(lambda excess, w=width: np.exp(-excess / w))
-for width in (0.01, 0.02, 0.03):
-    RULES[f"taper {width:.0%}"] = averaging(lambda excess, w=width: np.clip(1 - excess / w, 0, 1))
+CHOOSING = ("least", "fixed", "smallest 1 %", "quadratic 1 %")
 
 
 def apply(rule: str, found: Measured) -> tuple[float, np.ndarray]:
@@ -309,21 +336,22 @@ def study(arguments: argparse.Namespace) -> None:
 
 
 def summarize(group: pd.DataFrame) -> pd.DataFrame:
-    """A row per rule over trials: median, 90th percentile and most of the changes."""
+    """A row per rule, over trials: changes in standard errors; `bias` from today's in percent."""
     rows = {}
     for rule, part in group.groupby("rule", sort=False):
-        row = {
-            "K moved %": 100 * float((part["K"].round() != part["K_after"].round()).mean()),
-            "> 3 errors %": 100 * float((part["capacity_errors"] > 3).mean()),
-        }
+        moved = 100 * float((part["K"] != part["K_after"]).mean())
+        row = {"K moved %": moved if rule in CHOOSING else np.nan}
+        row["> 3 errors %"] = 100 * float((part["capacity_errors"] > 3).mean())
         for quantity in QUANTITIES:
             errors = part[f"{quantity}_errors"]
-            row[f"{quantity} med"] = errors.median()
-            row[f"90 % {quantity[0]}"] = errors.quantile(0.9)
+            row[f"{quantity[:3]} med"] = errors.median()
+            row[f"90% {quantity[0]}"] = errors.quantile(0.9)
             row[f"most {quantity[0]}"] = errors.max()
-        row["capacity % 90"] = part["capacity_%"].quantile(0.9)
+        row["cap % 90%"] = part["capacity_%"].quantile(0.9)
         for quantity in QUANTITIES:
-            row[f"bias {quantity[0]} %"] = part.groupby("draw")[f"{quantity}_bias_%"].first().mean()
+            bias = part.groupby("draw")[f"{quantity}_bias_%"].first()
+            row[f"bias {quantity[0]}"] = bias.mean()
+            row[f"±{quantity[0]}"] = bias.std()
         rows[rule] = row
     return pd.DataFrame(rows).T
 

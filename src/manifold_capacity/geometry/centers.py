@@ -58,7 +58,7 @@ _FIRST_STOP = 5
 _RISES = 3
 
 # The fits whose mean |correlation| is within this factor of the least are refined before K is
-# chosen among them. Those that still are within it are near-tied.
+# chosen among them.
 _NEAR_BEST = 1.01
 
 
@@ -93,8 +93,9 @@ class CenterStructure:
     converged : bool
         Whether the fit at the kept K reached its tolerance.
     near_tied_coefficients : dict of int to (P, K) array
-        `coefficients` at every K whose residual correlation is within 1 % of the least, the kept K
-        among them. Which of these has the least may depend on a single point.
+        `coefficients` at every near-tied K: those whose residual correlation is within 1 / P of the
+        least (1 % if there are more than 100 manifolds), the kept K among them. Which of these has
+        the least may depend on a single point.
     """
 
     coefficients: FloatArray
@@ -114,7 +115,7 @@ class CenterStructure:
 
     @property
     def near_tied(self) -> tuple[int, ...]:
-        """Every K whose residual correlation is within 1 % of the least, in order."""
+        """Every K whose residual correlation is nearly the least, in order."""
         return tuple(self.near_tied_coefficients)
 
 
@@ -229,15 +230,25 @@ def _search(gram: FloatArray, norms: FloatArray, rng: np.random.Generator) -> Ce
         if len(fits) > _FIRST_STOP and all(a < b for a, b in itertools.pairwise(recent)):
             stopped = "rises"
             break
-    best, near_tied = fits[0], [0]
+    best = fits[0]
+    tied = [best]
     if cap > 0:  # like the reference, K = 0 only if no other K is possible
         least = min(fit.correlation for fit in fits[1:])
         near = [k for k in range(1, len(fits)) if fits[k].correlation <= _NEAR_BEST * least]
         for k in near:
             fits[k] = problem.fit(fits[k].directions, FINAL_TOLERANCE)
         best = min((fits[k] for k in near), key=lambda fit: fit.correlation)
-        near_tied = [k for k in near if fits[k].correlation <= _NEAR_BEST * best.correlation]
-    coefficients = {k: problem.coefficients(fits[k]) / norms[:, None] for k in near_tied}
+        # 1 / P is the relative standard error of a mean |cos| over P^2 / 2 pairs.
+        limit = max(_NEAR_BEST, 1 + 1 / len(gram)) * best.correlation
+        refined = [
+            fit if k in near else problem.fit(fit.directions, FINAL_TOLERANCE)
+            for k, fit in enumerate(fits)
+            if k > 0 and fit.correlation <= limit
+        ]
+        tied = [fit for fit in refined if fit.correlation <= limit]
+    coefficients = {
+        fit.directions.shape[1]: problem.coefficients(fit) / norms[:, None] for fit in tied
+    }
     return CenterStructure(
         coefficients=coefficients[best.directions.shape[1]],
         center_correlation=fits[0].correlation,

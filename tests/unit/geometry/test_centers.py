@@ -71,20 +71,23 @@ def test_the_numbers_are_those_of_the_residuals():
     assert structure.correlations[structure.rank] == structure.residual_correlation
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_near_tied_are_all_within_one_percent_of_the_least(seed):
-    centers = falling_centers(40, 200, 0.8, seed)
+@pytest.mark.parametrize(("n_manifolds", "width"), [(10, 0.1), (40, 0.025), (130, 0.01)])
+def test_near_tied_are_within_the_error_of_the_least(n_manifolds, width):
+    centers = falling_centers(n_manifolds, 200, 0.8, 0)
     deviations = centers - centers.mean(axis=0)
     structure = fit_centers(gram_of(centers))
-    correlations = structure.correlations
-    near = np.flatnonzero(correlations <= 1.01 * structure.residual_correlation)
-    assert structure.near_tied == tuple(near)
-    assert structure.residual_correlation == correlations[near].min()
+    least, correlations = structure.residual_correlation, structure.correlations
+    assert {*np.flatnonzero(correlations <= 1.01 * least)} <= {*structure.near_tied}
+    assert 1 < len(structure.near_tied) < len(correlations) - 1
+    assert structure.near_tied == tuple(sorted(structure.near_tied))
     for rank, coefficients in structure.near_tied_coefficients.items():
         directions = deviations.T @ coefficients
         np.testing.assert_allclose(directions.T @ directions, np.eye(rank), atol=1e-12)
         residuals = deviations - deviations @ directions @ directions.T
-        assert mean_correlation(residuals) == pytest.approx(correlations[rank], rel=1e-10)
+        found = mean_correlation(residuals)
+        assert found <= (1 + width) * least
+        if correlations[rank] <= 1.01 * least:
+            assert found == pytest.approx(correlations[rank], rel=1e-10)
     kept = structure.near_tied_coefficients[structure.rank]
     np.testing.assert_array_equal(kept, structure.coefficients)
 

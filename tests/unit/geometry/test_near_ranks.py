@@ -54,7 +54,7 @@ def test_a_hundred_samples_give_the_range_that_thousands_do(n_manifolds, seed):
 
 
 def test_without_another_rank_there_is_no_range_and_no_cost():
-    points = falling_points(20, 0)
+    points = falling_points(20, 3)
     layer = measure(points)
     assert layer.centers.near_tied == (layer.center_rank,)
     moments = moments_from_arrays(points)
@@ -79,9 +79,8 @@ def test_a_rank_that_takes_a_center_away_is_left_out():
     moments = moments_from_arrays(falling_points(20, 0))
     structure = fit_centers(moments.center_gram)
     first = np.eye(20, 1) / np.sqrt(moments.center_gram[0, 0])
-    swallowing = dataclasses.replace(
-        structure, near_tied_coefficients={1: first, **structure.near_tied_coefficients}
-    )
+    tied = {1: first, structure.rank: structure.coefficients}
+    swallowing = dataclasses.replace(structure, near_tied_coefficients=tied)
     with pytest.raises(CoincidingCentersError, match=r"manifold 0: .* without the shared"):
         project(moments, swallowing, 1)
     layer = dict.fromkeys(QUANTITIES, 2.0)
