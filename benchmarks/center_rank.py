@@ -40,7 +40,7 @@ from geometry_inputs import machine
 from manifold_capacity.geometry import centers
 from manifold_capacity.geometry.measure import gaussian_samples, solve_manifolds
 from manifold_capacity.geometry.moments import Moments, moments_from_arrays
-from manifold_capacity.geometry.result import QUANTITIES, gather_geometry
+from manifold_capacity.geometry.result import PER_MANIFOLD, gather_geometry
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "data" / "golden"
 N_GAUSSIANS = 300
@@ -77,7 +77,7 @@ def measured(moments: Moments, seed: int = 0) -> Measured:
         capacity = float(row["capacity"])
         values.append([1 / capacity, float(row["radius"]), float(row["dimension"])])
         if rank == structure.rank:
-            stderr = np.array([float(row[f"{name}_stderr"]) for name in QUANTITIES])
+            stderr = np.array([float(row[f"{name}_stderr"]) for name in PER_MANIFOLD])
             stderr[0] /= capacity**2
     within = moments.deviation_trace / (moments.n_points * (moments.n_points - 1))
     return Measured(
@@ -205,7 +205,7 @@ def compare(before: Measured, after: Measured) -> Iterator[dict[str, object]]:
         row: dict[str, object] = {"rule": rule, "K": rank_before, "K_after": rank_after}
         # d(1/alpha) / (1/alpha) is minus the relative change of alpha, to first order.
         for name, a, b, error, reference in zip(
-            QUANTITIES, old, new, before.stderr, today, strict=True
+            PER_MANIFOLD, old, new, before.stderr, today, strict=True
         ):
             row[f"{name}_%"] = 100 * abs(b / a - 1)
             row[f"{name}_errors"] = abs(b - a) / error
@@ -283,13 +283,13 @@ def summarize(group: pd.DataFrame) -> pd.DataFrame:
         moved = 100 * float((part["K"] != part["K_after"]).mean())
         row = {"K moved %": moved if rule in CHOOSING else np.nan}
         row["> 3 errors %"] = 100 * float((part["capacity_errors"] > 3).mean())
-        for quantity in QUANTITIES:
+        for quantity in PER_MANIFOLD:
             errors = part[f"{quantity}_errors"]
             row[f"{quantity[:3]} med"] = errors.median()
             row[f"90% {quantity[0]}"] = errors.quantile(0.9)
             row[f"most {quantity[0]}"] = errors.max()
         row["cap % 90%"] = part["capacity_%"].quantile(0.9)
-        for quantity in QUANTITIES:
+        for quantity in PER_MANIFOLD:
             bias = part.groupby("draw")[f"{quantity}_bias_%"].first()
             row[f"bias {quantity[0]}"] = bias.mean()
             row[f"±{quantity[0]}"] = bias.std()
@@ -315,7 +315,7 @@ def spread(arguments: argparse.Namespace) -> None:
             values = np.array([apply(rule, one)[1] for one in found])
             sizes = 100 * values.std(axis=0, ddof=1) / values.mean(axis=0)
             label = {"input": name, "size": f"{n_manifolds} x {n_points}", "draws": n_draws}
-            rows.append({**label, "rule": rule, **dict(zip(QUANTITIES, sizes, strict=True))})
+            rows.append({**label, "rule": rule, **dict(zip(PER_MANIFOLD, sizes, strict=True))})
     print(pd.DataFrame(rows).to_string(index=False, float_format="%.2f"))
 
 
@@ -336,7 +336,7 @@ def golden() -> None:
             found = [apply(rule, one) for one in seeds]
             values = np.mean([one[1] for one in found], axis=0)
             values[0] = 1 / values[0]
-            excess = dict(zip(QUANTITIES, 100 * (values / reference - 1), strict=True))
+            excess = dict(zip(PER_MANIFOLD, 100 * (values / reference - 1), strict=True))
             rows.append({"layer": name, "rule": rule, "K": found[0][0], **excess})
         rows.append(
             {"layer": name, "rule": f"(near-tied {seeds[0].ranks[seeds[0].excess <= 0.01]})"}

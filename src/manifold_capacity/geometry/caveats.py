@@ -6,15 +6,14 @@ A certificate speaks for the solver, an interval for the choice of classes or po
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from manifold_capacity.geometry.arguments import FloatArray
-from manifold_capacity.geometry.centers import CenterStructure
 from manifold_capacity.geometry.moments import Moments
+from manifold_capacity.geometry.result import PER_MANIFOLD, Geometry
 
 # Code, what is meant (in a few words, for a table's foot), and the whole story as Markdown (docs/outputs.md).
 CAVEATS = {
@@ -58,6 +57,12 @@ CAVEATS = {
         "The search for K ended at the largest K that it may try, and chose that. With few classes there is no room for more "
         "directions; else the centers' correlation would go on falling, and the numbers with it.",
     ),
+    "rank_choice": (
+        "other ranks K, nearly as good, give numbers outside the interval",
+        "Several numbers K of shared directions leave nearly the same correlation (within 1 / P of the least, and at least "
+        "1 %), and over these, capacity, radius or dimension range beyond the interval (`capacity_rank_low` to "
+        "`capacity_rank_high`, ...). Which K is chosen may depend on a single point.",
+    ),
     "few_seeds": (
         "of networks trained once or twice: another training may differ",
         "In `comparisons.csv`: the networks that differ have fewer than three seeds, so that the interval is over classes, "
@@ -93,23 +98,15 @@ def center_variance_ratio(moments: Moments) -> float:
     return between / chance if chance > 0 else np.inf
 
 
-def find_caveats(moments: Moments, fit: CenterStructure, **numbers: Any) -> dict[str, str]:
-    """The caveats of a geometry: codes in the order of `CAVEATS`, and what to say of each, with its numbers.
-
-    `numbers` are the layer's ``capacity`` and the ``margin``, and the manifolds' ``n_unconverged`` and ``worst_gap``.
-    """
-    found = dict(_find(moments, fit, **numbers))
+def find_caveats(moments: Moments, geometry: Geometry) -> dict[str, str]:
+    """The caveats of a geometry: codes in the order of `CAVEATS`, and what to say of each, with its numbers."""
+    found = dict(_find(moments, geometry))
     return {code: found[code] for code in CAVEATS if code in found}
 
 
-def _find(
-    moments: Moments,
-    fit: CenterStructure,
-    capacity: float,
-    margin: float,
-    n_unconverged: NDArray[np.int64],
-    worst_gap: FloatArray,
-) -> Iterator[tuple[str, str]]:
+def _find(moments: Moments, geometry: Geometry) -> Iterator[tuple[str, str]]:
+    fit, row, n_unconverged = geometry.centers, geometry.summary(), geometry.n_unconverged
+    capacity = float(row["capacity"])
     n_manifolds, n_points = moments.n_manifolds, moments.n_points
     total = int(n_points.sum())
     ratio = center_variance_ratio(moments)
@@ -130,7 +127,7 @@ def _find(
     if outlier:
         yield "outlier", outlier
     floor = 2 * n_manifolds / total
-    if margin == 0 and capacity < _NEAR_FLOOR * floor and total > n_manifolds:
+    if geometry.margin == 0 and capacity < _NEAR_FLOOR * floor and total > n_manifolds:
         yield (
             "floor",
             f"The capacity {capacity:.3g} is near {floor:.3g}, that of {total / n_manifolds:.3g} points per class whatever "
@@ -150,16 +147,31 @@ def _find(
         )
     if fit.stopped != "rises" and fit.rank == len(fit.correlations) - 1:
         yield "rank_bound", f"The rank K = {fit.rank} is the largest that was tried."
+    yield from rank_choice(row).items()
     if n_unconverged.any():
         bad = np.flatnonzero(n_unconverged)
         named = ", ".join(map(str, bad[:10].tolist())) + (", ..." if len(bad) > 10 else "")
         yield (
             "programs",
             f"{int(n_unconverged.sum())} quadratic programs did not converge, of manifold {named}: worst relative "
-            f"gap {worst_gap.max():.1e}.",
+            f"gap {geometry.worst_gap.max():.1e}.",
         )
     if not fit.converged:
         yield "fit", f"The fit of {fit.rank} shared directions did not reach its tolerance."
+
+
+def rank_choice(row: Mapping[str, Any]) -> dict[str, str]:
+    """The caveat of a layer's row that other numbers of directions, nearly as good, give numbers outside its interval."""
+    outside = [
+        f"{name} from {low:.4g} to {high:.4g}"
+        for name in PER_MANIFOLD
+        for low, high in [(row[f"{name}_rank_low"], row[f"{name}_rank_high"])]
+        if low < row[f"{name}_low"] or high > row[f"{name}_high"]
+    ]
+    if not outside:
+        return {}
+    ranks = f"K from {row['center_rank_low']:g} to {row['center_rank_high']:g}"
+    return {"rank_choice": f"With {ranks}, nearly as good, the layer has {', '.join(outside)}."}
 
 
 def _dominating_point(moments: Moments) -> str:
@@ -172,7 +184,7 @@ def _dominating_point(moments: Moments) -> str:
     return ""
 
 
-def merged(all_texts: Iterator[Mapping[str, str]]) -> dict[str, str]:
+def merged(all_texts: Iterable[Mapping[str, str]]) -> dict[str, str]:
     """The caveats of several geometries as one: each code with the text of the first that has it."""
     found: dict[str, str] = {}
     for code, text in itertools.chain.from_iterable(texts.items() for texts in all_texts):

@@ -13,7 +13,7 @@ import numpy as np
 
 from manifold_capacity.errors import UserError
 from manifold_capacity.geometry.arguments import check_integer
-from manifold_capacity.geometry.caveats import merged
+from manifold_capacity.geometry.caveats import merged, rank_choice
 from manifold_capacity.geometry.intervals import FEWEST, QUANTITIES, interval_of_mean, over_classes
 from manifold_capacity.geometry.measure import measure
 from manifold_capacity.geometry.result import GAUSSIAN_STDERR, PER_MANIFOLD, Geometry
@@ -33,7 +33,7 @@ _REDUCED: dict[str, Callable[[np.ndarray], Any]] = {
     "centers_converged": lambda values: values.min(axis=0),
     "centers_stopped": lambda values: "/".join(dict.fromkeys(values.tolist())),
 }
-_HARMONIC = ("capacity", "signal_to_noise")
+_HARMONIC = ("capacity", "signal_to_noise", "capacity_rank_low", "capacity_rank_high")
 
 
 def draw_seed(seed: int, draw: int) -> int:
@@ -124,8 +124,6 @@ def combine_draws(
         return summaries[0] | {"n_repeats": 1}, frames[0]
     row = _combine(summaries)
     frame = pd.DataFrame(_combine(frames), index=frames[0].index)
-    texts = merged(draw.caveat_texts for draw in draws)
-    row |= {"caveats": " ".join(texts), "caveats_text": " ".join(texts.values())}
     if disjoint and len(draws) >= FEWEST:
         row["interval_over"] = "draws"
         for of_draws, combined, names in (
@@ -138,6 +136,11 @@ def combine_draws(
     else:
         for name in QUANTITIES:
             row[f"{name}_low"], row[f"{name}_high"] = over_classes(name, frame[name].to_numpy())
+    texts = [draw.caveat_texts for draw in draws]
+    found = merged(
+        [rank_choice(row), *({k: v for k, v in t.items() if k != "rank_choice"} for t in texts)]
+    )
+    row |= {"caveats": " ".join(found), "caveats_text": " ".join(found.values())}
     row = {name: v.item() if isinstance(v, np.generic) else v for name, v in row.items()}
     return row | {"n_repeats": len(draws)}, frame
 

@@ -6,6 +6,7 @@ Cohen, Chung, Lee & Sompolinsky, *Nat. Commun.* 11, 746 (2020).
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,10 +15,10 @@ from typing import Any, Literal
 import numpy as np
 
 from manifold_capacity.errors import CaveatWarning, UserError
-from manifold_capacity.geometry import arguments, centers
+from manifold_capacity.geometry import arguments, centers, near_ranks
 from manifold_capacity.geometry.anchors import points_from_gram, sample_anchors
 from manifold_capacity.geometry.arguments import FloatArray
-from manifold_capacity.geometry.caveats import center_variance_ratio
+from manifold_capacity.geometry.caveats import center_variance_ratio, find_caveats
 from manifold_capacity.geometry.centers import CenterStructure, ProjectedMoments
 from manifold_capacity.geometry.certificates import AnchorGeometry
 from manifold_capacity.geometry.manifolds import DegenerateManifoldsError
@@ -184,6 +185,11 @@ def _geometry(
     seed = arguments.check_integer("seed", seed, least=0)
     threads = arguments.check_threads(threads)
     structure, projected = find_centers(moments, seed)
+
+    def solve_for_range(other: ProjectedMoments) -> list[AnchorGeometry]:
+        draw = gaussian_samples(seed, near_ranks.N_GAUSSIANS)
+        return solve_manifolds(moments, other, draw, margin, "active_set", threads)
+
     settings = {"centers": structure, "margin": float(margin), "seed": seed, "solver": solver}
 
     def geometry(n: int) -> Geometry:
@@ -199,7 +205,10 @@ def _geometry(
         if not relative_error > 0:
             raise UserError(f"relative_error is {relative_error!r}; it must be above 0")
         result = _until(geometry, relative_error, max_gaussians)
-    return result
+    layer = result.summary()
+    ranges = near_ranks.near_rank_ranges(moments, structure, layer, solve_for_range)
+    result = dataclasses.replace(result, rank_ranges=ranges)
+    return dataclasses.replace(result, caveat_texts=find_caveats(moments, result))
 
 
 def _until(geometry: Callable[[int], Geometry], relative_error: float, most: int) -> Geometry:

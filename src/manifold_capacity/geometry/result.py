@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from manifold_capacity.geometry.arguments import FloatArray
-from manifold_capacity.geometry.caveats import find_caveats
 from manifold_capacity.geometry.centers import CenterStructure, ProjectedMoments
 from manifold_capacity.geometry.certificates import AnchorGeometry
 from manifold_capacity.geometry.intervals import QUANTITIES, in_brackets, over_classes
@@ -64,6 +63,9 @@ class Geometry:
         Fewest principal components that explain 90 % of the centers' variance.
     centers : CenterStructure
         Report of the centers' fit.
+    rank_ranges : dict
+        (low, high) of the layer's capacity, radius and dimension over the near-tied numbers of directions,
+        `CenterStructure.near_tied`: which of these has the least residual correlation may depend on a single point.
     caveat_texts : dict
         What keeps the numbers from meaning what they seem to: codes of `caveats.CAVEATS`, and what to say
         of each. Empty when all is well.
@@ -94,6 +96,7 @@ class Geometry:
     n_gaussians: int
     seed: int
     solver: str
+    rank_ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     caveat_texts: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -162,6 +165,10 @@ class Geometry:
             "radius": _root_sum(self.radius_gaussian_stderr) / n_manifolds,
             "dimension": _root_sum(self.dimension_gaussian_stderr) / n_manifolds,
         }
+        ranks = self.centers.near_tied
+        of_ranks: dict[str, float] = {"center_rank_low": min(ranks), "center_rank_high": max(ranks)}
+        for name, ends in self.rank_ranges.items():
+            of_ranks[f"{name}_rank_low"], of_ranks[f"{name}_rank_high"] = ends
         of_classes = (self.capacity, self.radius, self.dimension, self.mean_correlation)
         measured: dict[str, float] = {}
         for name, of_each in zip(QUANTITIES, of_classes, strict=True):
@@ -183,6 +190,7 @@ class Geometry:
             "caveats_text": " ".join(self.caveat_texts.values()),
             "residual_correlation": self.residual_correlation,
             "center_rank": self.center_rank,
+            **of_ranks,
             "participation_ratio": float(self.participation_ratio.mean()),
             "signal_to_noise": float(1.0 / noise) if self.spread.any() else np.inf,
             "centers_participation_ratio": self.centers_participation_ratio,
@@ -243,7 +251,7 @@ def gather_geometry(
         ]
     )
     ratios = np.divide(sums**2, squares, out=np.zeros_like(traces), where=squares > 0)
-    geometry = Geometry(
+    return Geometry(
         **numbers,
         n_points=moments.n_points.copy(),
         center_norm=projected.center_norm,
@@ -257,15 +265,6 @@ def gather_geometry(
         n_features=moments.n_features,
         **settings,
     )
-    caveats = find_caveats(
-        moments,
-        geometry.centers,
-        capacity=float(geometry.summary()["capacity"]),
-        margin=geometry.margin,
-        n_unconverged=geometry.n_unconverged,
-        worst_gap=geometry.worst_gap,
-    )
-    return replace(geometry, caveat_texts=caveats)
 
 
 def _near_one(gram: FloatArray) -> FloatArray:

@@ -42,6 +42,7 @@ _SETTINGS = (
     "solver",
     "interval_over",
 )
+_ENDS = ("_low", "_high")  # of intervals, which stand behind their value
 _NOT_SHOWN = ("caveats_text", "config_digest", "layer_index", "layer_type", "epoch", "class_index")
 
 
@@ -127,6 +128,10 @@ def number_columns(frame: pd.DataFrame, left_out: Iterable[str]) -> list[dict[st
     """All other columns, but for empty ones and settings that are the same in all rows."""
     out = {*left_out, *_NOT_SHOWN}
     names = [str(name) for name in frame.columns]
-    out |= {name for name in names if name.endswith(("_low", "_high")) or frame[name].isna().all()}
+    out |= {
+        name
+        for name in names
+        if (name.endswith(_ENDS) and "_rank_" not in name) or frame[name].isna().all()
+    }
     out |= {name for name in names if name in _SETTINGS and frame[name].nunique(dropna=False) < 2}
     return [table_column(frame, name) for name in names if name not in out]

@@ -92,6 +92,12 @@ LAYERS = (
         Column("residual_correlation", NUMBER, "Residual correlation", "Center correlation once the centers' shared structure is projected out."),
         Column("center_rank", WHOLE, "Rank K", "Number K of directions in which the centers are correlated. They are fitted, and projected out of every point before capacity, radius and dimension are computed."),
     ),
+    *_section("The geometry",
+        Column("center_rank_low", WHOLE, "Least near-tied K", "Least K whose residual correlation is within 1 / P (and at least 1 %) of the least."),
+        Column("center_rank_high", WHOLE, "Largest near-tied K", "Largest such K. Which of them has the least correlation may depend on a single point."),
+        *(Column(f"{q}_rank_{end}", NUMBER, f"{word} {q} over near-tied K", f"{word} {q} over these K.")
+          for q in ("capacity", "radius", "dimension") for end, word in (("low", "Least"), ("high", "Largest"))),
+    ),
     *_section("Whether to trust it",
         Column("caveats", TEXT, "Caveats", "Codes of what keeps the numbers from meaning what they seem to, [explained below](#caveats); empty when all is well."),
         Column("caveats_text", TEXT, "Caveats in words", "The same in sentences, with their numbers."),

@@ -153,12 +153,11 @@ def test_equal_draws_as_many_points_as_the_smallest_of_the_classes(tmp_path):
     assert all(np.array_equal(*pair) for pair in zip(equal, number, strict=True))
     # Other draws overlap: of the smallest class all are the same.
     again = points(external.open("1_conv10", points_per_class="equal", seed=1, draw=1))
-    smallest = int(np.argmin(external.counts["all"]))
     same = [np.array_equal(*pair) for pair in zip(equal, again, strict=True)]
-    assert same == [index == smallest for index in range(len(equal))]
-    few = external.counts["all"][8]
-    alone = points(external.open("1_conv10", classes=[8], points_per_class="equal", seed=1))
-    assert len(alone[0]) == few > least
+    assert same == [count == least for count in external.counts["all"]]
+    largest = int(np.argmax(external.counts["all"]))
+    alone = points(external.open("1_conv10", classes=[largest], points_per_class="equal", seed=1))
+    assert len(alone[0]) == max(external.counts["all"]) > least
 
 
 def test_layers_are_chosen_and_ordered_by_the_patterns(tmp_path):

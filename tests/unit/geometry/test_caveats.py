@@ -8,10 +8,17 @@ import pytest
 from manifold_capacity import measure
 from manifold_capacity.errors import CaveatWarning
 from manifold_capacity.geometry import certificates
-from manifold_capacity.geometry.caveats import CAVEATS, center_variance_ratio, find_caveats, merged
-from manifold_capacity.geometry.centers import fit_centers
+from manifold_capacity.geometry.caveats import (
+    CAVEATS,
+    center_variance_ratio,
+    find_caveats,
+    merged,
+    rank_choice,
+)
 from manifold_capacity.geometry.manifolds import DegenerateManifoldsError
+from manifold_capacity.geometry.measure import geometry_from_moments
 from manifold_capacity.geometry.moments import moments_from_arrays
+from manifold_capacity.geometry.result import PER_MANIFOLD
 
 
 def clouds(n_manifolds=20, n_points=30, n_features=1000, spread=0.5, seed=0):
@@ -114,11 +121,10 @@ def test_capacity_near_that_of_points_in_general_position():
 
 def test_floor_is_a_fifth_above_two_over_m():
     moments = moments_from_arrays(clouds(spread=20))
-    fit = fit_centers(moments.center_gram)
-    numbers = {"margin": 0.0, "n_unconverged": np.zeros(20, int), "worst_gap": np.zeros(20)}
+    result = geometry_from_moments(moments, n_gaussians=20)
     for factor, said in ((1.19, True), (1.21, False)):
-        found = find_caveats(moments, fit, capacity=factor * 2 / 30, **numbers)
-        assert ("floor" in found) == said
+        other = replace(result, capacity=np.full(20, factor * 2 / 30))
+        assert ("floor" in find_caveats(moments, other)) == said
 
 
 @pytest.mark.parametrize(("n_features", "said"), [(60, True), (200, False)])
@@ -135,9 +141,8 @@ def test_unequal_numbers_of_points_say_the_smallest_and_the_largest():
 
 def test_rank_at_its_bound():
     moments = moments_from_arrays(clouds())
-    fit = fit_centers(moments.center_gram)
-    numbers = {"capacity": 1.0, "margin": 0.0}
-    numbers |= {"n_unconverged": np.zeros(20, int), "worst_gap": np.zeros(20)}
+    result = geometry_from_moments(moments, n_gaussians=20)
+    fit = result.centers
     for stopped, last, said in (
         ("variance", fit.rank, True),
         ("rank", fit.rank, True),
@@ -145,10 +150,32 @@ def test_rank_at_its_bound():
         ("variance", fit.rank + 1, False),
     ):
         other = replace(fit, stopped=stopped, correlations=np.zeros(last + 1))
-        assert ("rank_bound" in find_caveats(moments, other, **numbers)) == said
-    other = replace(fit, converged=False)
-    assert "fit" in find_caveats(moments, other, **numbers)
-    assert "fit" not in find_caveats(moments, fit, **numbers)
+        assert ("rank_bound" in find_caveats(moments, replace(result, centers=other))) == said
+    unfinished = replace(result, centers=replace(fit, converged=False))
+    assert "fit" in find_caveats(moments, unfinished)
+    assert "fit" not in find_caveats(moments, result)
+
+
+def test_other_ranks_that_give_numbers_outside_the_interval():
+    """Ten classes with several nearly as good K; a hundred with one."""
+    points = np.random.default_rng(4).standard_normal((40, 10, 200)) * np.arange(1, 201) ** -0.8
+    result = measure(points, n_gaussians=100)
+    row = result.summary()
+    assert (row["center_rank_low"], row["center_rank_high"]) == (9, 12)
+    assert row["capacity_rank_low"] < row["capacity"] < row["capacity_rank_high"]
+    for reach, said in ((0.9, True), (1.1, False)):
+        ends = {
+            f"{name}_{end}": row[name] + reach * (row[f"{name}_rank_{end}"] - row[name])
+            for name in PER_MANIFOLD
+            for end in ("low", "high")
+        }
+        texts = rank_choice(row | ends)
+        assert bool(texts) == said
+        if said:
+            assert (
+                "With K from 9 to 12, nearly as good, the layer has capacity"
+                in texts["rank_choice"]
+            )
 
 
 def test_programs_that_did_not_converge_name_their_manifolds(monkeypatch):
@@ -158,6 +185,6 @@ def test_programs_that_did_not_converge_name_their_manifolds(monkeypatch):
 
 
 def test_several_geometries_have_the_caveats_of_each():
-    found = merged(iter([{"floor": "a"}, {"centers": "b", "floor": "c"}, {}]))
+    found = merged([{"floor": "a"}, {"centers": "b", "floor": "c"}, {}])
     assert found == {"centers": "b", "floor": "a"}
     assert [*found] == [code for code in CAVEATS if code in found]

@@ -10,7 +10,7 @@ from manifold_capacity.geometry.centers import CoincidingCentersError, fit_cente
 from manifold_capacity.geometry.measure import gaussian_samples, measure, solve_manifolds
 from manifold_capacity.geometry.moments import moments_from_arrays
 from manifold_capacity.geometry.near_ranks import N_GAUSSIANS, near_rank_ranges
-from manifold_capacity.geometry.result import QUANTITIES
+from manifold_capacity.geometry.result import PER_MANIFOLD
 
 
 def falling_points(n_manifolds, seed, n_points=10):
@@ -40,7 +40,7 @@ def test_a_hundred_samples_give_the_range_that_thousands_do(n_manifolds, seed):
     solve = solver(moments, n_gaussians=3000)
     every = {rank: solve(project(moments, layer.centers, rank)) for rank in layer.centers.near_tied}
     assert len(every) > 1
-    for quantity in QUANTITIES:
+    for quantity in PER_MANIFOLD:
         power = -1 if quantity == "capacity" else 1
         values = {
             rank: np.mean([getattr(result, quantity) ** power for result in results]) ** power
@@ -59,7 +59,7 @@ def test_without_another_rank_there_is_no_range_and_no_cost():
     assert layer.centers.near_tied == (layer.center_rank,)
     moments = moments_from_arrays(points)
     ranges = near_rank_ranges(moments, layer.centers, layer.summary(), pytest.fail)
-    assert ranges == {name: (layer.summary()[name],) * 2 for name in QUANTITIES}
+    assert ranges == {name: (layer.summary()[name],) * 2 for name in PER_MANIFOLD}
 
 
 def test_threads_change_no_bit():
@@ -83,6 +83,6 @@ def test_a_rank_that_takes_a_center_away_is_left_out():
     swallowing = dataclasses.replace(structure, near_tied_coefficients=tied)
     with pytest.raises(CoincidingCentersError, match=r"manifold 0: .* without the shared"):
         project(moments, swallowing, 1)
-    layer = dict.fromkeys(QUANTITIES, 2.0)
+    layer = dict.fromkeys(PER_MANIFOLD, 2.0)
     ranges = near_rank_ranges(moments, swallowing, layer, solver(moments))
-    assert ranges == dict.fromkeys(QUANTITIES, (2.0, 2.0))
+    assert ranges == dict.fromkeys(PER_MANIFOLD, (2.0, 2.0))

@@ -27,7 +27,8 @@ _LAYER = (
     1.25,
     0.004,
 )
-_LAYER += (12.34567, 12.11, 12.52, 0.05, 0.33333, 0.31, 0.35, "classes", 0.05, 4, "", "", 1e-13, 0)
+_LAYER += (12.34567, 12.11, 12.52, 0.05, 0.33333, 0.31, 0.35, "classes", 0.05, 4)
+_LAYER += (4, 5, 0.1234, 0.124, 1.23, 1.24, 12.3, 12.4, "", "", 1e-13, 0)
 NUMBERS: dict[str, Any] = dict(zip(columns.LAYER_NUMBERS, _LAYER, strict=True))
 MANIFOLD_NUMBERS = columns.REQUIRED["manifolds"][len(columns.MANIFOLD_IDENTITY) :]
 
