@@ -351,7 +351,9 @@ def _project(
             size, objective = _one_point(
                 gram, signs, target, trial, k + 1, factor, current, right_side, solution, lapack
             )
-            if not objective > best:
+            # A slack of 1e-8 adds 1e-16 to the objective, which rounding hides: this step is right
+            # by construction.
+            if not objective > best * (1.0 - 1e-13):
                 break
         for a in range(k):
             weights[active[a]] = 0.0
@@ -359,7 +361,7 @@ def _project(
             active[a] = trial[a]
             weights[trial[a]] = solution[a]
         k = right = size
-        best = objective
+        best = max(best, objective)
         _find_slack(gram, signs, target, active, weights, k, slack)
         if best > 1.0 - REST_TOLERANCE or k > enough:
             break
