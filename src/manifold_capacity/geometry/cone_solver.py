@@ -19,7 +19,7 @@ from queue import SimpleQueue
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import lapack, solve_triangular
+from scipy.linalg import cho_solve, lapack, solve_triangular
 from threadpoolctl import threadpool_limits
 
 from manifold_capacity.geometry.arguments import FloatArray
@@ -32,14 +32,17 @@ from manifold_capacity.geometry.simulated import separable
 CHUNK = 16
 _PILOT = 4
 
-# A guess pays where more points are active than this times the power 2/3 of their number: it costs
-# tens of products with the Gram matrix, and saves several factorizations.
-_GUESS_FROM = 3.4
+# A guess pays where the work of a few factorizations, k^3 for k active points, exceeds this many
+# times that of a step of the guess; and near the rank, where the active points change very often.
+_GUESS_FROM = 40
+_NEAR_RANK = 0.9
 # The guess ends when its support changes by less than this fraction within _GUESS_STEPS.
 _SETTLED = 0.01
 _GUESS_STEPS = 8
 _MOST_GUESS_STEPS = 160
 _RELAXATION = 1.7
+# Corrections of a guess that has the vector inside the cone.
+_TRIES = 5
 
 # A point this near the plane, in units of point and vector, may lie on it; one this near the span
 # of the active points (squared) lies in it.
@@ -101,7 +104,7 @@ class ConeSolver:
 
     def __init__(self, points: Points, threads: int, solver: str = "active_set") -> None:
         self._points, self._threads, self._solver = points, threads, solver
-        self._inverse: FloatArray | None = None
+        self._thin = points.rank < len(points.gram) / 2
         self._penalty = 0.0
         self._guesses: bool | None = None
         self._workspaces: SimpleQueue[Workspace] = SimpleQueue()
@@ -128,14 +131,14 @@ class ConeSolver:
             targets /= norms[:, None]
             guesses = self._guess_all(signs, targets, pool)
             results = list(pool.map(self._solve, signs, targets, guesses))
-            sep = list(pool.map(self._is_separable, results, signs, targets))
+            separable = self._separable(results, signs, targets, pool)
         squares = norms**2
         return Projections(
             weights=np.array([one.weights for one in results]) * norms[:, None],
             norm2=np.array([one.norm2 for one in results]) * squares,
             support=np.array([one.support for one in results]),
             unique=np.array([one.unique for one in results]),
-            separable=np.array(sep),
+            separable=separable,
             gap=np.array([_gap(one) for one in results]) * squares,
             violation=np.array([_violation(one) for one in results]),
         )
@@ -144,7 +147,8 @@ class ConeSolver:
         if self._solver == "cvxopt":
             weights, slack = project_cvxopt(signs[:, None] * self._points.coordinates, target)
         else:
-            weights, slack, _ = self._active_set(signs, target, guess)
+            inside = self._find_inside(signs, target, guess)
+            weights, slack, _ = inside or self._active_set(signs, target, guess)
         norm2 = float(weights @ target)
         rest = 1 - 2 * norm2 + float(weights @ (target - slack))
         in_cone = rest <= 10 * REST_TOLERANCE
@@ -185,15 +189,43 @@ class ConeSolver:
         inside = solve_triangular(factor, gram[np.ix_(active, extra)], lower=True)
         return bool((1 - (inside**2).sum(axis=0)).min() > _IN_SPAN)
 
-    def _is_separable(self, one: _One, signs: FloatArray, target: FloatArray) -> bool:
-        """Whether the cone holds no line: then a hyperplane has all of its points on one side."""
-        if one.unique:
-            return True  # opposite points would be on the plane, and their weights arbitrary
-        if one.in_cone:
-            # A cone that holds t and -t, for t in general position, holds everything.
-            one = self._solve(signs, -target, np.zeros(len(target)))
-            if one.in_cone or one.unique:
-                return one.unique
+    def _find_inside(
+        self, signs: FloatArray, target: FloatArray, guess: FloatArray
+    ) -> tuple[FloatArray, FloatArray, int] | None:
+        """Weights of a vector inside the cone, from a guess that nearly gives it by many points."""
+        points, weights = self._points, guess.copy()
+        for _ in range(_TRIES):
+            positive = np.flatnonzero(weights)
+            if len(positive) <= points.rank:
+                return None
+            rows = signs[positive, None] * points.coordinates[positive]
+            left = points.coordinates_of((signs * target)[None])[0] - weights[positive] @ rows
+            try:
+                factor = np.linalg.cholesky(rows.T @ rows)
+            except np.linalg.LinAlgError:
+                return None
+            weights[positive] += rows @ cho_solve((factor, True), left)
+            if weights[positive].min() >= 0:
+                total = (signs * weights) @ points.coordinates
+                return weights, target - signs * (points.coordinates @ total), len(positive)
+            weights = np.maximum(weights, 0)
+        return None
+
+    def _separable(
+        self, results: list[_One], signs: FloatArray, targets: FloatArray, pool: ThreadPoolExecutor
+    ) -> NDArray[np.bool_]:
+        """Whether a hyperplane separates each sample's labels: whether its cone holds no line."""
+        # A cone that holds t and -t, for t in general position, holds everything.
+        doubtful = [k for k, one in enumerate(results) if one.in_cone and not one.unique]
+        guesses = self._guess_all(signs[doubtful], -targets[doubtful], pool)
+        opposite = pool.map(self._solve, signs[doubtful], -targets[doubtful], guesses)
+        deciding = {**dict(enumerate(results)), **dict(zip(doubtful, opposite, strict=True))}
+        return np.array(list(pool.map(self._holds_no_line, deciding.values(), signs)))
+
+    def _holds_no_line(self, one: _One, signs: FloatArray) -> bool:
+        # Opposite points would be on the plane, and their weights arbitrary.
+        if one.unique or one.in_cone:
+            return one.unique
         plane = np.flatnonzero(np.abs(one.slack) < _ON_PLANE)
         return separable(signs[plane, None] * self._points.coordinates[plane])
 
@@ -205,7 +237,8 @@ class ConeSolver:
         if self._solver == "cvxopt":
             return nothing
         if self._guesses is None:
-            enough = int(_GUESS_FROM * len(targets[0]) ** (2 / 3))
+            step = len(targets[0]) * min(len(targets[0]), 2 * self._points.rank)
+            enough = int(min((_GUESS_FROM * step) ** (1 / 3), _NEAR_RANK * self._points.rank))
             pilot = pool.map(
                 lambda s, t, g: self._active_set(s, t, g, enough)[2],
                 signs[:_PILOT],
@@ -235,23 +268,31 @@ class ConeSolver:
         part[np.diag_indices(size)] += 1e-12
         pivots = np.linalg.cholesky(part).diagonal() ** 2
         self._penalty = 0.3 / float((1 / pivots).mean())
-        shifted = gram.copy()
-        shifted[np.diag_indices(n)] += self._penalty
+        # By the points themselves (Woodbury's formula) where they have few coordinates.
+        coordinates = self._points.coordinates
+        shifted = coordinates.T @ coordinates if self._thin else gram.copy()
+        shifted[np.diag_indices(len(shifted))] += self._penalty
         # In place: symmetric matrices are their own transposes, as Fortran sees them.
         factor, _ = lapack.dpotrf(shifted.T, lower=0, overwrite_a=1, clean=0)
         inverse, _ = lapack.dpotri(factor, lower=0, overwrite_c=1)
         lower = inverse.T.astype(np.float32)
         self._inverse = np.tril(lower) + np.tril(lower, -1).T
+        self._single = coordinates.astype(np.float32) if self._thin else None
+
+    def _apply(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Vectors (K, n) times the penalty and the inverse of the Gram matrix plus the penalty."""
+        if self._single is None:
+            return (vectors @ self._inverse) * np.float32(self._penalty)
+        return vectors - ((vectors @ self._single) @ self._inverse) @ self._single.T
 
     def _guess(self, signs: FloatArray, targets: FloatArray) -> FloatArray:
-        penalty = np.float32(self._penalty)
         over = np.float32(_RELAXATION)
         y, right_side = signs.astype(np.float32), (targets / self._penalty).astype(np.float32)
         weights, multipliers = np.zeros_like(right_side), np.zeros_like(right_side)
         support = weights > 0
         for step in range(1, _MOST_GUESS_STEPS + 1):
-            solution = (y * (right_side + weights - multipliers)) @ self._inverse
-            solution *= y * (penalty * over)
+            solution = self._apply(y * (right_side + weights - multipliers))
+            solution *= y * over
             solution -= (over - 1) * weights
             multipliers += solution
             np.maximum(multipliers, 0, out=weights)
@@ -260,8 +301,6 @@ class ConeSolver:
                 before, support = support, weights > 0
                 if (support != before).sum() <= _SETTLED * support.sum():
                     break
-        # More points than directions: no guess at all, since the vector is probably in the cone.
-        weights[support.sum(axis=1) > self._points.rank] = 0
         return weights.astype(np.float64)
 
 
