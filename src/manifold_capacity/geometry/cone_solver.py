@@ -37,9 +37,9 @@ _PILOT = 4
 _GUESS_FROM = 40
 _NEAR_RANK = 0.9
 # The guess ends when its support changes by less than this fraction within _GUESS_STEPS.
-_SETTLED = 0.01
+_SETTLED = 0.004
 _GUESS_STEPS = 8
-_MOST_GUESS_STEPS = 160
+_MOST_GUESS_STEPS = 480
 _RELAXATION = 1.7
 # Corrections of a guess that has the vector inside the cone.
 _TRIES = 5
@@ -248,7 +248,7 @@ class ConeSolver:
             self._guesses = max(pilot) > enough
             if self._guesses:
                 self._prepare_guesses()
-        if not self._guesses:
+        if not self._guesses or not len(signs):
             return nothing
         parts = [*_chunks(len(signs))]
         return np.concatenate(
@@ -290,6 +290,7 @@ class ConeSolver:
         y, right_side = signs.astype(np.float32), (targets / self._penalty).astype(np.float32)
         weights, multipliers = np.zeros_like(right_side), np.zeros_like(right_side)
         support = weights > 0
+        found, rows = np.empty_like(right_side), np.arange(len(signs))
         for step in range(1, _MOST_GUESS_STEPS + 1):
             solution = self._apply(y * (right_side + weights - multipliers))
             solution *= y * over
@@ -299,9 +300,14 @@ class ConeSolver:
             multipliers -= weights
             if step % _GUESS_STEPS == 0:
                 before, support = support, weights > 0
-                if (support != before).sum() <= _SETTLED * support.sum():
+                going = (support != before).sum(axis=1) > _SETTLED * support.sum(axis=1)
+                found[rows] = weights
+                if not going.any():
                     break
-        return weights.astype(np.float64)
+                if not going.all():
+                    state = (y, right_side, weights, multipliers, support, rows)
+                    y, right_side, weights, multipliers, support, rows = (x[going] for x in state)
+        return found.astype(np.float64)
 
 
 def _chunks(n: int) -> Iterator[slice]:
@@ -313,10 +319,12 @@ def _gap(one: _One) -> float:
     """Bound of the error of the squared norm.
 
     Inside the cone, p = t is the optimum. Elsewhere, with slacks ``w``, the objective is above the
-    optimum by ``lam* . w - lam . w`` at most, where the sum of ``lam*`` is taken for that of ``lam``.
+    optimum by ``lam* . w - lam . w`` at most, where ``lam`` is taken for ``lam*``: each weight on
+    the active points, their sum for any other.
     """
-    worst = max(float(one.slack.max()), 0.0)
-    gap = 2 * (worst * float(one.weights.sum()) + abs(float(one.weights @ one.slack)))
+    outside = max(float(one.slack[one.weights == 0].max(initial=0.0)), 0.0)
+    on = float(one.weights @ np.abs(one.slack))
+    gap = 2 * (outside * float(one.weights.sum()) + on)
     return min(gap, one.rest) if one.in_cone else gap
 
 
