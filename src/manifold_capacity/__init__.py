@@ -1,7 +1,8 @@
 """Manifold capacity and geometry of every layer of a deep network.
 
 ``measure`` computes the ``Geometry`` of manifolds from their points, ``geometry_from_moments`` from
-second moments, ``anchors.anchor_geometry`` that of a single manifold.
+second moments, ``anchors.anchor_geometry`` that of a single manifold. ``measure_glue`` computes their
+exact capacity, as a ``Glue``.
 ``compat.manifold_analysis_corr`` is called like the reference implementation.
 """
 
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from manifold_capacity import anchors, compat
+    from manifold_capacity.geometry.glue import measure_glue
+    from manifold_capacity.geometry.glue_result import Glue
     from manifold_capacity.geometry.manifolds import DegenerateManifoldsError
     from manifold_capacity.geometry.measure import geometry_from_moments, measure
     from manifold_capacity.geometry.result import Geometry
@@ -21,11 +24,13 @@ __version__ = "0.1.0"
 __all__ = [
     "DegenerateManifoldsError",
     "Geometry",
+    "Glue",
     "__version__",
     "anchors",
     "compat",
     "geometry_from_moments",
     "measure",
+    "measure_glue",
 ]
 
 
@@ -34,7 +39,8 @@ def __getattr__(name: str) -> Any:
     if name in ("anchors", "compat"):
         return importlib.import_module(f"manifold_capacity.{name}")
     if name in __all__:
-        return getattr(importlib.import_module("manifold_capacity.geometry.measure"), name)
+        module = "glue" if name in ("Glue", "measure_glue") else "measure"
+        return getattr(importlib.import_module(f"manifold_capacity.geometry.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -14,13 +14,10 @@ products within a manifold and with the centers. A layer of 65,536 features beco
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +25,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from manifold_capacity.errors import UserError
-from manifold_capacity.files import atomic_path
+from manifold_capacity.geometry.archives import read_archive, write_archive
 from manifold_capacity.geometry.arguments import FloatArray
 from manifold_capacity.geometry.manifolds import Source, as_float64, check_finite
 from manifold_capacity.geometry.outliers import describe_outlier
@@ -120,22 +117,16 @@ class Moments:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the moments to an .npz file, which appears complete or not at all."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as part, part.open("wb") as stream:
-            np.savez(
-                stream,
-                allow_pickle=False,
-                manifold_capacity_moments=np.int64(FORMAT_VERSION),
-                center_gram=self.center_gram,
-                center_deviation=self.center_deviation,
-                deviation_gram=np.concatenate([gram.ravel() for gram in self.deviation_gram]),
-                n_points=self.n_points,
-                n_features=np.int64(self.n_features),
-                scale=np.float64(self.scale),
-                outlier=np.str_(self.outlier),
-                provenance=np.str_(json.dumps(self.provenance, sort_keys=True)),
-            )
+        arrays = {
+            "center_gram": self.center_gram,
+            "center_deviation": self.center_deviation,
+            "deviation_gram": np.concatenate([gram.ravel() for gram in self.deviation_gram]),
+            "n_points": self.n_points,
+            "n_features": np.int64(self.n_features),
+            "scale": np.float64(self.scale),
+            "outlier": np.str_(self.outlier),
+        }
+        write_archive(path, "moments", FORMAT_VERSION, arrays, self.provenance)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Moments:
@@ -146,32 +137,10 @@ class Moments:
         ValueError
             If the file is not a moments file, of another format version, or damaged.
         """
-        remedy = "delete it and compute the moments again"
-        with open(path, "rb") as stream:
-            if not zipfile.is_zipfile(stream):
-                raise UserError(f"{path} is not a moments file, or damaged: {remedy}")
-            stream.seek(0)
-            try:
-                archive = np.load(stream, allow_pickle=False)
-                if ours := "manifold_capacity_moments" in archive:
-                    version = int(archive["manifold_capacity_moments"])
-                    moments = cls._from_saved(archive) if version == FORMAT_VERSION else None
-            except MemoryError:  # says nothing of the file
-                raise
-            except Exception as error:  # a damaged archive makes its reader raise about anything
-                raise UserError(f"{path} is damaged ({error}): {remedy}") from error
-        if not ours:
-            raise UserError(f"{path} is not a moments file (it has {archive.files}): {remedy}")
-        if moments is None:
-            raise UserError(
-                f"{path} has moments format {version}, but this version of manifold_capacity "
-                f"reads format {FORMAT_VERSION}: {remedy}"
-            )
-        return moments
+        return read_archive(path, "moments", FORMAT_VERSION, cls._from_saved)
 
     @classmethod
-    def _from_saved(cls, archive: Mapping[str, NDArray[Any]]) -> Moments:
-        arrays = dict(archive)
+    def _from_saved(cls, arrays: Mapping[str, NDArray[Any]], provenance: dict[str, Any]) -> Moments:
         n_points = arrays["n_points"]
         n_manifolds, ends = len(n_points), np.cumsum(n_points**2)
         expected = {
@@ -193,7 +162,7 @@ class Moments:
             n_features=int(arrays["n_features"]),
             scale=float(arrays["scale"]),
             outlier=str(arrays["outlier"]),
-            provenance=json.loads(str(arrays.get("provenance", "{}"))),
+            provenance=provenance,
         )
 
 

@@ -1,8 +1,10 @@
-"""Slower solvers of the anchors' quadratic programs: an orthogonal one, and cvxopt as a check."""
+"""Slower solvers of the quadratic programs: an orthogonal one, and cvxopt as a check."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
+from typing import Any
 
 import numpy as np
 
@@ -34,16 +36,7 @@ def solve_cvxopt(points: FloatArray, gaussians: FloatArray, margin: float) -> Fl
     Minimize ``|v|^2 / 2 - t . v`` subject to ``(s_j, 1) . v <= -kappa``. Samples without an active
     constraint are marked as `solve_gram` marks them.
     """
-    try:
-        from cvxopt import matrix, solvers
-    except ModuleNotFoundError as error:
-        raise MissingPackageError(
-            "solver='cvxopt' needs the package cvxopt: pip install cvxopt, "
-            "or use the default solver='active_set'"
-        ) from error
-    # Far below cvxopt's defaults (1e-7, 1e-6, 1e-7), with the slower factorization that reaches
-    # them, so that every problem passes the same certificate as with the default solver.
-    options = {"show_progress": False, "abstol": 1e-13, "reltol": 1e-12, "feastol": 1e-11}
+    matrix, solve = _cvxopt()
     n_points, dimension = points.shape
     augmented = np.column_stack([points, np.ones(n_points)])
     quadratic, constraints = matrix(np.eye(dimension + 1)), matrix(augmented)
@@ -55,8 +48,43 @@ def solve_cvxopt(points: FloatArray, gaussians: FloatArray, margin: float) -> Fl
         if projection[i, nearest] + t[-1] + margin <= 0:
             weights[i, nearest] = -1.0
             continue
-        result = solvers.qp(
-            quadratic, matrix(-t), constraints, bounds, kktsolver="ldl", options=options
-        )
+        result = solve(quadratic, matrix(-t), constraints, bounds)
         weights[i] = np.maximum(np.array(result["z"])[:, 0], 0.0)
     return weights
+
+
+def project_cvxopt(points: FloatArray, target: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Weights (n,) and slacks (n,) of the projection of a vector on the cone of points (n, r).
+
+    `target` (n,) holds the inner products of the points with the vector. Minimizes
+    ``|v|^2 / 2 - t . v`` subject to ``x_j . v <= 0``. Points whose weight exceeds their slack are
+    active; least squares on them takes the weights from cvxopt's accuracy to that of rounding.
+    """
+    matrix, solve = _cvxopt()
+    rank = points.shape[1]
+    vector = np.linalg.lstsq(points, target, rcond=None)[0]
+    result = solve(
+        matrix(np.eye(rank)), matrix(-vector), matrix(points), matrix(np.zeros(len(points)))
+    )
+    found = np.array(result["z"])[:, 0]
+    active = found > np.array(result["s"])[:, 0]
+    weights = np.where(active, np.maximum(found, 0.0), 0.0)
+    left = vector - weights @ points
+    weights[active] += np.linalg.lstsq(points[active].T, left, rcond=None)[0]
+    weights = np.maximum(weights, 0.0)
+    return weights, points @ (vector - weights @ points)
+
+
+def _cvxopt() -> tuple[Any, Any]:
+    """cvxopt's matrices, and its solver of quadratic programs at the accuracy of our certificates."""
+    try:
+        from cvxopt import matrix, solvers
+    except ModuleNotFoundError as error:
+        raise MissingPackageError(
+            "solver='cvxopt' needs the package cvxopt: pip install cvxopt, "
+            "or use the default solver='active_set'"
+        ) from error
+    # Far below cvxopt's defaults (1e-7, 1e-6, 1e-7), with the slower factorization that reaches
+    # them, so that every problem passes the same certificate as with the default solver.
+    options = {"show_progress": False, "abstol": 1e-13, "reltol": 1e-12, "feastol": 1e-11}
+    return matrix, functools.partial(solvers.qp, kktsolver="ldl", options=options)

@@ -107,7 +107,7 @@ def simulated_capacity(
         low, high = 0, rank + 1
         while high - low > 1:
             middle = (low + high) // 2
-            if _separable(projected[:, :middle]):
+            if separable(projected[:, :middle]):
                 high = middle
             else:
                 low = middle
@@ -153,7 +153,7 @@ def _coordinates(manifolds: Any) -> tuple[FloatArray, NDArray[np.int64]]:
     return vectors[:, kept] * np.sqrt(values[kept]), owner
 
 
-def _separable(points: FloatArray) -> bool:
+def separable(points: FloatArray) -> bool:
     """Whether all points (M, n), multiplied by their labels, lie on one side of the origin.
 
     Solves min_{lam >= 0} |Z^T lam|^2 + (1 - sum lam)^2, which is 0 if the hull of the points Z

@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import linprog
 
 from manifold_capacity import DegenerateManifoldsError, measure
-from manifold_capacity.geometry.simulated import _coordinates, _separable, simulated_capacity
+from manifold_capacity.geometry.simulated import _coordinates, separable, simulated_capacity
 
 
 def clouds(n_manifolds, n_points, n_features, spread, seed=0):
@@ -46,7 +46,7 @@ def test_separable_as_a_linear_program_has_it(n_features):
             np.zeros(n_features), -points, -np.ones(30), bounds=(None, None), method="highs"
         )
         answers.append(program.status == 0)
-        assert _separable(points) == answers[-1]
+        assert separable(points) == answers[-1]
     if n_features < 40:
         assert len(set(answers)) == 2
 
