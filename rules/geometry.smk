@@ -30,6 +30,14 @@ rule compute_moments:
         "../scripts/compute_moments.py"
 
 
+# Only with exact capacity.
+SEPARABILITY = {
+    "separability": "<results>/geometry/<network>/{checkpoint}/{split}{labels}/{layer}.separability.csv"
+}
+if not GLUE:
+    SEPARABILITY = {}
+
+
 rule measure_geometry:
     input:
         moments=expand(
@@ -40,7 +48,9 @@ rule measure_geometry:
         layers="<results>/layers/{model}.csv",
         stamp="<results>/layers/{model}.json",
         simulated=lambda wildcards: runs.simulated_capacity_files(config, wildcards),
+        glue=lambda wildcards: runs.glue_files(config, wildcards),
     output:
+        **SEPARABILITY,
         layer="<results>/geometry/<network>/{checkpoint}/{split}{labels}/{layer}.json",
         manifolds="<results>/geometry/<network>/{checkpoint}/{split}{labels}/{layer}.csv",
         centers="<results>/geometry/<network>/{checkpoint}/{split}{labels}/{layer}.centers.csv",

@@ -6,6 +6,7 @@ STAMPS = {
     "layers": "<results>/provenance.json",
     "manifolds": "<results>/provenance.json",
     "centers": "<results>/provenance.json",
+    "separability": "<results>/provenance.json",
     "comparisons": "<results>/summary/comparisons.json",
     "training": "<results>/summary/training.json",
 }
@@ -16,7 +17,11 @@ rule summarize:
         layers=lambda wildcards: results_of_layers("json"),
         manifolds=lambda wildcards: results_of_layers("csv"),
         centers=lambda wildcards: results_of_layers("centers.csv"),
+        separability=lambda wildcards: (
+            results_of_layers("separability.csv") if GLUE else []
+        ),
     output:
+        **({"separability": "<results>/summary/separability.csv"} if GLUE else {}),
         layers=report(
             "<results>/summary/layers.csv",
             caption="../report/layers.rst",

@@ -12,29 +12,30 @@ from manifold_capacity.summary import rows
 from manifold_capacity.summary.tables import write_table
 
 with logs.log_to(snakemake.log[0]) as log:
-    files, step, geometries = snakemake.input, SimpleNamespace(**snakemake.params.step), []
-    table = provenance.check_stamped(files.layers, files.stamp, step.keys, "layers")
-    (layer,) = [row for row in read_layers(table) if row.label == snakemake.wildcards.layer]
+    files, step, draws, curve = snakemake.input, SimpleNamespace(**snakemake.params.step), [], {}
+    layers = read_layers(provenance.check_stamped(files.layers, files.stamp, step.keys, "layers"))
+    (layer,) = [layer for layer in layers if layer.label == snakemake.wildcards.layer]
     row = step.run | rows.layer_columns(layer)
     try:
         for draw, file in enumerate(files.moments):
-            moments, seed = Moments.load(Path(file)), draw_seed(row["seed"], draw)
+            moments = Moments.load(Path(file))
             provenance.check_keys(file, moments.provenance, step.keys, "moments")
-            options = step.geometry | {"seed": seed, "threads": snakemake.threads}
-            geometries.append(geometry_from_moments(moments, **options))
-        numbers, table = combine_draws(geometries, disjoint=step.disjoint)
-        log.info("%s", rows.in_words(numbers))
+            options = {"seed": draw_seed(row["seed"], draw), "threads": snakemake.threads}
+            draws.append(geometry_from_moments(moments, **step.geometry, **options))
+        numbers, table = combine_draws(draws, disjoint=step.disjoint)
         row |= {"status": rows.STATUS_OK} | numbers
-        for file in files.simulated:
-            row |= provenance.read_stamp(file, step.keys, "simulated")["row"]
-        manifolds = rows.manifold_table(row, step.classes, table)
+        for kind in ("simulated", "glue"):
+            for file in files[kind]:
+                found = provenance.read_stamp(file, step.keys, kind)
+                (row, table), curve = rows.joined(row, table, found), found.get("curve", {})
+        log.info("%s", rows.in_words(row))
     except DegenerateManifoldsError as error:
         log.warning("%s has no geometry: %s", row["layer"], error)
         row |= {"status": str(error), "n_manifolds": moments.n_manifolds}
-        manifolds, geometries = rows.manifold_table(row, {}, None), []
-    centers = rows.centers_table(row, [each.centers_spectrum for each in geometries])
+        table, draws = None, []
     stamp, *tables = snakemake.output
-    for table, path in zip((manifolds, centers), tables, strict=True):
-        write_table(table, path)
+    made = rows.layer_tables(row, step.classes, table, draws, curve)
+    for frame, path in zip(made, tables, strict=False):
+        write_table(frame, path)
     row["provenance"] = provenance.extended(moments.provenance, "geometry", step)
     provenance.write_stamp(stamp, tables, step.keys, **row)

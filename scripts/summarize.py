@@ -14,7 +14,8 @@ from manifold_capacity.summary.text import format_table
 with logs.log_to(snakemake.log[0]):
     files, output = snakemake.input, snakemake.output
     step = SimpleNamespace(**snakemake.params.step)
-    collect.check_parts(files.layers, files.manifolds, files.centers, step.layers)
+    kinds = ("manifolds", "centers", "separability")[: 3 if step.glue else 2]
+    collect.check_parts(files.layers, [files[kind] for kind in kinds], step.layers)
     provenance = collect_provenance(files.layers, json.loads(step.config))
     provenance["made_with"]["summary"] = [stamp("summary", code=step.code)]
     digest = {"config_digest": provenance["config_digest"]}
@@ -25,6 +26,9 @@ with logs.log_to(snakemake.log[0]):
         write_table(table, output[name])
         write_table(table, output[f"{name}_parquet"])
     write_table(centers, output.centers)
+    if step.glue:
+        separability = collect.collect_separability(files.separability, **digest)
+        write_table(separability, output.separability)
     write_text(output.table, format_table(layers) + "\n")
     tables = [path for path in output if Path(path) != Path(output.provenance)]
     write_stamp(output.provenance, tables, step.keys, **provenance)

@@ -30,6 +30,7 @@ SOFTWARE = {
     "weights": ("numpy", "torch", "torchvision"),
     "activations": ("numpy", "torch", "torchvision"),
     "moments": ("numpy",),
+    "gram": ("numpy",),
     "geometry": ("cvxopt", "numba", "numpy", "scipy"),
     "summary": ("pandas", "pyarrow"),
 }

@@ -44,6 +44,18 @@ def source_problems(config: Mapping[str, Any], external: bool) -> Iterator[str]:
         )
 
 
+def measures_problems(config: Mapping[str, Any]) -> Iterator[str]:
+    """Whether what is measured fits together."""
+    section = config.get("geometry") or {}
+    measures = section.get("measures", ["mean_field"])
+    if "mean_field" not in measures:
+        yield f"geometry.measures: {shown(measures)}, but mean_field is always measured; add it: [mean_field, glue]"
+    if "glue" in section and "glue" not in measures:
+        yield (
+            f"geometry.glue: given, but geometry.measures is {shown(measures)}; add glue to it, or remove geometry.glue"
+        )
+
+
 def results_problems(results: str) -> Iterator[str]:
     """Whether the results folder can be created and written to, as far as can be seen from here."""
     if signs := [sign for sign in "<>{}" if sign in results]:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from manifold_capacity.geometry.arguments import FloatArray
+from manifold_capacity.geometry.certificates import GAP_TOLERANCE
+from manifold_capacity.geometry.glue_result import Glue
 from manifold_capacity.geometry.moments import Moments
 from manifold_capacity.geometry.result import PER_MANIFOLD, Geometry
 
@@ -63,6 +65,25 @@ CAVEATS = {
         "1 %), and over these, capacity, radius or dimension range beyond the interval (`capacity_rank_low` to "
         "`capacity_rank_high`, ...). Which K is chosen may depend on a single point.",
     ),
+    "glue_floor": (
+        "exact capacity is near that of points without structure; use more points per class",
+        "Exact capacity is less than 1.2 times `glue_capacity_floor`, that of as many points in general position: as `floor`, "
+        "for the exact capacity.",
+    ),
+    "glue_labels": (
+        "some labels cannot be separated in the layer itself; exact capacity counts them with all its directions",
+        "`glue_separable_fraction` is below 1: the other labels cannot be separated, however many directions a readout has. "
+        "They count as needing all that the points span, so that capacity is a little higher than if they could not count at all.",
+    ),
+    "glue_anchors": (
+        "few samples have unique anchor points, so GLUE's radius, dimension, utility and alignments are uncertain",
+        "Fewer than 95 % of the samples have unique anchors. GLUE's other quantities are from those alone; with fewer than "
+        "half, there are none.",
+    ),
+    "glue_programs": (
+        "quadratic programs of the exact capacity did not converge",
+        "`glue_worst_gap` exceeds 1e-9.",
+    ),
     "few_seeds": (
         "of networks trained once or twice: another training may differ",
         "In `comparisons.csv`: the networks that differ have fewer than three seeds, so that the interval is over classes, "
@@ -83,6 +104,7 @@ _LEAST_CENTER_RATIO = 2.0  # of the centers' variance to that of chance
 _RESIDUAL_CORRELATION, _LOWERED = 0.3, 0.8
 _OUTLIER_SHARE, _OUTLIER_POINTS = 0.9, 20
 _NEAR_FLOOR = 1.2
+_MOST_UNIQUE = 0.95
 _FEATURES = 2.0
 
 
@@ -182,6 +204,30 @@ def _dominating_point(moments: Moments) -> str:
             point, share = int(squares.argmax()), squares.max() / squares.sum()
             return f"Point {point} of manifold {i} alone has {share:.0%} of its variance: is it damaged?"
     return ""
+
+
+def glue_caveats(glue: Glue) -> dict[str, str]:
+    """The caveats of an exact capacity: codes, and what to say of each."""
+    found = {}
+    if glue.near_floor:
+        found["glue_floor"] = (
+            f"The exact capacity {glue.capacity:.3g} is near {glue.capacity_floor:.3g}, that of as many points without "
+            "structure: measure more points per class."
+        )
+    if glue.separable_fraction < 1:
+        found["glue_labels"] = (
+            f"{1 - glue.separable_fraction:.0%} of the labels cannot be separated in the layer itself."
+        )
+    if glue.unique_fraction < _MOST_UNIQUE:
+        found["glue_anchors"] = (
+            f"Only {glue.unique_fraction:.0%} of the samples have unique anchors, from which GLUE's radius, dimension, "
+            "utility and alignments are."
+        )
+    if not glue.worst_gap <= GAP_TOLERANCE:
+        found["glue_programs"] = (
+            f"Programs of the exact capacity did not converge: worst relative gap {glue.worst_gap:.1e}."
+        )
+    return found
 
 
 def merged(all_texts: Iterable[Mapping[str, str]]) -> dict[str, str]:

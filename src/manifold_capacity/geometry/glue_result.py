@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from manifold_capacity.geometry.arguments import FloatArray
-from manifold_capacity.geometry.result import _with_stderr
+from manifold_capacity.geometry.intervals import in_brackets, over_classes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -149,12 +149,11 @@ class Glue:
     seed: int | None
 
     def __repr__(self) -> str:
-        shown = [
-            f"{name} {_with_stderr(getattr(self, name), getattr(self, f'{name}_stderr'))}"
-            for name in ("capacity", "radius", "dimension", "utility")
-        ]
+        capacity = in_brackets(self.capacity, *over_classes("capacity", self.manifold_capacity))
+        dimension = in_brackets(self.dimension, *over_classes("dimension", self.manifold_dimension))
         return (
-            f"<Glue of {len(self.n_points)} manifolds in {self.n_features} features: {', '.join(shown)}, "
+            f"<Glue of {len(self.n_points)} manifolds in {self.n_features} features: capacity {capacity}, "
+            f"dimension {dimension}, radius {self.radius:.4g}, utility {self.utility:.4g}, 95 % intervals over classes; "
             f"{self.separable_fraction:.4g} separable>"
         )
 

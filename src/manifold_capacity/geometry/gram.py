@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,19 @@ class Gram:
     n_features: int
     centered: bool
     provenance: dict[str, Any] = field(default_factory=dict, compare=False)
+
+    def shuffled(self, seed: int | Sequence[int]) -> Gram:
+        """That of all points permuted over the manifolds, as `gram_from_arrays` makes it with this `shuffle`."""
+        order = np.random.default_rng(seed).permutation(len(self.matrix))
+        return replace(self, matrix=self.matrix[np.ix_(order, order)])
+
+    @property
+    def participation_ratio(self) -> float:
+        """``(sum_k l_k)^2 / sum_k l_k^2`` of the eigenvalues of all points' covariance; 0 if all are the same."""
+        unit = float(self.matrix.diagonal().max())
+        if unit == 0:
+            return 0.0
+        return float((np.trace(self.matrix) / unit) ** 2 / ((self.matrix / unit) ** 2).sum())
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write an .npz file, which appears complete or not at all: ``4 M^2`` bytes."""

@@ -12,8 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manifold_capacity.geometry.arguments import check_integer
+from manifold_capacity.geometry.gram import Gram
 from manifold_capacity.geometry.manifolds import Source
 from manifold_capacity.geometry.result import dimension_at
+
+_MOST_EIGENVALUES = 2000
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,19 @@ def layer_variance(manifolds: Any, *, max_points: int = 1000) -> LayerVariance:
         dimension_90=dimension_at(0.9, gram),
         n_points=n_points,
     )
+
+
+def variance_of_gram(gram: Gram, all_eigenvalues: bool = False) -> dict[str, float | int]:
+    """Participation ratio and dimension at 90 % variance of all points, as the columns of a layer.
+
+    The latter, which needs all eigenvalues of an (M, M) matrix, is left out for more than 2,000 points unless
+    `all_eigenvalues`.
+    """
+    row: dict[str, float | int] = {"layer_participation_ratio": gram.participation_ratio}
+    if all_eigenvalues or len(gram.matrix) <= _MOST_EIGENVALUES:
+        unit = gram.matrix.diagonal().max()
+        row["layer_dimension_90"] = dimension_at(0.9, gram.matrix / unit) if unit > 0 else 0
+    return row
 
 
 def _most_each(sizes: list[int], max_points: int) -> int:

@@ -29,14 +29,14 @@ _SPLITS = ("train", "test")
 
 
 def check_parts(
-    layers: Paths, manifolds: Paths, centers: Paths, keys: Mapping[str, Mapping[str, str]]
+    layers: Paths, kinds: Sequence[Paths], keys: Mapping[str, Mapping[str, str]]
 ) -> None:
     """Raise UserError unless the files of every layer are undamaged and of the present configuration.
 
-    `keys` are the present ones of the geometry: of a run, such as ``vgg16/seed-0/epoch-040/train``, or of
+    `kinds` are the paths of each kind of table, as of the `layers`; `keys` are the present ones of the geometry: of a run, such as ``vgg16/seed-0/epoch-040/train``, or of
     one of its layers, ``vgg16/seed-0/epoch-040/train/1_Conv2d``.
     """
-    for layer, *tables in zip(layers, manifolds, centers, strict=True):
+    for layer, *tables in zip(layers, *kinds, strict=True):
         run = "/".join(Path(layer).parts[-5:-1])
         of_layer = keys.get(run) or keys[f"{run}/{Path(layer).stem}"]
         read_stamp(layer, of_layer, "geometry")
@@ -71,6 +71,13 @@ def collect_centers(paths: Paths, *, config_digest: str | None = None) -> pd.Dat
     """A row per layer and principal component of the centers, from files as of `collect_manifolds`."""
     key = (*_LAYER_KEY, "component")
     return _collect_tables(paths, "centers", columns.CENTERS_IDENTITY, key, config_digest)
+
+
+def collect_separability(paths: Paths, *, config_digest: str | None = None) -> pd.DataFrame:
+    """A row per layer and number of random directions, from files as of `collect_manifolds`."""
+    key = (*_LAYER_KEY, "n_directions")
+    identity = (*columns.LAYER_IDENTITY, "n_directions")
+    return _collect_tables(paths, "separability", identity, key, config_digest)
 
 
 def collect_training(

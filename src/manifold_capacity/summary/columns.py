@@ -33,7 +33,32 @@ def _same(*names: str) -> Iterator[Column]:
     return (replace(c, section="") for name in names for c in LAYERS if c.name == name)
 
 
+def _glue_columns(name: str, title: str, meaning: str) -> Iterator[Column]:
+    yield Column(f"glue_{name}", NUMBER, title, meaning)
+    yield Column(f"glue_{name}_low", NUMBER, f"{title}, low", "Lower end of its 95 % interval.")
+    yield Column(f"glue_{name}_high", NUMBER, f"{title}, high", "Upper end of its 95 % interval.")
+    yield Column(
+        f"glue_{name}_gaussian_stderr",
+        NUMBER,
+        f"Gaussian error of {title[0].lower()}{title[1:]}",
+        "Standard error of the samples of labels and Gaussian vectors alone.",
+    )
+
+
 # fmt: off
+_GLUE = (
+    ("capacity", "Exact capacity", "Capacity with all correlations between manifolds (GLUE): the same number as the simulated capacity, without its noise."),
+    ("capacity_published", "Exact capacity, as published", "The papers' estimate of the same number, with a larger error."),
+    ("radius", "GLUE radius", "Effective radius of the anchor points around their centers, with correlations."),
+    ("dimension", "GLUE dimension", "Effective dimension of the manifolds, with correlations."),
+    ("utility", "Utility ψ", "Share of the capacity's directions that the geometry of centers and axes leaves to be of use: capacity is ψ (1 + R⁻²) / D."),
+    ("center_alignment", "Center alignment", "Mean absolute cosine between different manifolds' anchor centers."),
+    ("axis_alignment", "Axis alignment", "The same between their axes, in which anchors deviate from their center."),
+    ("center_axis_alignment", "Center-axis alignment", "The same between centers and axes."),
+    ("center_alignment_raw", "Center alignment, raw", "Mean absolute inner product, as the papers have it, in squared units of the activations."),
+    ("axis_alignment_raw", "Axis alignment, raw", "The same between axes."),
+    ("center_axis_alignment_raw", "Center-axis alignment, raw", "The same between centers and axes."),
+)
 _IDENTITY = _section("Which layer",
     Column("dataset", TEXT, "Dataset", "Name of the dataset; for external activations, of their file or folder."),
     Column("model", TEXT, "Model", "Label of the model in the configuration; for external activations, `activations.name`."),
@@ -121,6 +146,19 @@ LAYERS = (
         Column("centers_converged", FLAG, "Centers converged", "Whether the fit at the chosen rank reached its tolerance: `True` or `False`."),
         optional=True,
     ),
+    *_section("Exact capacity",
+        *(c for name, title, meaning in _GLUE for c in _glue_columns(name, title, meaning)),
+        Column("glue_interval_over", TEXT, "Exact capacity's interval over", "What its intervals are over: `draws` of points, or `classes` (then only capacity and dimension have one)."),
+        Column("glue_capacity_floor", NUMBER, "Exact capacity's floor", "Capacity of as many points in general position: near it, the exact capacity says little of the geometry."),
+        Column("glue_separable_fraction", NUMBER, "Separable labels", "Share of the sampled labels that can be separated in the layer itself."),
+        Column("glue_unique_fraction", NUMBER, "Unique anchors", "Share of the samples with unique anchors, from which all but the capacity are."),
+        Column("glue_active_fraction", NUMBER, "Active manifolds", "Mean share of the manifolds with an active point in a sample."),
+        Column("glue_n_samples", WHOLE, "Exact capacity's samples", "Samples of labels and Gaussian vectors."),
+        Column("glue_worst_gap", NUMBER, "Exact capacity's largest gap", "Largest relative duality gap of its quadratic programs."),
+        Column("layer_participation_ratio", NUMBER, "Layer's participation ratio", "(sum λ)² / sum λ² of the covariance eigenvalues λ of all points of the layer together."),
+        Column("layer_dimension_90", WHOLE, "Layer's dimension 90", "Number of directions that explain 90 % of the variance of all points; for more than 2,000 only with `geometry.glue.dimension_90`."),
+        optional=True,
+    ),
     *_section("Simulated capacity",
         Column("simulated_capacity", NUMBER, "Simulated capacity", "Capacity found by separating random labels in random projections."),
         Column("simulated_capacity_stderr", NUMBER, "Standard error of simulated capacity", "Its standard error over 40 repetitions."),
@@ -147,9 +185,15 @@ TABLES: dict[str, tuple[Column, ...]] = {
             Column("center_norm", NUMBER, "Center norm", "Distance of the manifold's center from the mean of all points, in the units of the activations."),
             Column("projected_center_norm", NUMBER, "Projected center norm", "The same once the centers' shared structure is projected out: the unit of the radius."),
             Column("spread", NUMBER, "Spread", "Root mean square distance of the points from their center, in the units of the activations."),
-            *_same("signal_to_noise", "center_correlation", "participation_ratio", "worst_gap", "n_unconverged"),
+            *_same("signal_to_noise", "center_correlation", "participation_ratio", "worst_gap", "n_unconverged", "glue_capacity", "glue_dimension"),
             optional=True,
         ),
+        *_CONFIG_DIGEST,
+    ),
+    "separability": (
+        *_IDENTITY,
+        Column("n_directions", WHOLE, "Directions n", "Number of random directions that a linear readout sees."),
+        Column("probability", NUMBER, "Probability", "Probability that it can separate random labels of the manifolds."),
         *_CONFIG_DIGEST,
     ),
     "comparisons": (

@@ -18,6 +18,8 @@ from manifold_capacity.models.layers import Layer
 if TYPE_CHECKING:
     import pandas as pd
 
+    from manifold_capacity.geometry.result import Geometry
+
 # External activations: `weights` and `checkpoint`, and `split`.
 EXTERNAL, SPLIT = "external", "all"
 # `labels` of manifolds that are the classes, and of the control with permuted labels.
@@ -51,6 +53,40 @@ def manifold_table(
     numbers = pd.DataFrame() if numbers is None else numbers
     classes_of_rows = {"class_index": [*classes], "class_name": [*classes.values()]}
     return pd.DataFrame(_identity(row) | classes_of_rows, index=numbers.index).join(numbers)
+
+
+def joined(
+    row: Mapping[str, Any], table: pd.DataFrame, found: Mapping[str, Any]
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """A layer's row and numbers of manifolds with those of another measure of it, and the caveats of both."""
+    both = {
+        name: " ".join(filter(None, [row[name], found["row"].get(name)]))
+        for name in ("caveats", "caveats_text")
+    }
+    return {**row, **found["row"], **both}, table.assign(**found.get("manifolds", {}))
+
+
+def separability_table(row: Mapping[str, Any], curve: Mapping[str, Any]) -> pd.DataFrame:
+    """The table of a layer's separability: a row for each number of random directions; none without exact capacity."""
+    import pandas as pd
+
+    numbers = {"n_directions": curve.get("n", []), "probability": curve.get("share", [])}
+    return pd.DataFrame(_identity(row) | numbers)
+
+
+def layer_tables(
+    row: Mapping[str, Any],
+    classes: Mapping[int, str],
+    numbers: pd.DataFrame | None,
+    draws: Sequence[Geometry],
+    curve: Mapping[str, Any],
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """All tables of a layer: manifolds, centers, separability; without rows for a layer without geometry."""
+    return (
+        manifold_table(row, dict(classes) if draws else {}, numbers),
+        centers_table(row, [draw.centers_spectrum for draw in draws]),
+        separability_table(row, curve),
+    )
 
 
 def centers_table(row: Mapping[str, Any], spectra: Sequence[NDArray[np.float64]]) -> pd.DataFrame:

@@ -120,6 +120,30 @@ def simulated_capacity_files(config: Mapping[str, Any], wildcards: Any) -> list[
     return [f"{config['results']}/simulated/{run}/{wildcards.layer}.json"]
 
 
+def gram_files(config: Mapping[str, Any], wildcards: Any) -> list[str]:
+    """The files with the inner products of a layer's points, one for each draw. Shuffled labels are of the same points."""
+    run = RUN.format(**dict(wildcards.items()))
+    draws = draw_suffixes(config)
+    return [f"{config['results']}/gram/{run}/{wildcards.layer}{draw}.npz" for draw in draws]
+
+
+def glue_files(config: Mapping[str, Any], wildcards: Any) -> list[str]:
+    """The file with a layer's exact capacity, if it is asked for."""
+    if "glue" not in config["geometry"]["measures"]:
+        return []
+    run = RUN.format(**dict(wildcards.items()))
+    return [f"{config['results']}/glue/{run}{wildcards.labels}/{wildcards.layer}.json"]
+
+
+def most_points(setup: Setup) -> int:
+    """Points of one draw of all classes together."""
+    each = setup.config["manifolds"]["points_per_class"]
+    if isinstance(each, int):
+        return each * len(setup.classes)
+    counts = setup.dataset.counts[setup.config["manifolds"]["splits"][0]]
+    return sum(counts[index] for index in setup.classes)
+
+
 def external_manifolds(setup: Setup, layer: str) -> dict[str, Any] | None:
     """How a layer's manifolds are read from external activations; None if a network computes them."""
     if setup.external is None:
@@ -146,6 +170,12 @@ def outputs_of_run(config: Mapping[str, Any], run: str, layers: Sequence[Layer])
     ]
     if config["geometry"]["simulated"]:
         files += [f"simulated/{run}/{layer.label}.json" for layer in layers]
+    if "glue" in config["geometry"]["measures"]:
+        files += [
+            f"gram/{run}/{layer.label}{draw}.npz"
+            for layer in layers
+            for draw in draw_suffixes(config)
+        ]
     return [f"{config['results']}/{file}" for file in files]
 
 

@@ -163,8 +163,37 @@ class Steps:
         modules = ["geometry.simulated", self._reader]
         return self._step("simulated", "simulate_capacity", modules, inputs, **source)
 
+    def gram(
+        self, model: str, seed: str, layer: str, labels: str = "", draw: str = "", **run: str
+    ) -> Step:
+        index = self._draws.index(draw)
+        inputs, source = self._source(layer, model=model, seed=seed, **run)
+        modules = ["geometry.gram", self._reader]
+        of_job = {"layer": layer, "draw": index}
+        return self._step("gram", "compute_gram", modules, inputs, of_job=of_job, **source)
+
+    def glue(self, **wildcards: str) -> Step:
+        seed, shuffled = int(wildcards["seed"]), bool(wildcards["labels"])
+        draws = range(len(self._draws))
+        return self._step(
+            "glue",
+            "measure_glue",
+            ["geometry.glue", "geometry.glue_table", "geometry.draws"],
+            self.gram(**wildcards)["keys"],
+            glue=self._config["geometry"]["glue"],
+            seed=seed,
+            shuffles=[runs.shuffle_seed(seed, draw) for draw in draws] if shuffled else [],
+            disjoint=self._disjoint,
+        )
+
+    @property
+    def _disjoint(self) -> bool:
+        """Whether draws have no point in common."""
+        return self._config["manifolds"]["points_per_class"] != "equal"
+
     def geometry(self, **wildcards: str) -> Step:
         simulated = self._config["geometry"]["simulated"] and not wildcards["labels"]
+        glue = "glue" in self._config["geometry"]["measures"]
         weights = self._models[wildcards["model"]]["weights"]
         identity = runs.identity(
             SimpleNamespace(**wildcards), dataset=self._setup.dataset.name, weights=weights
@@ -176,15 +205,16 @@ class Steps:
             {
                 **self.layers(wildcards["model"])["keys"],
                 **(self.simulated(**wildcards)["keys"] if simulated else {}),
+                **(self.glue(**wildcards)["keys"] if glue else {}),
                 **self.moments(**wildcards)["keys"],
             },
             run=identity,
             classes=runs.class_names(self._setup.classes, bool(wildcards["labels"])),
-            disjoint=self._config["manifolds"]["points_per_class"] != "equal",
+            disjoint=self._disjoint,
             geometry={
                 key: value
                 for key, value in self._config["geometry"].items()
-                if key not in ("simulated", "repeats")
+                if key not in ("simulated", "repeats", "measures", "glue")
             },
         )
 
@@ -199,6 +229,7 @@ class Steps:
             modules,
             inputs,
             of_job={"layers": layers, "config": json_for_pages(self._config)},
+            glue="glue" in self._config["geometry"]["measures"],
             config_digest=config_digest(self._config),
         )
 

@@ -86,15 +86,15 @@ def test_parts_of_another_configuration_and_damaged_parts_are_refused(tmp_path: 
     keys = {"moments": "m", "geometry": "g"}
     write_stamp(layer, tables, keys, **layer_row())
     parts = [[path] for path in (layer, *tables)]
-    collect.check_parts(*parts, {run: keys})
-    collect.check_parts(*parts, {f"{run}/1_Conv2d": keys})
+    collect.check_parts(parts[0], parts[1:], {run: keys})
+    collect.check_parts(parts[0], parts[1:], {f"{run}/1_Conv2d": keys})
     for changed in ({"geometry": "new"}, {"moments": "new"}):
         with pytest.raises(UserError, match=r"1_Conv2d\.json is not of this configuration"):
-            collect.check_parts(*parts, {run: keys | changed})
+            collect.check_parts(parts[0], parts[1:], {run: keys | changed})
     for table in tables:
         table.write_text("capacity\n0.35\n")
         with pytest.raises(UserError, match=rf"{table.name} was damaged or changed"):
-            collect.check_parts(*parts, {run: keys})
+            collect.check_parts(parts[0], parts[1:], {run: keys})
         table.write_text("capacity\n0.25\n")
 
 
