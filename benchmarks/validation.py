@@ -1,4 +1,4 @@
-"""What docs/validation.md rests on: the reference's results, simulated capacity, and error bars.
+"""What docs/validation.md rests on: the reference's results, simulated capacity, and the Gaussian samples' errors.
 
     python benchmarks/validation.py golden                # layers of tests/data/golden
     python benchmarks/validation.py draws train.npz       # CIFAR-100: X (n, 32, 32, 3), y (n,)

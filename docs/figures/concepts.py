@@ -306,6 +306,33 @@ def controls() -> Figure:
     return figure
 
 
+def order() -> Figure:
+    """Two layers, and a number of points per class at which their order changes."""
+    figure = Figure((WIDTH, 3.3), layout="constrained")
+    ax = figure.subplots()
+    sizes = [5, 10, 20, 50, 100, 200]
+    for radius, dimension, color, marker in ((0.7, 100, BLUE, "o"), (1.5, 3, ORANGE, "^")):
+        layer = balls(20, sizes[-1], radius, dimension, 200)
+        rows = [measure(layer[:, :size]).summary() for size in sizes]
+        values, low, high = (
+            [float(row[f"capacity{end}"]) for row in rows] for end in ("", "_low", "_high")
+        )
+        label = f"spheres of radius {radius} in {dimension} dimensions"
+        ax.plot(sizes, values, f"{marker}-", color=color, label=label)
+        ax.fill_between(sizes, low, high, color=color, alpha=0.18, lw=0)
+        for at in (0, -1):
+            ax.annotate(
+                *(f"{values[at]:.2f}", (sizes[at], values[at])),
+                xytext=(0, 9), textcoords="offset points", color=color, ha="center", fontsize=8,
+            )  # fmt: skip
+    ax.plot(sizes, [2 / size for size in sizes], color=GRAY, ls=(0, (4, 2)), label="2 / m")
+    ax.set(xscale="log", xlabel="Points per class, m", ylabel="Capacity", ylim=(0, None))
+    ax.set_xticks(sizes, [str(size) for size in sizes])
+    ax.minorticks_off()
+    ax.legend()
+    return figure
+
+
 PICTURES: dict[str, Callable[[], Figure]] = {
     "dichotomies": dichotomies,
     "load": load,
@@ -314,6 +341,7 @@ PICTURES: dict[str, Callable[[], Figure]] = {
     "centers": centers,
     "margin": margin,
     "controls": controls,
+    "order": order,
 }
 
 

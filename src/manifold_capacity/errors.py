@@ -14,7 +14,7 @@ class UserError(ValueError):
 
 
 class CaveatWarning(RuntimeWarning):
-    """A layer's numbers may mean less than they seem to: a caveat of `manifold_capacity.geometry.caveats`."""
+    """A layer's numbers may mean less than they seem to: one of ``Geometry.caveats``."""
 
 
 class DiskFullError(OSError, UserError):

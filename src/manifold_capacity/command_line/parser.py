@@ -57,7 +57,7 @@ examples:
     manifold-capacity measure recording.npz --layers V1,V4,IT --points-per-class 40
   one array (samples, features) and its labels; the results as tables:
     manifold-capacity measure V4.npy --labels conditions.npy --output layers.csv --manifolds classes.csv
-  as many Gaussian samples as a standard error of 0.5 % needs:
+  as many Gaussian samples as their standard error of 0.5 % needs:
     manifold-capacity measure V4.npy --labels conditions.npy --n-gaussians auto --relative-error 0.005
 
 If a layer cannot be measured (all its activations are zero, say, or some are NaN), its row says why, the other layers
@@ -141,7 +141,7 @@ def build_parser() -> ArgumentParser:
     add("--margin", "margin of the readout", margins, 0.0, metavar="X")
     samples = "Gaussian samples per manifold, or auto: as many as --relative-error needs"
     add("--n-gaussians", samples, _integer(2, "auto", most=10**9), 300)
-    error = "standard error of capacity, relative to capacity, that `auto` aims for"
+    error = "standard error of the Gaussian samples, relative to capacity, that `auto` aims for"
     add("--relative-error", error, above_zero, 0.01, metavar="X")
     add("--seed", "seed of all random draws", _integer(0, most=2**63 - 1), 0)
     add("--threads", "results do not depend on it (default: one per CPU)", one_or_more)

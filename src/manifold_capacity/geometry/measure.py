@@ -59,7 +59,7 @@ def measure(
     margin : float
         Margin kappa, 0 or more, in units of a center's norm.
     n_gaussians : int or "auto"
-        Gaussian samples per manifold, 2 at least. "auto" draws until the standard error of the
+        Gaussian samples per manifold, 2 at least. "auto" draws until their standard error of the
         layer's capacity is at most `relative_error` of it, or `max_gaussians` are drawn (then it
         warns).
     relative_error : float
@@ -97,7 +97,7 @@ def measure(
     -----
     The radius is the reference's with ``n - 1`` in place of ``n``: the mean anchor is estimated
     from the same Gaussian samples, which makes the reference's radius too small by ``1 / (2 n)``,
-    0.17 % at 300 samples, more than the standard error of a layer of 100 manifolds.
+    0.17 % at 300 samples, more than the samples' standard error in a layer of 100 manifolds.
 
     Examples
     --------
