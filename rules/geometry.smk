@@ -30,14 +30,6 @@ rule compute_moments:
         "../scripts/compute_moments.py"
 
 
-# Only with exact capacity.
-SEPARABILITY = {
-    "separability": "<results>/geometry/<network>/{checkpoint}/{split}{labels}/{layer}.separability.csv"
-}
-if not GLUE:
-    SEPARABILITY = {}
-
-
 rule measure_geometry:
     input:
         moments=expand(
@@ -50,10 +42,14 @@ rule measure_geometry:
         simulated=lambda wildcards: runs.simulated_capacity_files(config, wildcards),
         glue=lambda wildcards: runs.glue_files(config, wildcards),
     output:
-        **SEPARABILITY,
         layer="<results>/geometry/<network>/{checkpoint}/{split}{labels}/{layer}.json",
         manifolds="<results>/geometry/<network>/{checkpoint}/{split}{labels}/{layer}.csv",
         centers="<results>/geometry/<network>/{checkpoint}/{split}{labels}/{layer}.centers.csv",
+        separability=(
+            "<results>/geometry/<network>/{checkpoint}/{split}{labels}/{layer}.separability.csv"
+            if GLUE
+            else []
+        ),
     log:
         "<logs>/measure_geometry/<network>/{checkpoint}/{split}{labels}/{layer}.log",
     benchmark:

@@ -21,7 +21,6 @@ rule summarize:
             results_of_layers("separability.csv") if GLUE else []
         ),
     output:
-        **({"separability": "<results>/summary/separability.csv"} if GLUE else {}),
         layers=report(
             "<results>/summary/layers.csv",
             caption="../report/layers.rst",
@@ -37,6 +36,7 @@ rule summarize:
         layers_parquet="<results>/summary/layers.parquet",
         manifolds_parquet="<results>/summary/manifolds.parquet",
         centers="<results>/summary/centers.csv",
+        separability="<results>/summary/separability.csv" if GLUE else [],
         table="<results>/summary/layers.txt",
         provenance=report(
             "<results>/provenance.json",
