@@ -92,12 +92,26 @@ def _measure_layer(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", CaveatWarning)  # the table says them
             geometry = measure(activations.open(layer.label, **drawn), **options)
+            numbers, manifolds = combine_draws([geometry])
+            if arguments.glue:
+                found = _measure_exactly(activations.open(layer.label, **drawn), arguments)
+                numbers, manifolds = rows.joined(numbers, manifolds, found)
     except ValueError as error:
         row |= {"status": in_options(error), "n_manifolds": len(activations.class_names)}
         return row, rows.manifold_table(row, {}, None)
-    numbers, manifolds = combine_draws([geometry])
     row |= {"status": rows.STATUS_OK} | numbers
     return row, rows.manifold_table(row, dict(enumerate(activations.class_names)), manifolds)
+
+
+def _measure_exactly(points: Any, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The columns of the exact capacity, of the layer and of its manifolds."""
+    from manifold_capacity.geometry.glue import measure_glue
+    from manifold_capacity.geometry.glue_table import combine_glue
+
+    names = ("n_samples", "relative_error", "seed", "threads")
+    options = {name: getattr(arguments, name) for name in names}
+    row, manifolds = combine_glue([measure_glue(points, **options)])
+    return {"row": row, "manifolds": manifolds}
 
 
 def run_layers(arguments: argparse.Namespace) -> int:

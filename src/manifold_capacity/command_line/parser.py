@@ -53,6 +53,8 @@ _MEASURE_EPILOG = """\
 examples:
   every array of a file that contains its labels:
     manifold-capacity measure recording.npz
+  the exact capacity, with all correlations between manifolds, beside the mean-field one:
+    manifold-capacity measure recording.npz --glue
   some of its arrays in this order, 40 samples of each class:
     manifold-capacity measure recording.npz --layers V1,V4,IT --points-per-class 40
   one array (samples, features) and its labels; the results as tables:
@@ -120,6 +122,9 @@ def build_parser() -> ArgumentParser:
         def add(
             flags: str, help: str, parse: Any, default: Any = None, metavar: str = "N", **more: Any
         ) -> None:
+            if parse is bool:
+                added.add_argument(flags, help=help, action="store_true")
+                return
             help += "" if default is None else f" (default: {default})"
             more |= {"help": help, "type": parse, "default": default, "metavar": metavar}
             added.add_argument(*flags.split(), **more)
@@ -143,6 +148,13 @@ def build_parser() -> ArgumentParser:
     add("--n-gaussians", samples, _integer(2, "auto", most=10**9), 300)
     error = "standard error of the Gaussian samples, relative to capacity, that `auto` aims for"
     add("--relative-error", error, above_zero, 0.01, metavar="X")
+    add(
+        "--glue",
+        "also measure the exact capacity, with all correlations: a minute for 5,000 points",
+        bool,
+    )
+    samples = "samples of labels for --glue, or auto: as many as --relative-error needs"
+    add("--n-samples", samples, _integer(2, "auto", most=10**9), 300)
     add("--seed", "seed of all random draws", _integer(0, most=2**63 - 1), 0)
     add("--threads", "results do not depend on it (default: one per CPU)", one_or_more)
     add("-o --output", f"{per_layer}: a row per layer", table, metavar="FILE")

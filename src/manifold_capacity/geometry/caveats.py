@@ -71,9 +71,10 @@ CAVEATS = {
         "for the exact capacity.",
     ),
     "glue_labels": (
-        "some labels cannot be separated in the layer itself; exact capacity counts them with all its directions",
-        "`glue_separable_fraction` is below 1: the other labels cannot be separated, however many directions a readout has. "
-        "They count as needing all that the points span, so that capacity is a little higher than if they could not count at all.",
+        "some labels cannot be separated in the layer itself, with all its directions",
+        "`glue_separable_fraction` is below 1. Such labels count as needing all directions that the points span, though these "
+        "are not enough: exact capacity is an upper limit. If no labels can be separated, it is left out, as it is "
+        "P / rank whatever the geometry.",
     ),
     "glue_anchors": (
         "few samples have unique anchor points, so GLUE's radius, dimension, utility and alignments are uncertain",
@@ -214,9 +215,14 @@ def glue_caveats(glue: Glue) -> dict[str, str]:
             f"The exact capacity {glue.capacity:.3g} is near {glue.capacity_floor:.3g}, that of as many points without "
             "structure: measure more points per class."
         )
-    if glue.separable_fraction < 1:
+    if glue.separable_fraction == 0:
         found["glue_labels"] = (
-            f"{1 - glue.separable_fraction:.0%} of the labels cannot be separated in the layer itself."
+            f"No labels can be separated in the layer itself: its exact capacity is below {len(glue.n_points) / glue.rank:.3g}."
+        )
+    elif glue.separable_fraction < 1:
+        found["glue_labels"] = (
+            f"{1 - glue.separable_fraction:.0%} of the labels cannot be separated in the layer itself; exact capacity is an "
+            "upper limit."
         )
     if glue.unique_fraction < _MOST_UNIQUE:
         found["glue_anchors"] = (

@@ -31,6 +31,10 @@ def combine_glue(
     for name in ("capacity", "dimension"):
         values = np.array([getattr(draw, f"manifold_{name}") for draw in draws])
         frame[f"glue_{name}"] = _mean(name, values)
+    # Those of classes are from the samples with unique anchors: to the scale of the layer's, which is from all.
+    capacities = np.array([draw.capacity for draw in draws])
+    with np.errstate(divide="ignore"):
+        frame["glue_capacity"] *= _mean("capacity", capacities) * np.mean(1 / frame["glue_capacity"])
     for name in GLUE_QUANTITIES:
         values = np.array([getattr(draw, name) for draw in draws])
         errors = np.array([getattr(draw, f"{name}_stderr") for draw in draws])
@@ -53,6 +57,12 @@ def combine_glue(
         row[f"glue_{name}"] = float(np.mean([getattr(draw, name) for draw in draws]))
     row["glue_n_samples"] = round(np.mean([draw.n_samples for draw in draws]))
     row["glue_worst_gap"] = max(draw.worst_gap for draw in draws)
+    if any(draw.separable_fraction == 0 for draw in draws):
+        # P / rank, an upper limit whatever the geometry: no number to draw beside others.
+        row |= {
+            key: np.nan for key in row if key.startswith("glue_capacity") and "floor" not in key
+        }
+        frame["glue_capacity"] = np.full(len(frame["glue_capacity"]), np.nan)
     texts = merged([glue_caveats(draw) for draw in draws])
     row |= {"caveats": " ".join(texts), "caveats_text": " ".join(texts.values())}
     return row, {name: values.tolist() for name, values in frame.items()}

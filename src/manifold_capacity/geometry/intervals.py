@@ -98,7 +98,7 @@ def over_classes(quantity: str, values: ArrayLike) -> tuple[float, float]:
 
 def influence(quantity: str, values: FloatArray) -> tuple[float, FloatArray]:
     """A layer's number from those of its classes (P,), and how far each class moves it from the mean of all."""
-    if quantity == "capacity":
+    if quantity.endswith("capacity"):
         inverse = 1.0 / values
         capacity = 1.0 / inverse.mean() if inverse.any() else math.inf
         with np.errstate(invalid="ignore"):

@@ -202,7 +202,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
         *_same("model", "checkpoint", "split", "labels"),
         Column("reference", TEXT, "With", "The other checkpoint, split, labels or model. All else is the same, except the last checkpoint of another model."),
         *_same("layer", "layer_index", "layer_name"),
-        Column("quantity", TEXT, "Quantity", "`capacity`, `radius`, `dimension` or `center_correlation`."),
+        Column("quantity", TEXT, "Quantity", "`capacity`, `radius`, `dimension` or `center_correlation`; with exact capacity also those of `glue_*` (over classes only its capacity and dimension)."),
         Column("value", NUMBER, "Value", "The layer's number, the mean over seeds."),
         Column("reference_value", NUMBER, "Reference value", "That of the reference."),
         Column("difference", NUMBER, "Difference [95 % interval]", "`value` minus `reference_value`."),

@@ -36,6 +36,13 @@ FloatArray = NDArray[np.float64]
 
 COLUMNS = tuple(column.name for column in TABLES["comparisons"])
 _GROUP = ("model", "checkpoint", "split", "labels")
+# With exact capacity. Classes have a capacity and a dimension of their own; the others have intervals over seeds only.
+_GLUE_OF_CLASSES = ("glue_capacity", "glue_dimension")
+_GLUE = (
+    *_GLUE_OF_CLASSES,
+    *("glue_radius", "glue_utility"),
+    *("glue_center_alignment", "glue_axis_alignment", "glue_center_axis_alignment"),
+)
 # Of these, one training of a network may differ from the next.
 _OF_TRAININGS = ("checkpoint", "model")
 
@@ -123,8 +130,9 @@ def compare(layers: pd.DataFrame, manifolds: pd.DataFrame) -> pd.DataFrame:
     """
     measured = layers[layers["status"] == STATUS_OK]
     runs = {key: part.set_index("seed") for key, part in measured.groupby([*_GROUP, "layer"])}
+    of_classes = [q for q in (*QUANTITIES, *_GLUE_OF_CLASSES) if q in manifolds]
     classes = {
-        key: part.pivot_table(index="seed", columns="class_index", values=[*QUANTITIES])
+        key: part.pivot_table(index="seed", columns="class_index", values=of_classes)
         for key, part in manifolds.groupby([*_GROUP, "layer"])
     }
     rows: list[dict[str, Any]] = []
@@ -216,24 +224,27 @@ def _differences(
     None without a common seed.
     """
     seeds = layers[0].index.intersection(layers[1].index)
-    for quantity in QUANTITIES if len(seeds) else ():
-        values, of_classes = (
-            [table.loc[seeds, quantity].to_numpy(dtype=float) for table in tables]
-            for tables in (layers, classes)
-        )
-        if len(seeds) >= FEWEST:
-            over, (difference, deviations) = "seeds", over_seeds(*values)
+    over = "seeds" if len(seeds) >= FEWEST else "classes"
+    for quantity in (*QUANTITIES, *_GLUE) if len(seeds) else ():
+        if not all(
+            quantity in table for table in (*layers, *(classes if over == "classes" else ()))
+        ):
+            continue
+        values = [table.loc[seeds, quantity].to_numpy(dtype=float) for table in layers]
+        if np.isnan(values).any():
+            continue
+        if over == "seeds":
+            deviations = over_seeds(*values)[1]
         else:
-            over, (difference, deviations) = (
-                "classes",
-                over_classes(of_classes[0], of_classes[1], quantity),
-            )
+            groups = [table.loc[seeds, quantity].to_numpy(dtype=float) for table in classes]
+            deviations = over_classes(groups[0], groups[1], quantity)[1]
+        means = [value.mean() for value in values]
         yield (
             {
                 "quantity": quantity,
-                "value": values[0].mean(),
-                "reference_value": values[1].mean(),
-                "difference": difference,
+                "value": means[0],
+                "reference_value": means[1],
+                "difference": means[0] - means[1],
                 "interval_over": over,
                 "n": len(deviations),
             },

@@ -21,6 +21,12 @@ _GAP = "   "
 _DIGITS = 2  # of an interval's half width
 _DECIMALS_WITHOUT_INTERVAL = 4
 _MOST_DECIMALS = 6
+# Quantities and their titles.
+_MEAN_FIELD = {"capacity": "Capacity", "radius": "Radius", "dimension": "Dimension"}
+_MEAN_FIELD["center_correlation"] = "Correlation"
+_GLUE = {"glue_capacity": "Exact capacity", "glue_radius": "Radius", "glue_dimension": "Dimension"}
+_GLUE["glue_utility"] = "Utility"
+_WITHOUT_INTERVAL = ("center_correlation", "glue_utility")  # for want of room
 _LARGE = 1e6  # from here on a number is written in powers of ten, to fit its column
 
 
@@ -41,7 +47,23 @@ def format_table(layers: pd.DataFrame) -> str:
     """
     if layers.empty:
         return "No layers were measured."
-    names, columns = [layer_title(layer) for layer in layers["layer"]], _columns(layers)
+    names = [layer_title(layer) for layer in layers["layer"]]
+    parts = [_columns(layers, _MEAN_FIELD)]
+    if "glue_capacity" in layers and layers["glue_capacity"].notna().any():
+        parts.append(_columns(layers, _GLUE))
+    lines: list[str] = []
+    for title, rows in _blocks(layers).items():
+        lines += ["", *textwrap.wrap(title, TABLE_WIDTH)]
+        for columns in parts:
+            lines += _part(layers, names, rows, columns)
+        lines += _caveat_lines(layers.iloc[rows], [names[row] for row in rows])
+    return "\n".join([*lines[1:], "", *textwrap.wrap(_note(layers), TABLE_WIDTH)])
+
+
+def _part(
+    layers: pd.DataFrame, names: list[str], rows: list[int], columns: Mapping[str, list[str]]
+) -> Iterator[str]:
+    """Some columns of a block, below their titles."""
     widths = [max(len(title), *map(len, column)) for title, column in columns.items()]
     room = TABLE_WIDTH - sum(widths) - len(_GAP) * len(widths)
     name_width = min(max(len("Layer"), *map(len, names)), room)
@@ -52,19 +74,15 @@ def format_table(layers: pd.DataFrame) -> str:
 
     indent = " " * name_width + _GAP
     rule = "-" * (name_width + sum(widths) + len(_GAP) * len(widths))
-    lines: list[str] = []
-    for title, rows in _blocks(layers).items():
-        lines += ["", *textwrap.wrap(title, TABLE_WIDTH), rule, line("Layer", columns), rule]
-        for row in rows:
-            status = layers["status"].iloc[row]
-            if status == STATUS_OK:
-                lines.append(line(names[row], (column[row] for column in columns.values())))
-            else:
-                first = line(names[row], []).ljust(name_width) + _GAP
-                reason = textwrap.wrap(f"no geometry: {status}", TABLE_WIDTH - len(first))
-                lines += [first + reason[0], *(indent + rest for rest in reason[1:])]
-        lines += _caveat_lines(layers.iloc[rows], [names[row] for row in rows])
-    return "\n".join([*lines[1:], "", *textwrap.wrap(_note(layers), TABLE_WIDTH)])
+    yield from (rule, line("Layer", columns), rule)
+    for row in rows:
+        status = layers["status"].iloc[row]
+        if status == STATUS_OK:
+            yield line(names[row], (column[row] for column in columns.values()))
+        else:
+            first = line(names[row], []).ljust(name_width) + _GAP
+            reason = textwrap.wrap(f"no geometry: {status}", TABLE_WIDTH - len(first))
+            yield from (first + reason[0], *(indent + rest for rest in reason[1:]))
 
 
 def layer_title(layer: str) -> str:
@@ -121,23 +139,24 @@ def split_title(split: str) -> str:
     return "no split" if split == NO_SPLIT else f"{split} split"
 
 
-def _columns(layers: pd.DataFrame) -> dict[str, list[str]]:
+def _columns(layers: pd.DataFrame, titles: Mapping[str, str]) -> dict[str, list[str]]:
     """Title of each column of numbers, and its cells, decimal points below each other; '' without a value."""
 
     def floats(name: str) -> np.ndarray:
-        return layers[name].to_numpy(dtype=float, na_value=math.nan)
+        unknown = np.full(len(layers), math.nan)
+        return layers[name].to_numpy(dtype=float, na_value=math.nan) if name in layers else unknown
 
     columns = {}
-    for quantity in ("capacity", "radius", "dimension"):
-        names = (quantity, f"{quantity}_low", f"{quantity}_high")
-        values, intervals = with_intervals(*map(floats, names))
+    for quantity, title in titles.items():
+        ends = [quantity, f"{quantity}_low", f"{quantity}_high"]
+        if quantity in _WITHOUT_INTERVAL:
+            ends[1:] = ["", ""]
+        values, intervals = with_intervals(*map(floats, ends))
         width = max(map(len, values))
-        columns[quantity.capitalize()] = [
-            f"{value.rjust(width)} {interval}" if value else ""
+        columns[title] = [
+            f"{value.rjust(width)} {interval}".rstrip() if value else ""
             for value, interval in zip(values, intervals, strict=True)
         ]
-    unknown = np.full(len(layers), math.nan)
-    columns["Correlation"], _ = with_intervals(floats("center_correlation"), unknown, unknown)
     return columns
 
 
