@@ -23,7 +23,6 @@ for step in ["external"] if EXTERNAL else ["dataset", "training", "activations"]
 
 
 include: "rules/geometry.smk"
-include: "rules/glue.smk"
 include: "rules/summary.smk"
 include: "rules/figures.smk"
 include: "rules/targets.smk"

@@ -54,7 +54,6 @@ MODELS = {model["label"]: model for model in config["models"]}
 RUNS = runs.runs_of(config)
 TRAINED = runs.trained_networks(config)
 LABELS = runs.label_suffixes(config)
-GLUE = "glue" in config["geometry"]["measures"]
 DRAWS = runs.draw_suffixes(config)
 # The parameters and keys of every step.
 PRINTS = Fingerprints(planning=workflow.is_main_process)

@@ -1,6 +1,7 @@
 # Moments, geometry and (if asked for) simulated capacity: one job per layer of every run.
 
 
+GLUE = "glue" in config["geometry"]["measures"]
 STORES = [] if EXTERNAL else "<results>/activations/<run>"
 # On another node, Snakemake identifies inputs by their contents, which it cannot do for a folder. That a job runs there is
 # not documented otherwise than by this attribute.
@@ -85,3 +86,6 @@ rule simulate_capacity:
         step=lambda wildcards: STEPS.simulated(**wildcards),
     script:
         "../scripts/simulate_capacity.py"
+
+
+include: "glue.smk"

@@ -32,6 +32,7 @@ rule plan:
         store_bytes=[
             SETUP.store_bytes[run.model] for run in RUNS.values() if not EXTERNAL
         ],
+        gram_bytes=4 * runs.most_points(SETUP) ** 2,
         keep=config["activations"]["keep"],
         at_once=SETUP.stores_at_once,
         # Not submitted: local rules, and those without a command.

@@ -24,10 +24,9 @@ with logs.log_to(snakemake.log[0]) as log:
             draws.append(geometry_from_moments(moments, **step.geometry, **options))
         numbers, table = combine_draws(draws, disjoint=step.disjoint)
         row |= {"status": rows.STATUS_OK} | numbers
-        for kind in ("simulated", "glue"):
-            for file in files[kind]:
-                found = provenance.read_stamp(file, step.keys, kind)
-                (row, table), curve = rows.joined(row, table, found), found.get("curve", {})
+        for kind, file in [(k, file) for k in ("simulated", "glue") for file in files[k]]:
+            found = provenance.read_stamp(file, step.keys, kind)
+            (row, table), curve = rows.joined(row, table, found), found.get("curve", {})
         log.info("%s", rows.in_words(row))
     except DegenerateManifoldsError as error:
         log.warning("%s has no geometry: %s", row["layer"], error)

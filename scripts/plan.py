@@ -25,5 +25,6 @@ with logs.log_to(snakemake.log[0]) as log:
         keep=params.keep,
         at_once=params.at_once,
         submitted=submitted,
+        gram_bytes=params.gram_bytes,
     )
     log.info("\n%s", text)

@@ -20,7 +20,12 @@ from workspaces import Workspace, new_workspace
 # Two checkpoints of one layer; every rule that has no alternative
 CONFIG = {
     "layers": {"input": False, "types": [], "names": ["classifier.2"]},
-    "geometry": {"n_gaussians": 40, "simulated": True},
+    "geometry": {
+        "n_gaussians": 40,
+        "simulated": True,
+        "measures": ["mean_field", "glue"],
+        "glue": {"n_samples": 20},
+    },
 }
 OTHER = CONFIG | {
     "manifolds.points_per_class": 13,
@@ -35,6 +40,8 @@ RULES = [
     "extract_activations",
     "compute_moments",
     "simulate_capacity",
+    "compute_gram",
+    "measure_glue",
     "measure_geometry",
     "summarize",
     "summarize_training",

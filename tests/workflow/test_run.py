@@ -14,6 +14,8 @@ from manifold_capacity import measure
 from manifold_capacity.activations.store import open_layer
 from manifold_capacity.command_line import main
 from manifold_capacity.geometry.draws import combine_draws, draw_seed
+from manifold_capacity.geometry.glue import measure_glue
+from manifold_capacity.geometry.glue_table import combine_glue
 from manifold_capacity.geometry.moments import Moments, moments_from_arrays
 from manifold_capacity.summary.tables import read_table
 
@@ -142,6 +144,8 @@ def test_shuffled_labels_and_draws_of_points(finished):
             "layers": {"input": False, "types": [], "names": ["classifier.2"]},
             "manifolds.shuffle_labels": True,
             "geometry.repeats": 2,
+            "geometry.measures": ["mean_field", "glue"],
+            "geometry.glue.n_samples": 20,
         }
     )
     results = finished.results
@@ -161,6 +165,23 @@ def test_shuffled_labels_and_draws_of_points(finished):
     assert (layers["n_repeats"] == 2).all()
     for name in ("capacity", "capacity_low", "capacity_gaussian_stderr", "center_correlation"):
         assert layers.loc["original", name] == pytest.approx(expected[name], rel=1e-6)
+
+    # The exact capacity is that of the same points, from their inner products.
+    exact, of_classes = combine_glue(
+        [
+            measure_glue(points, n_samples=20, seed=draw_seed(0, draw))
+            for draw, points in enumerate(clouds)
+        ]
+    )
+    for name in ("glue_capacity", "glue_capacity_high", "glue_utility"):
+        assert layers.loc["original", name] == pytest.approx(exact[name], rel=1e-6)
+    assert layers.loc["shuffled", "glue_capacity"] < exact["glue_capacity"]
+    manifolds = pd.read_csv(results / "summary" / "manifolds.csv").set_index("labels")
+    assert [*manifolds.loc["original", "glue_dimension"]] == pytest.approx(
+        of_classes["glue_dimension"], rel=1e-6
+    )
+    curves = pd.read_csv(results / "summary" / "separability.csv")
+    assert curves.groupby("labels")["probability"].max().to_list() == [1, 1]
 
     # The control has the same points, with permuted labels.
     for draw, suffix in enumerate(("", "-draw-2")):

@@ -44,16 +44,21 @@ def source_problems(config: Mapping[str, Any], external: bool) -> Iterator[str]:
         )
 
 
-def measures_problems(config: Mapping[str, Any]) -> Iterator[str]:
+def measures_problems(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
     """Whether what is measured fits together."""
     section = config.get("geometry") or {}
     measures = section.get("measures", ["mean_field"])
     if "mean_field" not in measures:
         yield f"geometry.measures: {shown(measures)}, but mean_field is always measured; add it: [mean_field, glue]"
-    if "glue" in section and "glue" not in measures:
-        yield (
-            f"geometry.glue: given, but geometry.measures is {shown(measures)}; add glue to it, or remove geometry.glue"
-        )
+    known = schema["properties"]["geometry"]["properties"]["glue"]["properties"]
+    given = {
+        key: value
+        for key, value in section.get("glue", {}).items()
+        if value != known[key]["default"]
+    }
+    if given and "glue" not in measures:
+        keys = ", ".join(f"geometry.glue.{key}: {shown(value)}" for key, value in given.items())
+        yield f"{keys}, but geometry.measures is {shown(measures)}; add glue to it, or remove geometry.glue"
 
 
 def results_problems(results: str) -> Iterator[str]:

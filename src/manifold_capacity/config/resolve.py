@@ -48,7 +48,7 @@ def resolve(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, A
     problems = list(schemas.schema_problems(resolved, schema)) or [
         *checks.source_problems(resolved, external),
         *checks.results_problems(results),
-        *checks.measures_problems(resolved),
+        *checks.measures_problems(resolved, schema),
     ]
     if not problems and external:
         _fill_external(resolved, schema)

@@ -34,7 +34,9 @@ def combine_glue(
     # Those of classes are from the samples with unique anchors: to the scale of the layer's, which is from all.
     capacities = np.array([draw.capacity for draw in draws])
     with np.errstate(divide="ignore"):
-        frame["glue_capacity"] *= _mean("capacity", capacities) * np.mean(1 / frame["glue_capacity"])
+        frame["glue_capacity"] *= _mean("capacity", capacities) * np.mean(
+            1 / frame["glue_capacity"]
+        )
     for name in GLUE_QUANTITIES:
         values = np.array([getattr(draw, name) for draw in draws])
         errors = np.array([getattr(draw, f"{name}_stderr") for draw in draws])

@@ -190,6 +190,7 @@ def describe_plan(
     keep: bool,
     at_once: int | None,
     submitted: int | None = None,
+    gram_bytes: int = 0,
 ) -> str:
     """The plan as text.
 
@@ -209,6 +210,8 @@ def describe_plan(
         From `stores_at_once`.
     submitted : int or None
         From `submissions`, if there is a profile of a cluster.
+    gram_bytes : int
+        Size of one file of inner products, for the exact capacity; they are kept.
     """
     if not jobs:
         return "Nothing to be done: all results are there."
@@ -234,15 +237,25 @@ def describe_plan(
     if submitted is not None:
         lines.append(f"With profiles/slurm: {submitted:,} submissions.")
     n_stores, sizes = jobs.get("extract_activations", 0), sorted(store_sizes, reverse=True)
-    return "\n".join([*lines, *_disk(n_stores, sizes, folder, keep, at_once)])
+    n_grams = jobs.get("compute_gram", 0)
+    return "\n".join([*lines, *_disk(n_stores, sizes, folder, keep, at_once, n_grams, gram_bytes)])
 
 
 def _disk(
-    n_stores: int, sizes: Sequence[int], folder: Path, keep: bool, at_once: int | None
+    n_stores: int,
+    sizes: Sequence[int],
+    folder: Path,
+    keep: bool,
+    at_once: int | None,
+    n_grams: int,
+    gram_bytes: int,
 ) -> list[str]:
-    """Lines about the disk space of activations; `sizes` in descending order."""
+    """Lines about the disk space of activations and inner products; `sizes` in descending order."""
     parent = next(path for path in [folder, *folder.absolute().parents] if path.exists())
     free, need, lines = shutil.disk_usage(parent).free, 0, []
+    if n_grams:
+        grams = f"{n_grams:,} files of {_gib(gram_bytes)} each, {_gib(n_grams * gram_bytes)} in all"
+        lines.append(f"Inner products, for the exact capacity: {grams}; they are kept.")
     if n_stores:
         each = _gib(sizes[0]) if sizes[0] == sizes[-1] else f"{_gib(sizes[-1])} to {_gib(sizes[0])}"
         need = sum(sizes[: n_stores if at_once is None else min(n_stores, at_once)])
@@ -257,6 +270,7 @@ def _disk(
             f"Activations: {n_stores:,} runs of {each} each, {total} in all.",
             f"At most {_gib(need)} at one time: {why}.",
         ]
+    need += n_grams * gram_bytes
     lines.append(f"Free on the disk of {folder}: {_gib(free)}.")
     if need > free:
         lines.append(

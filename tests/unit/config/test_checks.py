@@ -64,6 +64,14 @@ from manifold_capacity.models.layers import Layer
         ),
         ({"dataset.path": "x"}, ["dataset.path: 'x' does not apply to digits"]),
         ({"activations.labels": "x.npy"}, ['labels: "x.npy": only with activations.path; add it']),
+        (
+            {"geometry.measures": ["glue"]},
+            ["mean_field is always measured; add it: [mean_field, glue]"],
+        ),
+        (
+            {"geometry.glue": {"n_samples": 20}},
+            ["geometry.glue.n_samples: 20, but", "add glue to it"],
+        ),
         ({"manifolds.points_per_class": "all"}, ["all, but only with activations.path"]),
     ],
 )

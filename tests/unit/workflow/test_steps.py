@@ -20,7 +20,7 @@ RUN = {"model": "small_cnn", "seed": "0", "checkpoint": "epoch-001", "split": "t
 JOB = {**RUN, "labels": "", "layer": "1_Linear"}
 # In the order of the data.
 NAMES = ("dataset", "layers", "initial_weights", "trained_weights", "activations", "moments")
-NAMES += ("simulated", "geometry", "summary", "comparisons", "training", "figure")
+NAMES += ("gram", "glue", "simulated", "geometry", "summary", "comparisons", "training", "figure")
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def keys(tmp_path, layers):
 # What follows from the tables, and what from the geometry, and so on.
 TABLES = {"summary", "comparisons", "training", "figure"}
 GEOMETRY = TABLES | {"geometry"}
-ACTIVATIONS = GEOMETRY | {"activations", "moments", "simulated"}
+ACTIVATIONS = GEOMETRY | {"activations", "moments", "simulated", "gram", "glue"}
 TRAINING = ACTIVATIONS | {"trained_weights"}
 
 
@@ -71,6 +71,11 @@ TRAINING = ACTIVATIONS | {"trained_weights"}
         ({"activations": {"keep": False}}, TABLES),
         ({"geometry": {"margin": 0.5}}, GEOMETRY),
         ({"geometry": {"simulated": True}}, GEOMETRY),
+        ({"geometry": {"measures": ["mean_field", "glue"]}}, GEOMETRY),
+        (
+            {"geometry": {"measures": ["mean_field", "glue"], "glue": {"labels": "balanced"}}},
+            GEOMETRY | {"glue"},
+        ),
         ({"geometry": {"repeats": 2}}, ACTIVATIONS),
         ({"manifolds": {"points_per_class": 11}}, ACTIVATIONS),
         ({"manifolds": {"classes": [3, 9]}}, ACTIVATIONS),
