@@ -141,7 +141,7 @@ def test_shuffled_labels_and_draws_of_points(finished):
     finished.configure(
         {
             "checkpoints": [0],
-            "layers": {"input": False, "types": [], "names": ["classifier.2"]},
+            "layers": {"input": False, "types": [], "names": ["features.0"]},
             "manifolds.shuffle_labels": True,
             "geometry.repeats": 2,
             "geometry.measures": ["mean_field", "glue"],
@@ -150,7 +150,7 @@ def test_shuffled_labels_and_draws_of_points(finished):
     )
     results = finished.results
     finished.snakemake("results/summary/comparisons.csv")
-    activations = np.asarray(open_layer(results / "activations" / RUN, LAYERS[-1]))
+    activations = np.asarray(open_layer(results / "activations" / RUN, LAYERS[1]))
     n_points = CONFIG["manifolds"]["points_per_class"]
     clouds = [activations[:, :n_points], activations[:, n_points:]]
     expected, _ = combine_draws(
@@ -185,7 +185,7 @@ def test_shuffled_labels_and_draws_of_points(finished):
 
     # The control has the same points, with permuted labels.
     for draw, suffix in enumerate(("", "-draw-2")):
-        name = f"{LAYERS[-1]}{suffix}.npz"
+        name = f"{LAYERS[1]}{suffix}.npz"
         classes, shuffled = (
             Moments.load(results / "moments" / f"{RUN}{labels}" / name)
             for labels in ("", "-shuffled")
