@@ -31,6 +31,7 @@ from manifold_capacity.geometry.cone_solver import CHUNK, ConeSolver, Projection
 from manifold_capacity.geometry.cones import Points, different_points
 from manifold_capacity.geometry.glue_measures import (
     ALIGNMENTS,
+    RAW_ALIGNMENTS,
     Measured,
     inverse_of_mean,
     mean_and_error,
@@ -335,7 +336,7 @@ def _gather(
 
 
 def _unmeasured(n_manifolds: int) -> Measured:
-    names = [*ALIGNMENTS, *(f"{name}_raw" for name in ALIGNMENTS), "radius", "dimension", "utility"]
+    names = (*ALIGNMENTS, *RAW_ALIGNMENTS, "radius", "dimension", "utility")
     unknown = np.full(n_manifolds, np.nan)
     return Measured({name: (np.nan, np.nan) for name in names}, (unknown, unknown))
 
