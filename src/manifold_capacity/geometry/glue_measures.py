@@ -193,6 +193,8 @@ class _Anchors:
             if name in ALIGNMENTS:
                 rows = (weights * self._center_gram).sum(axis=1)
                 gradient[np.diag_indices(len(signs))] = -2 * rows * inverse**2
+            if len(signs) == 1:
+                gradient[:] = np.nan
             field = (self.to_centers @ gradient)[np.arange(len(points.owner)), points.owner]
             results[name] = (value, self.added @ field)
         return results

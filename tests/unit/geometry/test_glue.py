@@ -153,7 +153,7 @@ def test_points_in_general_position(n_manifolds, n_features, mean):
     near(measure_glue(points, center=False, n_samples=500), "capacity", 2)
 
 
-@pytest.mark.parametrize("n_manifolds", [4, 12, 40])
+@pytest.mark.parametrize("n_manifolds", [4, 12])
 def test_separability_of_points(n_manifolds):
     """Cover counted the separable labels of P points in n directions."""
     n = np.arange(n_manifolds + 3)
@@ -161,9 +161,9 @@ def test_separability_of_points(n_manifolds):
         2.0 ** (1 - n_manifolds) * binom(n_manifolds - 1, np.arange(directions)).sum()
         for directions in n
     ]
-    found = measure_glue(np.eye(n_manifolds)[:, None], center=False, n_samples=4000)
-    # Three standard errors of a share of 4,000 samples, and 0.01 of smoothing.
-    np.testing.assert_allclose(found.separability(n), exact, atol=3 * 0.5 / np.sqrt(4000) + 0.01)
+    found = measure_glue(np.eye(n_manifolds)[:, None], center=False, n_samples=3000)
+    # Three standard errors of a share of 3,000 samples, and 0.01 of smoothing.
+    np.testing.assert_allclose(found.separability(n), exact, atol=3 * 0.5 / np.sqrt(3000) + 0.01)
     assert found.separability(np.zeros((2, 3), dtype=int)).shape == (2, 3)
 
 
@@ -182,7 +182,7 @@ def test_manifolds_in_orthogonal_subspaces():
         manifolds.append(padded)
         inverse.append(1 / anchor_geometry(points, labels[:, [i]] * gaussians[:, own]).capacity)
         start += dimension + 1
-    found = glue_from_samples(manifolds, labels, gaussians, center=False)
+    found = quiet(glue_from_samples, manifolds, labels, gaussians, center=False)
     assert found.capacity_published == pytest.approx(1 / np.mean(inverse), rel=1e-12)
 
 
@@ -199,7 +199,7 @@ def test_mean_field_limit(radius, tolerance):
     axes = rng.standard_normal((n_manifolds, 4, n_features)) / np.sqrt(n_features)
     centers = rng.standard_normal((n_manifolds, 1, n_features)) / np.sqrt(n_features)
     manifolds = centers + directions @ axes
-    found = measure_glue(manifolds, n_samples=300)
+    found = quiet(measure_glue, manifolds, n_samples=300)
     expected = measure(manifolds).summary()["capacity"]
     assert found.capacity == pytest.approx(expected, rel=tolerance + 4 * found.capacity_stderr)
 
@@ -224,30 +224,37 @@ def test_opposite_points():
 
 def test_moments_of_the_projection():
     """mean(a) = mean(k), and var(a) = var(k) + 2 mean(k): chi-squares of the faces' dimensions."""
-    samples = measure_glue(clouds(5, 6, 20), n_samples=3000).samples
+    samples = measure_glue(clouds(5, 6, 20), n_samples=2000).samples
     a, k = samples.norm2, samples.support
-    assert abs((a - k).mean()) < 4 * (a - k).std() / np.sqrt(3000)
+    assert abs((a - k).mean()) < 4 * (a - k).std() / np.sqrt(2000)
     # The standard error of a variance is about sqrt(2 / n) of it; its tails are a bit heavier.
-    assert a.var() == pytest.approx(k.var() + 2 * k.mean(), rel=5 * np.sqrt(2 / 3000))
+    assert a.var() == pytest.approx(k.var() + 2 * k.mean(), rel=5 * np.sqrt(2 / 2000))
 
 
-@pytest.mark.parametrize("labels", ["random", "one_vs_rest", "balanced"])
-def test_agrees_with_simulated_capacity(labels):
-    """The same number for random labels; other labels differ, but little for these manifolds."""
+def test_agrees_with_simulated_capacity():
+    """The same number, and the same share of separable labels in any number of directions."""
     manifolds = clouds(12, 6, 40)
-    found = measure_glue(manifolds, n_samples=800, labels=labels)
+    found = measure_glue(manifolds, n_samples=800)
+    simulated = simulated_capacity(manifolds, n_repetitions=300)
+    error = np.hypot(found.capacity_stderr, simulated.capacity_stderr)
+    assert abs(found.capacity - simulated.capacity) < 4 * error
     assert found.separable_fraction == 1.0
-    if labels == "random":
-        simulated = simulated_capacity(manifolds, n_repetitions=300)
-        error = np.hypot(found.capacity_stderr, simulated.capacity_stderr)
-        assert abs(found.capacity - simulated.capacity) < 4 * error
-        n = np.arange(found.rank + 2)
-        share = (simulated.critical_features[:, None] <= n).mean(axis=0)
-        # Four standard errors of a share of 300 and of one of 800 samples.
-        limit = 4 * np.hypot(0.5 / np.sqrt(300), 0.5 / np.sqrt(800))
-        np.testing.assert_allclose(found.separability(n), share, atol=limit)
-    else:
-        assert found.capacity == pytest.approx(measure_glue(manifolds).capacity, rel=0.2)
+    n = np.arange(found.rank + 2)
+    share = (simulated.critical_features[:, None] <= n).mean(axis=0)
+    # Four standard errors of a share of 300 and of one of 800 samples.
+    limit = 4 * np.hypot(0.5 / np.sqrt(300), 0.5 / np.sqrt(800))
+    np.testing.assert_allclose(found.separability(n), share, atol=limit)
+
+
+def test_labels():
+    """Labels by name are those that they say; equal ones are the easiest, where the mean helps."""
+    manifolds = clouds(6)
+    by_name = measure_glue(manifolds, n_samples=30, labels="one_vs_rest", seed=2)
+    given = measure_glue(manifolds, n_samples=30, labels=np.tile(2 * np.eye(6) - 1, (5, 1)), seed=2)
+    same(by_name, given, 0)
+    assert (by_name.labels, given.labels) == ("one_vs_rest", "given")
+    opposite = measure_glue(manifolds, n_samples=30, labels=np.ones((30, 6)), center=False)
+    assert opposite.capacity > measure_glue(manifolds, center=False, n_samples=30).capacity
 
 
 # ---- invariances
@@ -312,12 +319,12 @@ def test_threads_and_seed(manifolds):
 
 def test_standard_errors():
     """Between seeds, estimates spread as their standard errors say."""
-    gram = gram_from_arrays(clouds(6, 8, 30))
-    runs = [glue_from_gram(gram, n_samples=60, seed=seed) for seed in range(100)]
+    gram = gram_from_arrays(clouds(5, 6, 30))
+    runs = [glue_from_gram(gram, n_samples=60, seed=seed) for seed in range(80)]
     for name in GLUE_QUANTITIES:
         spread = np.std([getattr(run, name) for run in runs], ddof=1)
         errors = np.mean([getattr(run, f"{name}_stderr") for run in runs])
-        # 7 % is the standard error of a spread of 100; absolute values are not quite linear.
+        # 8 % is the standard error of a spread of 80 runs; absolute values are not quite linear.
         assert errors == pytest.approx(spread, rel=0.3), name
 
 
