@@ -259,31 +259,34 @@ class _CenterGradients:
     def __init__(self, anchors: _Anchors) -> None:
         self._anchors = anchors
         n, n_manifolds = anchors.to_centers.shape
-        names = ("b", "c", *ALIGNMENTS[1:], *RAW_ALIGNMENTS[1:])
-        self._weights = {name: np.zeros((n, n_manifolds)) for name in names}
-        self._centers = {name: np.zeros((n_manifolds, n_manifolds)) for name in names}
-        self._along = {name: np.zeros(n) for name in names}
+        self._names = ("b", "c", *ALIGNMENTS[1:], *RAW_ALIGNMENTS[1:])
+        width = len(self._names) * n_manifolds  # the quantities' columns side by side
+        self._weights = np.zeros((n, width))
+        self._centers = np.zeros((n_manifolds, width))
+        self._along = {"b": np.zeros(n), "c": np.zeros(n)}
 
     def add(self, k: int, sample: _Sample) -> None:
         """Add those of sample k."""
         anchors, owner = self._anchors, self._anchors.points.owner
+        by_axes, by_centers = (
+            np.concatenate([sample.gradients[name][i] for name in self._names]).T for i in (0, 1)
+        )
+        # s1_j is a mean of points, less s0_j.
+        self._centers += by_centers - by_axes
         support = np.flatnonzero(anchors.shares[k])
-        shares = anchors.shares[k, support][:, None]
-        for name, (by_axes, by_centers) in sample.gradients.items():
-            # s1_j is a mean of points, less s0_j.
-            self._weights[name][support] += shares * by_axes.T[owner[support]]
-            self._centers[name] += by_centers - by_axes
+        _add_shares(support, owner, anchors.shares[k], np.ascontiguousarray(by_axes), self._weights)
         for name, solution in sample.solutions.items():
             self._along[name] -= 2 * solution[owner] * anchors.projections[k]
 
     def effects(self) -> dict[str, FloatArray]:
         """What each sample adds to the mean over samples by moving the centers, times their number."""
-        anchors, points = self._anchors, self._anchors.points
-        own = np.arange(len(points.owner)), points.owner
+        anchors, owner = self._anchors, self._anchors.points.owner
+        fields = anchors.points.gram @ self._weights + anchors.to_centers @ self._centers
         effects = {}
-        for name, weights in self._weights.items():
-            field = (points.gram @ weights + anchors.to_centers @ self._centers[name].T)[own]
-            effects[name] = anchors.added @ (field + self._along[name]) / len(anchors.shares)
+        for i, name in enumerate(self._names):
+            field = fields[np.arange(len(owner)), i * self._centers.shape[0] + owner]
+            field = field + self._along.get(name, 0.0)
+            effects[name] = anchors.added @ field / len(anchors.shares)
         return effects
 
 
@@ -321,3 +324,12 @@ def _anchor_products(gram, to_centers, owner, support, shares, own, with_centers
     for m in range(n_manifolds):
         for q in range(m + 1):
             own[m, q] = own[q, m] = own[m, q] + own[q, m]
+
+
+@stored
+def _add_shares(support, owner, shares, rows, out, _=DIGEST):
+    """Add each point's share of its manifold's row to the point's row."""
+    for i in support:
+        w, o = shares[i], owner[i]
+        for m in range(rows.shape[1]):
+            out[i, m] += w * rows[o, m]
