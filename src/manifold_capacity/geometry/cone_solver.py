@@ -41,6 +41,8 @@ _SETTLED = 0.004
 _GUESS_STEPS = 8
 _MOST_GUESS_STEPS = 480
 _RELAXATION = 1.7
+# Penalties of 0.2 to 0.8 were the fastest on all layers (benchmarks/glue.py --parts penalty).
+_PENALTY = 0.3
 # Corrections of a guess that has the vector inside the cone.
 _TRIES = 5
 
@@ -258,8 +260,8 @@ class ConeSolver:
     def _prepare_guesses(self) -> None:
         """Inverse of the Gram matrix plus a penalty, which serves all labels.
 
-        The fastest penalty was 0.2 to 0.4 times the harmonic mean of the squared distances of each
-        point of a support-sized subset from the span of those before it (benchmarks/glue.py).
+        The penalty is a fraction of the harmonic mean of the squared distances of each point from
+        the span of those before it, in a subset of about the size of a support.
         """
         gram, n = self._points.gram, len(self._points.gram)
         size = max(1, int(min(n / 2, 0.9 * self._points.rank)))
@@ -267,7 +269,7 @@ class ConeSolver:
         part = gram[np.ix_(chosen, chosen)]
         part[np.diag_indices(size)] += 1e-12
         pivots = np.linalg.cholesky(part).diagonal() ** 2
-        self._penalty = 0.3 / float((1 / pivots).mean())
+        self._penalty = _PENALTY / float((1 / pivots).mean())
         # By the points themselves (Woodbury's formula) where they have few coordinates.
         coordinates = self._points.coordinates
         shifted = coordinates.T @ coordinates if self._thin else gram.copy()
