@@ -28,7 +28,7 @@ from scipy.linalg import solve_triangular
 from threadpoolctl import threadpool_limits
 
 from manifold_capacity.geometry.arguments import FloatArray
-from manifold_capacity.geometry.cone_solver import Projections
+from manifold_capacity.geometry.cone_solver import Projections, chunks
 from manifold_capacity.geometry.cones import Points
 from manifold_capacity.geometry.kernels import DIGEST, stored
 
@@ -93,10 +93,12 @@ def measure_projections(
     moved = _CenterGradients(setup)
     values, shares = [], []
     with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
-        for k, sample in enumerate(pool.map(setup.sample, range(len(projections)))):
-            values.append(sample.values)
-            shares.append(sample.shares)
-            moved.add(k, sample)
+        for part in chunks(len(projections)):  # not all gradients in memory at once
+            numbers = range(len(projections))[part]
+            for k, sample in zip(numbers, pool.map(setup.sample, numbers), strict=True):
+                values.append(sample.values)
+                shares.append(sample.shares)
+                moved.add(k, sample)
         effects = moved.effects()
     columns = {name: np.array([value[name] for value in values]) for name in values[0]}
     both = {name: (column, column + effects[name]) for name, column in columns.items()}
