@@ -280,7 +280,7 @@ def compared(found: dict[str, Any], reference: dict[str, Any]) -> dict[str, floa
     differences = {name: abs(found[name] / reference[name] - 1) for name in QUANTITIES}
     return differences | {
         "another K": float(found["center_rank"] != reference["center_rank"]),
-        "standard error": reference["capacity_stderr"] / reference["capacity"],
+        "standard error": reference["capacity_gaussian_stderr"] / reference["capacity"],
     }
 
 

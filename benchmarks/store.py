@@ -184,7 +184,7 @@ def geometry_by_format(layers: dict[str, np.ndarray]) -> pd.DataFrame:
         rows.append(
             {"layer": label}
             | {name: rounded[name] / exact[name] - 1 for name in names}
-            | {"capacity_stderr": exact["capacity_stderr"] / exact["capacity"]}
+            | {"capacity_stderr": exact["capacity_gaussian_stderr"] / exact["capacity"]}
             | {"largest_value": float(np.abs(values).max())}
         )
     return pd.DataFrame(rows)

@@ -1,4 +1,4 @@
-"""What docs/validation.md rests on: the reference's results, simulated capacity, and error bars.
+"""What docs/validation.md rests on: the reference's results, simulated capacity, and the Gaussian samples' errors.
 
     python benchmarks/validation.py golden                # layers of tests/data/golden
     python benchmarks/validation.py draws train.npz       # CIFAR-100: X (n, 32, 32, 3), y (n,)
@@ -119,7 +119,7 @@ def draws(path: Path) -> None:
             (
                 seed,
                 *(
-                    digits(float(summary[name]), float(summary[f"{name}_stderr"]))
+                    digits(float(summary[name]), float(summary[f"{name}_gaussian_stderr"]))
                     for name in QUANTITIES
                 ),
                 digits(float(summary["center_correlation"])),
@@ -208,7 +208,7 @@ def simulated(paths: list[Path]) -> None:
                 row.epoch,
                 f"{row.layer_index} {row.layer_type}",
                 row.n_features,
-                digits(row.capacity, row.capacity_stderr),
+                digits(row.capacity, row.capacity_gaussian_stderr),
                 digits(found, row.simulated_capacity_stderr) if np.isfinite(found) else "none",
                 f"{found / row.capacity - 1:+.1%}" if np.isfinite(found) else "",
             )

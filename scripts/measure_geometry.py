@@ -22,7 +22,7 @@ with logs.log_to(snakemake.log[0]) as log:
             provenance.check_keys(file, moments.provenance, step.keys, "moments")
             options = step.geometry | {"seed": seed, "threads": snakemake.threads}
             geometries.append(geometry_from_moments(moments, **options))
-        numbers, table = combine_draws(geometries)
+        numbers, table = combine_draws(geometries, disjoint=step.disjoint)
         log.info("%s", rows.in_words(numbers))
         row |= {"status": rows.STATUS_OK} | numbers
         for file in files.simulated:

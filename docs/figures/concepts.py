@@ -6,6 +6,7 @@ python docs/figures/concepts.py docs/images
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -21,6 +22,7 @@ from scipy.stats import norm
 from sklearn.datasets import load_digits
 
 from manifold_capacity import measure
+from manifold_capacity.errors import CaveatWarning
 from manifold_capacity.figures.style import in_style, write
 from manifold_capacity.geometry.active_set import solve_gram
 from manifold_capacity.geometry.anchors import anchor_geometry
@@ -290,16 +292,44 @@ def controls() -> Figure:
             points = [digits.data[labels == digit][:size] for digit in range(10)]
             rows.append(measure(points, n_gaussians=300).summary())
         for quantity, ax in panels.items():
-            ax.errorbar(
-                sizes, [row[quantity] for row in rows], [row[f"{quantity}_stderr"] for row in rows],
-                fmt=f"{marker}-", color=color, label=label,
-            )  # fmt: skip
+            values, low, high = (
+                [float(row[f"{quantity}{end}"]) for row in rows] for end in ("", "_low", "_high")
+            )
+            ax.plot(sizes, values, f"{marker}-", color=color, label=label)
+            ax.fill_between(sizes, low, high, color=color, alpha=0.18, lw=0)
     for quantity, ax in panels.items():
         ax.set(xscale="log", xlabel="Points per class", ylabel=quantity.capitalize())
         ax.set_ylim(0, None)
         ax.set_xticks(sizes, [str(size) for size in sizes])
         ax.minorticks_off()
     panels["capacity"].legend()
+    return figure
+
+
+def order() -> Figure:
+    """Two layers, and a number of points per class at which their order changes."""
+    figure = Figure((WIDTH, 3.3), layout="constrained")
+    ax = figure.subplots()
+    sizes = [5, 10, 20, 50, 100, 200]
+    for radius, dimension, color, marker in ((0.7, 100, BLUE, "o"), (1.5, 3, ORANGE, "^")):
+        layer = balls(20, sizes[-1], radius, dimension, 200)
+        rows = [measure(layer[:, :size]).summary() for size in sizes]
+        values, low, high = (
+            [float(row[f"capacity{end}"]) for row in rows] for end in ("", "_low", "_high")
+        )
+        label = f"spheres of radius {radius} in {dimension} dimensions"
+        ax.plot(sizes, values, f"{marker}-", color=color, label=label)
+        ax.fill_between(sizes, low, high, color=color, alpha=0.18, lw=0)
+        for at in (0, -1):
+            ax.annotate(
+                *(f"{values[at]:.2f}", (sizes[at], values[at])),
+                xytext=(0, 9), textcoords="offset points", color=color, ha="center", fontsize=8,
+            )  # fmt: skip
+    ax.plot(sizes, [2 / size for size in sizes], color=GRAY, ls=(0, (4, 2)), label="2 / m")
+    ax.set(xscale="log", xlabel="Points per class, m", ylabel="Capacity", ylim=(0, None))
+    ax.set_xticks(sizes, [str(size) for size in sizes])
+    ax.minorticks_off()
+    ax.legend()
     return figure
 
 
@@ -311,10 +341,12 @@ PICTURES: dict[str, Callable[[], Figure]] = {
     "centers": centers,
     "margin": margin,
     "controls": controls,
+    "order": order,
 }
 
 
 def main(folder: str) -> None:
+    warnings.simplefilter("ignore", CaveatWarning)  # of the shuffled labels
     for name, draw in PICTURES.items():
         with in_style():
             figure = draw()

@@ -11,6 +11,7 @@ from itertools import groupby
 from pathlib import Path
 
 from manifold_capacity.figures.registry import FIGURES
+from manifold_capacity.geometry.caveats import CAVEATS
 from manifold_capacity.summary.columns import LAYER_IDENTITY, TABLES
 
 MARKED = re.compile(r"(<!-- table of (\w+)(?:: ([^>]*?))? -->\n).*?(?=<!-- end -->)", re.DOTALL)
@@ -38,6 +39,8 @@ def fill(page: str) -> str:
     def table(mark: re.Match[str]) -> str:
         if mark[2] == "figures":
             head, rows = "file", [(f"`{f.name}`", f.shows) for f in FIGURES.values()]
+        elif mark[2] == "caveats":
+            head, rows = "code", [(f"`{code}`", text) for code, (_, text) in CAVEATS.items()]
         else:
             head, rows = "column", columns(mark[2], mark[3] or "")
         lines = [

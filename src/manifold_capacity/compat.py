@@ -25,7 +25,7 @@ def manifold_analysis_corr(
 
     The reference is the public Python code of Stephenson et al., "Untangling in invariant speech
     recognition" (NeurIPS 2019), which implements Cohen et al., Nat. Commun. 11, 746 (2020). New code
-    should call `manifold_capacity.measure`, which also gives standard errors and certificates.
+    should call `manifold_capacity.measure`, which also gives 95 % intervals, caveats and certificates.
 
     Deliberate differences from the reference:
 

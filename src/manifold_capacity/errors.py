@@ -13,6 +13,10 @@ class UserError(ValueError):
     """
 
 
+class CaveatWarning(RuntimeWarning):
+    """A layer's numbers may mean less than they seem to: one of ``Geometry.caveats``."""
+
+
 class DiskFullError(OSError, UserError):
     """There is not enough disk space for a file."""
 

@@ -6,12 +6,13 @@ import logging
 import os
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
 from typing import Any
 
-from manifold_capacity.errors import UserError
+from manifold_capacity.errors import CaveatWarning, UserError
 from manifold_capacity.files import DISK_FULL
 
 # Snakemake's logger plugin (`snakemake_logger_plugin_manifold_capacity`) shows jobs' logs as they grow.
@@ -58,6 +59,9 @@ def log_to(path: str | PathLike[str]) -> Iterator[logging.Logger]:
     logger.addHandler(file)
     logger.addHandler(terminal)
     logging.captureWarnings(True)
+    warnings.simplefilter(
+        "ignore", CaveatWarning
+    )  # a layer's row has them, and the run's last table
     warned.addHandler(file)
     try:
         yield logger

@@ -133,10 +133,14 @@ def test_the_first_page_summarizes_the_run() -> None:
     )
 
 
-def test_captions_say_how_seeds_and_samples_are_shown() -> None:
+def test_captions_say_what_intervals_are_over() -> None:
     caption = ROOT / "report" / "figure_layers.rst"
     small, large = (rendered(caption, config) for config in (SMALL, LARGE))
-    assert "Bars are Monte-Carlo standard errors (300 Gaussian samples per manifold)" in small
+    assert "Bands are 95 % intervals, over classes: for as many other classes" in small
     assert "Color is the checkpoint, light to dark" in small
-    assert "Curves are means of 2 seeds, bands one standard deviation between them." in large
+    seeds = rendered(caption, SMALL | {"seeds": [0, 1, 2]})
+    assert "Bands are 95 % intervals, over the 3 seeds, whose mean the curves are" in seeds
+    several = {"manifolds": {"points_per_class": 20}, "geometry": {"repeats": 5}}
+    draws = rendered(caption, SMALL | several)
+    assert "Bands are 95 % intervals, over 5 draws of points: for other images" in draws
     assert "Color is the model (or the checkpoint, where a panel has one model)" in large

@@ -28,7 +28,9 @@ def test_every_layer_has_its_numbers(finished_once):
     assert (layers["status"] == "ok").all()
     for quantity in ("capacity", "radius", "dimension"):
         assert (layers[quantity] > 0).all()
-        assert (layers[f"{quantity}_stderr"] > 0).all()
+        assert (layers[f"{quantity}_gaussian_stderr"] > 0).all()
+        assert layers[quantity].between(layers[f"{quantity}_low"], layers[f"{quantity}_high"]).all()
+    assert (layers["interval_over"] == "classes").all()
     assert layers["center_correlation"].between(0, 1).all()
     assert (layers["n_unconverged"] == 0).all()
 
@@ -157,7 +159,7 @@ def test_shuffled_labels_and_draws_of_points(finished):
     assert list(layers.index) == ["original", "shuffled"]
     assert (layers["n_points"] == 4 * n_points).all()
     assert (layers["n_repeats"] == 2).all()
-    for name in ("capacity", "capacity_stderr", "center_correlation_stderr"):
+    for name in ("capacity", "capacity_low", "capacity_gaussian_stderr", "center_correlation"):
         assert layers.loc["original", name] == pytest.approx(expected[name], rel=1e-6)
 
     # The control has the same points, with permuted labels.

@@ -100,13 +100,23 @@ class ExternalActivations:
         """One layer's manifolds (n_points_i, n_features) of some classes, read in blocks of features.
 
         Points are drawn without replacement, by the seed and the class, not the layer; a smaller number
-        draws some of the points of a larger one. No two `draw`s, from 0, have a point in common.
+        draws some of the points of a larger one. No two `draw`s, from 0, have a point in common; those of
+        "equal", as many points as the smallest class has, overlap.
         Slicing a manifold raises a UserError that names the place of a value that is not finite.
         """
         layer = self._layer(label)
         if classes is None:
             classes = range(len(self.class_names))
-        chosen = [self._draw(index, points_per_class, seed, draw) for index in classes]
+        seeds = [[seed, index] for index in classes]
+        if points_per_class == "equal":
+            points_per_class = min(self.counts[SPLIT][index] for index in classes)
+            # Of the smallest class, all draws are the same.
+            seeds = [[*of_class, draw] if draw else of_class for of_class in seeds]
+            draw = 0
+        chosen = [
+            self._draw(index, points_per_class, of_class, draw)
+            for index, of_class in zip(classes, seeds, strict=True)
+        ]
         sizes = list(map(len, chosen))
         lead: tuple[NDArray[np.int64], ...] = (np.concatenate(chosen),)
         if self._codes is None:
@@ -123,7 +133,7 @@ class ExternalActivations:
         return [*Reader(array, lead, layer, self.path, names, sizes).manifolds()]
 
     def _draw(
-        self, index: int, points_per_class: int | str, seed: int, draw: int
+        self, index: int, points_per_class: int | str, seed: list[int], draw: int
     ) -> NDArray[np.int64]:
         """Points of one class: samples, or places along the points' axis."""
         if self._codes is None:
@@ -139,7 +149,7 @@ class ExternalActivations:
                 f"manifolds.points_per_class: {points_per_class}, {draw + 1} times, but {self.path} has "
                 f"only {len(points)} points of class {self.class_names[index]!r}"
             )
-        drawn = np.random.default_rng([seed, index]).permutation(points)[first:end]
+        drawn = np.random.default_rng(seed).permutation(points)[first:end]
         return np.sort(drawn)  # reads forwards; the geometry does not depend on the order
 
     def _layer(self, label: str) -> Layer:

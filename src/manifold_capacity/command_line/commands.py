@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from manifold_capacity.command_line.errors import DONE, PROGRAM, UsageError, fail, in_options, say
+from manifold_capacity.errors import CaveatWarning
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +35,7 @@ def run_measure(arguments: argparse.Namespace) -> int:
     points = arguments.points_per_class
     for one in found:
         least, label = min(zip(one.counts["all"], one.class_names, strict=True))
-        if points != "all" and points > least:
+        if isinstance(points, int) and points > least:
             problem = f"{points}, but {one.path} has only {least} points of class {label!r}"
             raise UsageError(f"--points-per-class: {problem}; draw at most {least}")
     names = [default_name(str(path)) for path in files]
@@ -56,7 +58,7 @@ def run_measure(arguments: argparse.Namespace) -> int:
             print(f"{one.path}: {one.layout}", file=sys.stderr)
         if points == "all" and least < most:
             text = f"{one.path}: {least} to {most} points per manifold. The more points, the lower the "
-            text += f"capacity: `--points-per-class {least}` draws equally many from each."
+            text += "capacity: `--points-per-class equal` draws equally many from each."
             print(text, file=sys.stderr)
     failed = int((table["status"] != STATUS_OK).sum())
     if failed:
@@ -87,7 +89,9 @@ def _measure_layer(
     names = ("margin", "n_gaussians", "relative_error", "seed", "threads")
     options = {name: getattr(arguments, name) for name in names}
     try:
-        geometry = measure(activations.open(layer.label, **drawn), **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CaveatWarning)  # the table says them
+            geometry = measure(activations.open(layer.label, **drawn), **options)
     except ValueError as error:
         row |= {"status": in_options(error), "n_manifolds": len(activations.class_names)}
         return row, rows.manifold_table(row, {}, None)

@@ -57,7 +57,7 @@ examples:
     manifold-capacity measure recording.npz --layers V1,V4,IT --points-per-class 40
   one array (samples, features) and its labels; the results as tables:
     manifold-capacity measure V4.npy --labels conditions.npy --output layers.csv --manifolds classes.csv
-  as many Gaussian samples as a standard error of 0.5 % needs:
+  as many Gaussian samples as their standard error of 0.5 % needs:
     manifold-capacity measure V4.npy --labels conditions.npy --n-gaussians auto --relative-error 0.005
 
 If a layer cannot be measured (all its activations are zero, say, or some are NaN), its row says why, the other layers
@@ -136,12 +136,12 @@ def build_parser() -> ArgumentParser:
     add("--labels", "labels: an .npy, or an .npz with an array `labels`", _existing, metavar="FILE")
     names = "names or patterns of the arrays to measure, separated by commas, in this order"
     add("--layers", names, _names, "*", metavar="NAMES")
-    points = "points to draw at random from each manifold"
-    add("--points-per-class", points, _integer(1, "all"), "all")
+    points = "points to draw at random from each manifold; equal: as many as the smallest has"
+    add("--points-per-class", points, _integer(1, "all", "equal"), "all")
     add("--margin", "margin of the readout", margins, 0.0, metavar="X")
     samples = "Gaussian samples per manifold, or auto: as many as --relative-error needs"
     add("--n-gaussians", samples, _integer(2, "auto", most=10**9), 300)
-    error = "standard error of capacity, relative to capacity, that `auto` aims for"
+    error = "standard error of the Gaussian samples, relative to capacity, that `auto` aims for"
     add("--relative-error", error, above_zero, 0.01, metavar="X")
     add("--seed", "seed of all random draws", _integer(0, most=2**63 - 1), 0)
     add("--threads", "results do not depend on it (default: one per CPU)", one_or_more)
@@ -183,15 +183,15 @@ def _names(text: str) -> list[str]:
     return names
 
 
-def _integer(least: int, word: str | None = None, most: int | None = None) -> Callable[[str], Any]:
-    """A parser of integers from `least` on, or a word."""
+def _integer(least: int, *words: str, most: int | None = None) -> Callable[[str], Any]:
+    """A parser of integers from `least` on, or one of some words."""
 
     def parse(text: str) -> int | str:
-        if text == word:
+        if text in words:
             return text
         fits = text.isdecimal() and len(text) < 100 and int(text) >= least
         if not fits or (most is not None and int(text) > most):
-            other = f", or {word}" if word else ""
+            other = "".join(f", or {word}" for word in words)
             allowed = f"{least} or more{other}"
             if text.isdecimal() and len(text) > 1 and most is not None:
                 allowed = f"{least} to {most}{other}"

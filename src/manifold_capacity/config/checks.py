@@ -36,9 +36,10 @@ def source_problems(config: Mapping[str, Any], external: bool) -> Iterator[str]:
     elif given:
         values = ", ".join(f"{key}: {shown(given_text(config, key))}" for key in given)
         yield f"{values}: only with activations.path; add it, or remove {keys}"
-    if not external and given_text(config, "manifolds.points_per_class") == "all":
+    points = given_text(config, "manifolds.points_per_class")
+    if not external and points in ("all", "equal"):
         yield (
-            "manifolds.points_per_class: all, but only with activations.path; for a dataset give the "
+            f"manifolds.points_per_class: {points}, but only with activations.path; for a dataset give the "
             "number of images: integer ≥ 1"
         )
 
@@ -116,15 +117,17 @@ def data_problems(config: Mapping[str, Any], find: Callable[[], Any]) -> Iterato
         counts = data.counts[split]
         smallest = min(indices, key=lambda index: counts[index])
         count, name = counts[smallest], data.class_names[smallest]
-        images, or_all = ("samples", ", or all") if split == SPLIT else (f"{split} images", "")
+        images, or_all = (
+            ("samples", ", all or equal") if split == SPLIT else (f"{split} images", "")
+        )
         have = f"{data.name} has only {count} {images} of class {name!r}"
-        if points == "all" and count < 2:
+        if points in ("all", "equal") and count < 2:
             yield (
                 f"manifolds.classes: class {name!r} of {data.name} has a single sample, which is not a "
                 "manifold; list the classes to measure without it, or set manifolds.points_per_class: 1 "
                 "to measure single points"
             )
-        elif points != "all" and points > count:
+        elif isinstance(points, int) and points > count:
             yield f"manifolds.points_per_class: {points}, but {have}; allowed: 1 to {count}{or_all}"
         else:
             yield from _draws_problems(config["geometry"]["repeats"], points, have, count)

@@ -14,6 +14,7 @@ from matplotlib.colors import to_hex
 from numpy.typing import NDArray
 
 from manifold_capacity.figures import style
+from manifold_capacity.geometry.intervals import FEWEST, half_width
 from manifold_capacity.summary.rows import ORIGINAL, STATUS_OK, select_rows
 from manifold_capacity.summary.text import checkpoint_title, split_title
 
@@ -31,7 +32,9 @@ class Curve:
     names: list[Any]  # of the layers, or the epochs
     position: NDArray[np.float64]  # (n,): layers counted from 0, or epochs
     value: Numbers
-    spread: Numbers
+    low: Numbers  # the 95 % interval's ends
+    high: Numbers
+    over: str  # what the interval is over; empty without one
     dead: NDArray[np.bool_]  # (n,): where a layer has no geometry
 
 
@@ -133,10 +136,10 @@ def curves_along(layers: pd.DataFrame, names: Mapping[str, list[str]]) -> Iterat
             for split in splits_of(of_checkpoint):
                 rows = select_rows(of_checkpoint, split=split)
                 n, place = rows["seed"].nunique(), np.arange(len(of_model), dtype=float)
-                value, spread = mean_and_spread(rows, "layer", of_model, style.LABELS)
+                of_layers = mean_and_interval(rows, "layer", of_model, style.LABELS)
                 gone = {*rows["layer"]} - {*select_rows(rows, status=STATUS_OK)["layer"]}
                 dead = np.array([name in gone for name in of_model])
-                yield Curve(model, checkpoint, split, n, of_model, place, value, spread, dead)
+                yield Curve(model, checkpoint, split, n, of_model, place, *of_layers, dead)
 
 
 def class_curves(layers: pd.DataFrame) -> list[Curve]:
@@ -145,20 +148,40 @@ def class_curves(layers: pd.DataFrame) -> list[Curve]:
     return [*curves_along(classes, layers_of_models(classes))]
 
 
-def mean_and_spread(
+def mean_and_interval(
     frame: pd.DataFrame, by: str, order: list[Any], quantities: Iterable[str]
-) -> tuple[Numbers, Numbers]:
-    """Over seeds, mean and standard deviation; of a single seed, its value and standard error."""
+) -> tuple[Numbers, Numbers, Numbers, str]:
+    """Means over seeds, and the ends of their 95 % intervals and what these are over.
 
-    def aggregated(column: str, how: str) -> NDArray[np.float64]:
+    From three seeds on, over seeds. Else those in the table, their ends averaged over seeds: too wide rather than
+    too narrow, as the seeds share their classes.
+    """
+
+    def aggregated(column: str, how: Any) -> NDArray[np.float64]:
         if column not in frame.columns:
             return np.full(len(order), math.nan)
         finite = frame[column].astype(float).replace([math.inf, -math.inf], math.nan)
         return finite.groupby(frame[by]).agg(how).reindex(order).to_numpy(dtype=float)
 
-    suffix, how = ("", "std") if frame["seed"].nunique() > 1 else ("_stderr", "mean")
     value = {quantity: aggregated(quantity, "mean") for quantity in quantities}
-    return value, {quantity: aggregated(quantity + suffix, how) for quantity in quantities}
+    n_seeds = frame["seed"].nunique()
+    if n_seeds >= FEWEST:
+        half = {q: aggregated(q, _half_width_of_seeds) for q in value}
+        low, high = ({q: value[q] + sign * half[q] for q in value} for sign in (-1, 1))
+        over = f"{n_seeds} seeds"
+    else:
+        low, high = (
+            {q: aggregated(f"{q}_{end}", "mean") for q in value} for end in ("low", "high")
+        )
+        known = frame.get("interval_over", pd.Series(dtype=str)).dropna()
+        over = " or ".join(known.unique())
+    shown = any(np.isfinite(ends).any() for ends in high.values())
+    return value, low, high, over if shown else ""
+
+
+def _half_width_of_seeds(values: pd.Series) -> float:
+    values = values.dropna()
+    return float(half_width(values - values.mean()))
 
 
 def tabulate(curves: Iterable[Curve], quantities: Iterable[str] = style.LABELS) -> pd.DataFrame:
@@ -169,7 +192,9 @@ def tabulate(curves: Iterable[Curve], quantities: Iterable[str] = style.LABELS) 
             "layer": name,
             "quantity": quantity,
             "value": curve.value[quantity][index],
-            "spread": curve.spread[quantity][index],
+            "low": curve.low[quantity][index],
+            "high": curve.high[quantity][index],
+            "interval_over": curve.over,
             "n_seeds": curve.n_seeds,
         }
         for curve in curves
@@ -185,5 +210,7 @@ def isolated(value: NDArray[np.float64]) -> NDArray[np.bool_]:
     return known[1:-1] & ~known[:-2] & ~known[2:]
 
 
-def has_spread(curves: Sequence[Curve]) -> bool:
-    return any(np.isfinite(s).any() for curve in curves for s in curve.spread.values())
+def interval_text(curves: Sequence[Curve]) -> str:
+    """'95 % interval over 5 seeds', or over classes or draws; empty if no curve has one."""
+    over = dict.fromkeys(curve.over for curve in curves if curve.over)
+    return f"95 % interval over {' or '.join(over)}" if over else ""

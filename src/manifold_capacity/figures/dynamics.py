@@ -73,7 +73,9 @@ def plot_dynamics(layers: pd.DataFrame) -> Figure:
 
 
 def dynamics_values(layers: pd.DataFrame) -> pd.DataFrame:
-    return curves.tabulate(curves.class_curves(layers)).drop(columns="spread")
+    return curves.tabulate(curves.class_curves(layers)).drop(
+        columns=["low", "high", "interval_over"]
+    )
 
 
 def _draw_map(

@@ -84,7 +84,7 @@ def plot_along(
         if len(groups) > 1:
             columns[column][0].set_title(", ".join(models), fontweight="bold", **LITERAL)
     figure.align_ylabels()
-    panels.add_heading(figure, headed, with_bars=not handles and curves.has_spread(lines))
+    panels.add_heading(figure, headed, band="" if handles else curves.interval_text(lines))
     return figure
 
 

@@ -14,7 +14,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from manifold_capacity.figures.curves import Curve, Encoding, checkpoints_of, has_spread, isolated
+from manifold_capacity.figures.curves import (
+    Curve,
+    Encoding,
+    checkpoints_of,
+    interval_text,
+    isolated,
+)
 from manifold_capacity.figures.style import GRAY, LITERAL, legend_mark
 from manifold_capacity.summary.rows import EXTERNAL
 from manifold_capacity.summary.rows import SPLIT as NO_SPLIT
@@ -62,17 +68,19 @@ def draw_curves(axis: Axes, curves: Sequence[Curve], quantity: str, encoding: En
         axis.margins(y=0.12)  # room for the crosses
     for curve in curves:
         style = encoding.style(curve)
-        x, value, spread = curve.position, curve.value[quantity], curve.spread[quantity]
+        x, value = curve.position, curve.value[quantity]
+        low, high = curve.low[quantity], curve.high[quantity]
         if len(x) > MOST_MARKERS:
             style["markevery"] = [*np.flatnonzero(isolated(value))]
         axis.plot(x, value, label=f"{curve.model} {curve.checkpoint} {curve.split}", **style)
-        with_bar = np.isfinite(value) & np.isfinite(spread)
-        if curve.n_seeds > 1:
-            ends = value - spread, value + spread
-            axis.fill_between(x, *ends, color=style["color"], alpha=0.18, linewidth=0)
-            with_bar &= isolated(value)  # a band has no width at a single point
+        # Many bands on top of each other would hide the curves.
+        alpha = 0.18 if len(curves) <= 4 else 0.07
+        axis.fill_between(x, low, high, color=style["color"], alpha=alpha, linewidth=0)
+        # A band has no width at a single point.
+        with_bar = np.isfinite(value) & np.isfinite(low) & np.isfinite(high) & isolated(value)
         if with_bar.any():
-            numbers = x[with_bar], value[with_bar], spread[with_bar]
+            ends = [(value - low)[with_bar], (high - value)[with_bar]]
+            numbers = x[with_bar], value[with_bar], ends
             size: dict[str, Any] = {"elinewidth": 0.9, "capsize": 1.8, "capthick": 0.9}
             axis.errorbar(*numbers, fmt="none", ecolor=style["color"], **size)
         if curve.dead.any():
@@ -86,12 +94,10 @@ def draw_curves(axis: Axes, curves: Sequence[Curve], quantity: str, encoding: En
 def with_marks(samples: Sequence[Artist], curves: Sequence[Curve]) -> list[Artist]:
     """The legend's samples, and those of bands, bars and crosses."""
     marks: list[Artist] = []
-    most_seeds = max(curve.n_seeds for curve in curves)
-    if most_seeds > 1:
-        label = f"± 1 s.d. of {most_seeds} seeds"
-        marks.append(Patch(color=GRAY, alpha=0.25, linewidth=0, label=label))
-    elif samples and has_spread(curves):
-        marks.append(legend_mark("± standard error", "|", 8))
+    if samples and (text := interval_text(curves)):
+        marks.append(
+            Patch(color=GRAY, alpha=0.25, linewidth=0, label=text.replace(" over", "\nover"))
+        )
     if any(curve.dead.any() for curve in curves):
         marks.append(legend_mark("no geometry", "x", 4.5))
     return [*samples, *marks]
@@ -137,9 +143,9 @@ def add_heading(
     figure: Figure,
     frame: pd.DataFrame,
     names: Sequence[str] = ("dataset", "model", "seed", "checkpoint", "split"),
-    with_bars: bool = False,
+    band: str = "",
 ) -> None:
-    """Write above a figure what all its curves share, and what its bars are if no legend says it."""
+    """Write above a figure what all its curves share, and what its bands are if no legend says it."""
     parts = []
     for name in (name for name in names if name in frame.columns):
         found = [*frame[name].unique()]
@@ -151,8 +157,8 @@ def add_heading(
             parts += checkpoints_of(frame).values()
         else:
             parts.append(split_title(found[0]) if name == "split" else str(found[0]))
-    if with_bars:
-        parts.append("bars: standard error")
+    if band:
+        parts.append(f"band: {band}")
     room = figure.get_figwidth() - 0.2
     for legend in figure.legends:
         width = legend.get_window_extent().width / figure.dpi

@@ -58,8 +58,8 @@ class Figure:
         Returns
         -------
         DataFrame
-            In the long form: what identifies a point, then ``quantity``, ``value``, ``spread`` (the bar
-            or band; empty without one) and ``n_seeds``. Of ``manifolds`` a row per layer and quantity
+            In the long form: what identifies a point, then ``quantity``, ``value``, ``low``, ``high`` and ``interval_over``
+            (the band; empty without one) and ``n_seeds``. Of ``manifolds`` a row per layer and quantity
             with the median, the quartiles and the two colored classes; of ``centers`` a row per layer
             and component.
         """

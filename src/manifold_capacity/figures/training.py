@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from manifold_capacity.figures.curves import Curve, encode, mean_and_spread, tabulate
+from manifold_capacity.figures.curves import Curve, encode, mean_and_interval, tabulate
 from manifold_capacity.figures.panels import add_heading, draw_curves, new_figure, with_marks
 from manifold_capacity.figures.style import DASHES, figure_of_table
 from manifold_capacity.summary.rows import select_rows
@@ -53,7 +53,7 @@ def _over_epochs(metrics: pd.DataFrame) -> Iterator[Curve]:
         epochs = [int(epoch) for epoch in sorted(rows["epoch"].unique())]
         for split in DASHES:
             of_parts = {part: rows[f"{split}_{part}"] for part in _PARTS}
-            value, spread = mean_and_spread(rows.assign(**of_parts), "epoch", epochs, _PARTS)
+            of_epochs = mean_and_interval(rows.assign(**of_parts), "epoch", epochs, _PARTS)
             n, dead = rows["seed"].nunique(), np.zeros(len(epochs), dtype=bool)
             place = np.array(epochs, dtype=float)
-            yield Curve(model, "", split, n, epochs, place, value, spread, dead)
+            yield Curve(model, "", split, n, epochs, place, *of_epochs, dead)

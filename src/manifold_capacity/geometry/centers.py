@@ -92,6 +92,10 @@ class CenterStructure:
         variance), "rises" (three in a row), or "rank" (two dimensions must be left).
     converged : bool
         Whether the fit at the kept K reached its tolerance.
+    near_tied_coefficients : dict of int to (P, K) array
+        `coefficients` at every near-tied K: those whose residual correlation is within 1 / P of the
+        least (1 % if there are more than 100 manifolds), the kept K among them. Which of these has
+        the least may depend on a single point.
     """
 
     coefficients: FloatArray
@@ -102,11 +106,17 @@ class CenterStructure:
     correlations: FloatArray
     stopped: str
     converged: bool
+    near_tied_coefficients: dict[int, FloatArray]
 
     @property
     def rank(self) -> int:
         """Number of directions K."""
         return self.coefficients.shape[1]
+
+    @property
+    def near_tied(self) -> tuple[int, ...]:
+        """Every K whose residual correlation is nearly the least, in order."""
+        return tuple(self.near_tied_coefficients)
 
 
 @dataclass(frozen=True)
@@ -221,14 +231,26 @@ def _search(gram: FloatArray, norms: FloatArray, rng: np.random.Generator) -> Ce
             stopped = "rises"
             break
     best = fits[0]
+    tied = [best]
     if cap > 0:  # like the reference, K = 0 only if no other K is possible
         least = min(fit.correlation for fit in fits[1:])
         near = [k for k in range(1, len(fits)) if fits[k].correlation <= _NEAR_BEST * least]
         for k in near:
             fits[k] = problem.fit(fits[k].directions, FINAL_TOLERANCE)
         best = min((fits[k] for k in near), key=lambda fit: fit.correlation)
+        # 1 / P is the relative standard error of a mean |cos| over P^2 / 2 pairs.
+        limit = max(_NEAR_BEST, 1 + 1 / len(gram)) * best.correlation
+        refined = [
+            fit if k in near else problem.fit(fit.directions, FINAL_TOLERANCE)
+            for k, fit in enumerate(fits)
+            if k > 0 and fit.correlation <= limit
+        ]
+        tied = [fit for fit in refined if fit.correlation <= limit]
+    coefficients = {
+        fit.directions.shape[1]: problem.coefficients(fit) / norms[:, None] for fit in tied
+    }
     return CenterStructure(
-        coefficients=problem.coefficients(best) / norms[:, None],
+        coefficients=coefficients[best.directions.shape[1]],
         center_correlation=fits[0].correlation,
         residual_correlation=best.correlation,
         objective=best.objective,
@@ -236,11 +258,16 @@ def _search(gram: FloatArray, norms: FloatArray, rng: np.random.Generator) -> Ce
         correlations=np.array([fit.correlation for fit in fits]),
         stopped=stopped,
         converged=best.converged,
+        near_tied_coefficients=coefficients,
     )
 
 
-def project(moments: Moments, structure: CenterStructure) -> ProjectedMoments:
+def project(
+    moments: Moments, structure: CenterStructure, rank: int | None = None
+) -> ProjectedMoments:
     """Project the structure out of every point, and scale by the projected center's norm.
+
+    By default the structure of the kept K; `rank` is another one of ``structure.near_tied``.
 
     With d_i = c_i - o, o the mean of all points, and the loadings of a vector on the directions,
     ``W_i' = W_i - (loadings of E_i)^T (loadings of E_i)``, and ``|d_i'|^2`` likewise.
@@ -248,7 +275,8 @@ def project(moments: Moments, structure: CenterStructure) -> ProjectedMoments:
     `structure` is what `fit_centers` found in ``moments.center_gram``. A center at the mean of all
     points raises `CoincidingCentersError`.
     """
-    coefficients = structure.coefficients
+    rank = structure.rank if rank is None else rank
+    coefficients = structure.near_tied_coefficients[rank]
     with threadpool_limits(limits=1, user_api="blas"):
         loadings = coefficients.T @ moments.center_deviation
         squares = moments.center_norm_squared

@@ -1,20 +1,22 @@
-"""Repeated draws of points: measured one by one, then their mean and standard error.
+"""Repeated draws of points: measured one by one, then their mean and its interval.
 
-The draws of a class share no point, and each has its own Gaussian samples: standard errors between
-draws cover both.
+The draws of a class share no point, and each has its own Gaussian samples: intervals over draws cover
+both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from manifold_capacity.errors import UserError
 from manifold_capacity.geometry.arguments import check_integer
+from manifold_capacity.geometry.caveats import merged, rank_choice
+from manifold_capacity.geometry.intervals import FEWEST, QUANTITIES, interval_of_mean, over_classes
 from manifold_capacity.geometry.measure import measure
-from manifold_capacity.geometry.result import QUANTITIES, Geometry
+from manifold_capacity.geometry.result import GAUSSIAN_STDERR, PER_MANIFOLD, Geometry
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 # How values of several draws are combined, if not to their mean. "auto" may need different numbers
 # of Gaussian samples in different draws.
 _SHARED = ("n_manifolds", "n_points", "n_features", "margin", "solver", "seed")
+_REPLACED = ("interval_over", "caveats", "caveats_text")  # as are the ends of intervals
 _REDUCED: dict[str, Callable[[np.ndarray], Any]] = {
     "n_gaussians": lambda values: np.round(values.mean(axis=0)).astype(int),
     "n_unconverged": lambda values: values.sum(axis=0),
@@ -30,7 +33,7 @@ _REDUCED: dict[str, Callable[[np.ndarray], Any]] = {
     "centers_converged": lambda values: values.min(axis=0),
     "centers_stopped": lambda values: "/".join(dict.fromkeys(values.tolist())),
 }
-_HARMONIC = ("capacity", "signal_to_noise")
+_HARMONIC = ("capacity", "signal_to_noise", "capacity_rank_low", "capacity_rank_high")
 
 
 def draw_seed(seed: int, draw: int) -> int:
@@ -43,18 +46,24 @@ def draw_seed(seed: int, draw: int) -> int:
 
 
 def measure_draws(
-    manifolds: Sequence[Any], n_points: int, n_draws: int = 1, *, seed: int = 0, **options: Any
+    manifolds: Sequence[Any],
+    n_points: int | Literal["equal"],
+    n_draws: int = 1,
+    *,
+    seed: int = 0,
+    **options: Any,
 ) -> list[Geometry]:
-    """Geometry of several draws of equally many points from each manifold, without overlap.
+    """Geometry of several draws of equally many points from each manifold.
 
     Parameters
     ----------
     manifolds : sequence of P arrays (n_points_i, n_features)
         They may have different numbers of points.
-    n_points : int
-        Points to draw from each manifold, without replacement.
+    n_points : int or "equal"
+        Points to draw from each manifold, without replacement. "equal": as many as the smallest manifold has;
+        then draws overlap, for ``combine_draws(..., disjoint=False)``.
     n_draws : int
-        Number of draws; every manifold needs ``n_draws * n_points`` points.
+        Number of draws; every manifold needs ``n_draws * n_points`` points, unless they are "equal".
     seed : int
         Seed of the points and of the Gaussian samples. Which points are drawn depends on the seed
         and on the manifold's position and size only, so that in recordings of the same trials from
@@ -75,10 +84,12 @@ def measure_draws(
     >>> row["n_points"], row["n_repeats"]
     (20, 4)
     """
-    check_integer("n_points", n_points, least=1)
+    disjoint = n_points != "equal"
+    wanted = min(map(len, manifolds)) if n_points == "equal" else n_points
+    n_points = check_integer("n_points", wanted, least=1, other="'equal'")
     check_integer("n_draws", n_draws, least=1)
     for index, points in enumerate(manifolds):
-        if len(points) < n_draws * n_points:
+        if disjoint and len(points) < n_draws * n_points:
             raise UserError(
                 f"n_points is {n_points} and n_draws {n_draws}, but manifold {index} has only {len(points)} "
                 "points; draw fewer, or leave the manifold out"
@@ -87,22 +98,23 @@ def measure_draws(
     for draw in range(n_draws):
         drawn = []
         for index, points in enumerate(manifolds):
-            order = np.random.default_rng([seed, index]).permutation(len(points))
-            chosen = np.sort(order[draw * n_points : (draw + 1) * n_points])
+            key, first = ([seed, index], draw) if disjoint or not draw else ([seed, index, draw], 0)
+            order = np.random.default_rng(key).permutation(len(points))
+            chosen = np.sort(order[first * n_points : (first + 1) * n_points])
             drawn.append(np.asarray(points)[chosen])
         geometries.append(measure(drawn, seed=draw_seed(seed, draw), **options))
     return geometries
 
 
-def combine_draws(draws: Sequence[Geometry]) -> tuple[dict[str, Any], pd.DataFrame]:
+def combine_draws(
+    draws: Sequence[Geometry], *, disjoint: bool = True
+) -> tuple[dict[str, Any], pd.DataFrame]:
     """One layer's row and table of manifolds, from the geometry of each draw.
 
-    The row is `Geometry.summary` and ``n_repeats``, the table `Geometry.to_frame`. For several
-    draws, numbers are means over draws (the harmonic mean for capacity, as over manifolds), and
-    standard errors are the standard deviation between draws divided by the square root of their
-    number, also for the center correlation. With R draws, the 95 % interval is that of the t
-    distribution with R - 1 degrees of freedom: ± 4.3 standard errors for 3 draws, ± 2.8 for 5, ± 2.3
-    for 10.
+    The row is `Geometry.summary` and ``n_repeats``, the table `Geometry.to_frame`. For several draws, numbers
+    are means over draws (the harmonic mean for capacity, as over manifolds). From three draws on, if they are
+    `disjoint`, the 95 % intervals are t intervals over draws, of the manifolds too; else they are over classes,
+    whose numbers are means over draws.
     """
     import pandas as pd
 
@@ -110,29 +122,63 @@ def combine_draws(draws: Sequence[Geometry]) -> tuple[dict[str, Any], pd.DataFra
     frames = [draw.to_frame() for draw in draws]
     if len(draws) == 1:
         return summaries[0] | {"n_repeats": 1}, frames[0]
-    row = _combine(summaries, with_error=(*QUANTITIES, "center_correlation"))
+    row = _combine(summaries)
+    frame = pd.DataFrame(_combine(frames), index=frames[0].index)
+    if disjoint and len(draws) >= FEWEST:
+        row["interval_over"] = "draws"
+        for of_draws, combined, names in (
+            (summaries, row, QUANTITIES),
+            (frames, frame, PER_MANIFOLD),
+        ):
+            for name in names:
+                low, high = interval_of_mean(name, np.array([each[name] for each in of_draws]))
+                combined[f"{name}_low"], combined[f"{name}_high"] = low, high
+    else:
+        for name in QUANTITIES:
+            row[f"{name}_low"], row[f"{name}_high"] = over_classes(name, frame[name].to_numpy())
+    texts = [draw.caveat_texts for draw in draws]
+    found = merged(
+        [rank_choice(row), *({k: v for k, v in t.items() if k != "rank_choice"} for t in texts)]
+    )
+    row |= {"caveats": " ".join(found), "caveats_text": " ".join(found.values())}
     row = {name: v.item() if isinstance(v, np.generic) else v for name, v in row.items()}
-    frame = pd.DataFrame(_combine(frames, with_error=QUANTITIES), index=frames[0].index)
     return row | {"n_repeats": len(draws)}, frame
 
 
-def _combine(draws: Sequence[Any], with_error: Sequence[str]) -> dict[str, Any]:
-    """Values of several draws by name, combined; those of `with_error` with a standard error."""
+def _combine(draws: Sequence[Any]) -> dict[str, Any]:
+    """Values of several draws by name, combined."""
     combined: dict[str, Any] = {}
     for name in draws[0]:
         values = np.array([draw[name] for draw in draws])
-        if name in _SHARED:
+        if name in (*_SHARED, *_REPLACED):
             combined[name] = draws[0][name]
         elif name in _REDUCED:
             combined[name] = _REDUCED[name](values)
-        elif not name.endswith("_stderr"):
-            if name in _HARMONIC:
-                values = 1.0 / values
-            mean, error = values.mean(axis=0), values.std(axis=0, ddof=1) / np.sqrt(len(values))
-            if name in _HARMONIC:
-                with np.errstate(divide="ignore", invalid="ignore"):  # infinite values
-                    mean, error = 1.0 / mean, error / mean**2
-            combined[name] = mean
-            if name in with_error:
-                combined[f"{name}_stderr"] = error
+        elif name.endswith(GAUSSIAN_STDERR):
+            quantity = name.removesuffix(GAUSSIAN_STDERR)
+            of_draws = np.array([draw[quantity] for draw in draws])
+            combined[name] = _stderr_of_mean(quantity, of_draws, values)
+        else:
+            combined[name] = _mean(name, values)
     return combined
+
+
+def _mean(name: str, values: np.ndarray) -> Any:
+    """Mean over draws, the first axis; the harmonic mean where manifolds are averaged that way too."""
+    if name not in _HARMONIC:
+        return values.mean(axis=0)
+    with np.errstate(divide="ignore"):  # infinite values
+        return 1.0 / (1.0 / values).mean(axis=0)
+
+
+def _stderr_of_mean(quantity: str, values: np.ndarray, stderr: np.ndarray) -> Any:
+    """Standard error of the mean over draws, from those of the draws, which are independent."""
+    if quantity in _HARMONIC:
+        finite = np.isfinite(values)
+        of_inverse = np.divide(stderr, values**2, out=np.zeros_like(stderr), where=finite)
+        with np.errstate(invalid="ignore"):
+            error = (
+                np.sqrt((of_inverse**2).sum(axis=0)) / len(values) * _mean(quantity, values) ** 2
+            )
+        return np.where(finite.any(axis=0), error, np.inf)[()]
+    return np.sqrt((stderr**2).sum(axis=0)) / len(values)

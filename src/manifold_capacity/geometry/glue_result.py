@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from manifold_capacity.geometry.arguments import FloatArray
-from manifold_capacity.geometry.result import _with_stderr
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -251,3 +251,11 @@ class Glue:
         names = ("capacity", "capacity_stderr", "dimension", "dimension_stderr", "active_fraction")
         columns = {name: getattr(self, f"manifold_{name}") for name in names}
         return pd.DataFrame({"n_points": self.n_points, **columns})
+
+
+def _with_stderr(value: float, stderr: float) -> str:
+    """'0.2168 ± 0.0031': the value to two digits of its standard error."""
+    if not 0 < stderr < math.inf:
+        return f"{value:.4g}"
+    decimals = min(max(0, 1 - math.floor(math.log10(stderr))), 12)
+    return f"{value:.{decimals}f} ± {stderr:.{decimals}f}"

@@ -6,6 +6,7 @@ Cohen, Chung, Lee & Sompolinsky, *Nat. Commun.* 11, 746 (2020).
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,15 +14,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from manifold_capacity.errors import UserError
-from manifold_capacity.geometry import arguments, centers
+from manifold_capacity.errors import CaveatWarning, UserError
+from manifold_capacity.geometry import arguments, centers, near_ranks
 from manifold_capacity.geometry.anchors import points_from_gram, sample_anchors
 from manifold_capacity.geometry.arguments import FloatArray
+from manifold_capacity.geometry.caveats import center_variance_ratio, find_caveats
 from manifold_capacity.geometry.centers import CenterStructure, ProjectedMoments
 from manifold_capacity.geometry.certificates import AnchorGeometry
 from manifold_capacity.geometry.manifolds import DegenerateManifoldsError
 from manifold_capacity.geometry.moments import Moments, moments_from_arrays
-from manifold_capacity.geometry.result import Geometry, gather_geometry
+from manifold_capacity.geometry.result import GAUSSIAN_STDERR, Geometry, gather_geometry
 
 Draw = Callable[[int, int], FloatArray]  # from a manifold's index and its D: (n_gaussians, D + 1)
 
@@ -31,6 +33,10 @@ _FIRST_GAUSSIANS = 100
 # A projected center shorter than this fraction of the center is rounding error: its square is a
 # difference of squares that are known to 1e-16.
 _CENTER_TOLERANCE = 1e-7
+
+# Centers of independent samples have a variance near what chance gives, or more. With each class's mean
+# subtracted in float32, 1e-12 of that is left.
+_CENTER_VARIANCE = 1e-10
 
 
 def measure(
@@ -53,7 +59,7 @@ def measure(
     margin : float
         Margin kappa, 0 or more, in units of a center's norm.
     n_gaussians : int or "auto"
-        Gaussian samples per manifold, 2 at least. "auto" draws until the standard error of the
+        Gaussian samples per manifold, 2 at least. "auto" draws until their standard error of the
         layer's capacity is at most `relative_error` of it, or `max_gaussians` are drawn (then it
         warns).
     relative_error : float
@@ -72,23 +78,26 @@ def measure(
     Raises
     ------
     DegenerateManifoldsError
-        If the manifolds have no geometry: a single manifold, all centers the same (a dead layer), a
-        center at the mean of all.
+        If the manifolds have no geometry: a single manifold, all centers the same (a dead layer, or
+        each class's mean subtracted), a center at the mean of all.
     ValueError
-        If a value is NaN or infinite, or a shape or argument is invalid.
+        If a value is NaN, infinite or so large that float64 cannot hold it beside the others, or a
+        shape or argument is invalid.
     TypeError
         If a path or a mapping is given instead of arrays.
 
     Warns
     -----
+    CaveatWarning
+        For each caveat (`Geometry.caveats`): the numbers may mean less than they seem to.
     RuntimeWarning
-        If a quadratic program did not converge, or "auto" reached `max_gaussians`.
+        If "auto" reached `max_gaussians`.
 
     Notes
     -----
     The radius is the reference's with ``n - 1`` in place of ``n``: the mean anchor is estimated
     from the same Gaussian samples, which makes the reference's radius too small by ``1 / (2 n)``,
-    0.17 % at 300 samples, more than the standard error of a layer of 100 manifolds.
+    0.17 % at 300 samples, more than the samples' standard error in a layer of 100 manifolds.
 
     Examples
     --------
@@ -104,7 +113,7 @@ def measure(
     >>> wide.summary()["n_unconverged"]
     0
     """
-    return geometry_from_moments(
+    result = _geometry(
         moments_from_arrays(manifolds),
         margin=margin,
         n_gaussians=n_gaussians,
@@ -114,6 +123,7 @@ def measure(
         solver=solver,
         threads=threads,
     )
+    return _said(result)
 
 
 def geometry_from_moments(
@@ -140,11 +150,46 @@ def geometry_from_moments(
     >>> at_margin_1["capacity"] < at_margin_0["capacity"]
     True
     """
+    result = _geometry(
+        moments,
+        margin=margin,
+        n_gaussians=n_gaussians,
+        relative_error=relative_error,
+        max_gaussians=max_gaussians,
+        seed=seed,
+        solver=solver,
+        threads=threads,
+    )
+    return _said(result)
+
+
+def _said(result: Geometry) -> Geometry:
+    for text in result.caveat_texts.values():
+        warnings.warn(text, CaveatWarning, stacklevel=3)
+    return result
+
+
+def _geometry(
+    moments: Moments,
+    *,
+    margin: float,
+    n_gaussians: int | Literal["auto"],
+    relative_error: float,
+    max_gaussians: int,
+    seed: int,
+    solver: str,
+    threads: int | None,
+) -> Geometry:
     arguments.check_margin(margin)
     arguments.check_solver(solver)
     seed = arguments.check_integer("seed", seed, least=0)
     threads = arguments.check_threads(threads)
     structure, projected = find_centers(moments, seed)
+
+    def solve_for_range(other: ProjectedMoments) -> list[AnchorGeometry]:
+        draw = gaussian_samples(seed, near_ranks.N_GAUSSIANS)
+        return solve_manifolds(moments, other, draw, margin, "active_set", threads)
+
     settings = {"centers": structure, "margin": float(margin), "seed": seed, "solver": solver}
 
     def geometry(n: int) -> Geometry:
@@ -160,16 +205,10 @@ def geometry_from_moments(
         if not relative_error > 0:
             raise UserError(f"relative_error is {relative_error!r}; it must be above 0")
         result = _until(geometry, relative_error, max_gaussians)
-    if result.n_unconverged.any():
-        bad = np.flatnonzero(result.n_unconverged)
-        warnings.warn(
-            f"{int(result.n_unconverged.sum())} quadratic programs did not converge, of manifold "
-            f"{', '.join(map(str, bad[:10].tolist()))}{', ...' if len(bad) > 10 else ''}: worst "
-            f"relative gap {result.worst_gap.max():.1e}",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-    return result
+    layer = result.summary()
+    ranges = near_ranks.near_rank_ranges(moments, structure, layer, solve_for_range)
+    result = dataclasses.replace(result, rank_ranges=ranges)
+    return dataclasses.replace(result, caveat_texts=find_caveats(moments, result))
 
 
 def _until(geometry: Callable[[int], Geometry], relative_error: float, most: int) -> Geometry:
@@ -180,7 +219,9 @@ def _until(geometry: Callable[[int], Geometry], relative_error: float, most: int
         summary = result.summary()
         capacity = float(summary["capacity"])
         # Infinite if no sample had an active constraint: nothing is known yet.
-        reached = float(summary["capacity_stderr"]) / capacity if capacity < np.inf else np.inf
+        reached = (
+            float(summary[f"capacity{GAUSSIAN_STDERR}"]) / capacity if capacity < np.inf else np.inf
+        )
         if reached <= relative_error:
             return result
         if n == most:
@@ -189,7 +230,7 @@ def _until(geometry: Callable[[int], Geometry], relative_error: float, most: int
                 f"error of {reached:.2g} in the layer's capacity; relative_error asks for "
                 f"{relative_error:g}",
                 RuntimeWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
             return result
         # The error falls as 1 / sqrt(n), and is itself uncertain. Starting over costs little, and
@@ -201,6 +242,12 @@ def _until(geometry: Callable[[int], Geometry], relative_error: float, most: int
 
 def find_centers(moments: Moments, seed: int) -> tuple[CenterStructure, ProjectedMoments]:
     """The centers' low-rank structure, and the manifolds with it projected out."""
+    if center_variance_ratio(moments) < _CENTER_VARIANCE:
+        raise DegenerateManifoldsError(
+            "the centers of all manifolds coincide up to rounding (was each class's own mean subtracted?), so "
+            "the manifolds cannot be separated; give the activations as they are",
+            tuple(range(moments.n_manifolds)),
+        )
     structure = centers.fit_centers(moments.center_gram, seed=seed)
     with np.errstate(invalid="ignore"):  # NaN is caught below
         projected = centers.project(moments, structure)

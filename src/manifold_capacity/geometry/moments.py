@@ -28,8 +28,9 @@ from manifold_capacity.errors import UserError
 from manifold_capacity.geometry.archives import read_archive, write_archive
 from manifold_capacity.geometry.arguments import FloatArray
 from manifold_capacity.geometry.manifolds import Source, as_float64, check_finite
+from manifold_capacity.geometry.outliers import describe_outlier
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Version of the file that `Moments.save` writes."""
 
 # Buffer of deviations: large enough that matrix products take most of the time, small enough that
@@ -66,6 +67,8 @@ class Moments:
     scale : float
         1, unless the activations are so large or small (beyond 2**±200) that their squares could
         overflow or vanish: then a power of two near their size. The geometry does not depend on it.
+    outlier : str
+        What there is to say of a sample so far from all others that they lose digits; else empty.
     provenance : dict
         What the moments were computed from, by step; anything that JSON can represent.
     """
@@ -76,6 +79,7 @@ class Moments:
     n_points: NDArray[np.int64]
     n_features: int
     scale: float = 1.0
+    outlier: str = ""
     provenance: dict[str, Any] = field(default_factory=dict, compare=False)
 
     @property
@@ -120,6 +124,7 @@ class Moments:
             "n_points": self.n_points,
             "n_features": np.int64(self.n_features),
             "scale": np.float64(self.scale),
+            "outlier": np.str_(self.outlier),
         }
         write_archive(path, "moments", FORMAT_VERSION, arrays, self.provenance)
 
@@ -156,6 +161,7 @@ class Moments:
             n_points=n_points,
             n_features=int(arrays["n_features"]),
             scale=float(arrays["scale"]),
+            outlier=str(arrays["outlier"]),
             provenance=provenance,
         )
 
@@ -189,8 +195,9 @@ def moments_from_arrays(
     ------
     ValueError
         If there is no manifold, a manifold is empty or has another number of features than the
-        first, an array has the wrong number of axes or is not real, or a value is NaN or infinite.
-        The message names the manifold, and the value's point and feature.
+        first, an array has the wrong number of axes or is not real, a value is NaN or infinite, or
+        so far from all others that these lose their digits in float64. The message names the
+        manifold, and the value's point and feature.
     TypeError
         If a path or a mapping is given instead of arrays.
 
@@ -254,6 +261,7 @@ def _accumulate(source: Source, block_features: int, scale: float) -> Moments | 
     gram_buffer = np.empty(max(sizes) ** 2)
     product_buffer = np.empty(n_manifolds * min(total, _Z_COLUMNS))
     size_column = np.array(sizes, dtype=np.float64)[:, None]
+    first_squares = np.zeros(n_manifolds)  # distances of the first points from a typical one
 
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         for first_feature, block in source.blocks(block_features):
@@ -277,6 +285,7 @@ def _accumulate(source: Source, block_features: int, scale: float) -> Moments | 
             if not np.isfinite(centers).all():
                 check_finite(block, first_feature)
                 return None
+            first_squares += ((firsts - np.median(firsts, axis=0)) ** 2).sum(axis=1)
             # Only differences matter; a large common offset would cost the centers their digits.
             centers += firsts - firsts[0]
             centers -= centers.mean(axis=0)
@@ -287,6 +296,7 @@ def _accumulate(source: Source, block_features: int, scale: float) -> Moments | 
                 np.matmul(centers, part.T, out=product)
                 center_deviation[:, start : start + _Z_COLUMNS] += product
 
+        squares = np.concatenate([gram.diagonal() for gram in deviation_gram])
         # From deviations from the first point to deviations from the center. Both are of the
         # manifold's size, so this costs no digits, and it removes rounding errors of the means.
         _remove_means(center_gram, 0, 1)
@@ -296,6 +306,7 @@ def _accumulate(source: Source, block_features: int, scale: float) -> Moments | 
             _remove_means(center_deviation[:, starts[i] : starts[i + 1]], 1)
     if not all(np.isfinite(a).all() for a in (center_gram, center_deviation, *deviation_gram)):
         return None
+    outlier = describe_outlier(source, squares, first_squares, rescaled=scale != 1.0)
     return Moments(
         center_gram=center_gram,
         center_deviation=center_deviation,
@@ -303,6 +314,7 @@ def _accumulate(source: Source, block_features: int, scale: float) -> Moments | 
         n_points=np.array(sizes, dtype=np.int64),
         n_features=source.n_features,
         scale=scale,
+        outlier=outlier,
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,13 +12,16 @@ from numpy.typing import NDArray
 from manifold_capacity.geometry.arguments import FloatArray
 from manifold_capacity.geometry.centers import CenterStructure, ProjectedMoments
 from manifold_capacity.geometry.certificates import AnchorGeometry
+from manifold_capacity.geometry.intervals import QUANTITIES, in_brackets, over_classes
 from manifold_capacity.geometry.moments import Moments
 
 if TYPE_CHECKING:
     import pandas as pd
 
-QUANTITIES = ("capacity", "radius", "dimension")
-_WITH_STDERR = tuple(name + suffix for name in QUANTITIES for suffix in ("", "_stderr"))
+PER_MANIFOLD = ("capacity", "radius", "dimension")
+# Of the finite number of Gaussian samples alone.
+GAUSSIAN_STDERR = "_gaussian_stderr"
+_MEASURED = tuple(name + suffix for name in PER_MANIFOLD for suffix in ("", GAUSSIAN_STDERR))
 
 
 @dataclass(frozen=True)
@@ -31,9 +35,9 @@ class Geometry:
     capacity, radius, dimension : (P,) array
         alpha_M, R_M (in units of the center's norm) and D_M: Eqs. 16, 28 and 29 of Chung, Lee &
         Sompolinsky, Phys. Rev. X 8, 031003 (2018).
-    capacity_stderr, radius_stderr, dimension_stderr : (P,) array
+    capacity_gaussian_stderr, radius_gaussian_stderr, dimension_gaussian_stderr : (P,) array
         Standard errors from the finite number of Gaussian samples. They do not cover the choice
-        of points and manifolds, nor the centers' fit.
+        of points and manifolds, nor the centers' fit: much less than the intervals of `summary`.
     worst_gap : (P,) array
         Largest relative duality gap of the manifold's quadratic programs.
     n_unconverged : (P,) int array
@@ -59,6 +63,12 @@ class Geometry:
         Fewest principal components that explain 90 % of the centers' variance.
     centers : CenterStructure
         Report of the centers' fit.
+    rank_ranges : dict
+        (low, high) of the layer's capacity, radius and dimension over the near-tied numbers of directions,
+        `CenterStructure.near_tied`: which of these has the least residual correlation may depend on a single point.
+    caveat_texts : dict
+        What keeps the numbers from meaning what they seem to: codes of `caveats.CAVEATS`, and what to say
+        of each. Empty when all is well.
     n_features, margin, n_gaussians, seed, solver
         As in `measure`; `n_gaussians` is the number that was drawn.
     """
@@ -66,9 +76,9 @@ class Geometry:
     capacity: FloatArray
     radius: FloatArray
     dimension: FloatArray
-    capacity_stderr: FloatArray
-    radius_stderr: FloatArray
-    dimension_stderr: FloatArray
+    capacity_gaussian_stderr: FloatArray
+    radius_gaussian_stderr: FloatArray
+    dimension_gaussian_stderr: FloatArray
     worst_gap: FloatArray
     n_unconverged: NDArray[np.int64]
     n_points: NDArray[np.int64]
@@ -86,17 +96,26 @@ class Geometry:
     n_gaussians: int
     seed: int
     solver: str
+    rank_ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    caveat_texts: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        numbers = self.summary()
-        values = [
-            (name, float(numbers[name]), float(numbers[f"{name}_stderr"])) for name in QUANTITIES
+        numbers: dict[str, Any] = self.summary()
+        measures = [
+            f"{name.replace('_', ' ')} "
+            + in_brackets(numbers[name], numbers[f"{name}_low"], numbers[f"{name}_high"])
+            for name in QUANTITIES
         ]
-        measures = [f"{name} {_with_stderr(value, stderr)}" for name, value, stderr in values]
+        said = f"; caveats: {', '.join(self.caveats)}" if self.caveats else ""
         return (
             f"<Geometry of {numbers['n_manifolds']} manifolds in {self.n_features} features: "
-            f"{', '.join(measures)}, center correlation {self.center_correlation:.4g}>"
+            f"{', '.join(measures)}, 95 % intervals over {numbers['interval_over']}{said}>"
         )
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """Codes of what limits the numbers' meaning; empty when all is well."""
+        return tuple(self.caveat_texts)
 
     @property
     def center_correlation(self) -> float:
@@ -123,17 +142,40 @@ class Geometry:
         """The layer's numbers, as plain Python scalars.
 
         Capacity and signal-to-noise are the harmonic mean over manifolds, radius, dimension and
-        participation ratio the mean. Each standard error combines the manifolds', whose Gaussian
-        samples are independent.
+        participation ratio the mean. ``capacity_low`` and ``capacity_high`` (and so on) are the ends of the
+        95 % t interval over the manifolds: for other classes like these and other points of them.
+        ``capacity_gaussian_stderr`` is the standard error of the Gaussian samples alone.
         """
         n_manifolds = len(self.capacity)
         # Through 1 / alpha, whose mean over samples is what is measured.
         inverse = 1.0 / self.capacity
         finite = inverse > 0
         capacity = float(1.0 / inverse.mean()) if finite.any() else np.inf
-        inverse_stderr = _root_sum(inverse[finite] ** 2 * self.capacity_stderr[finite])
+        inverse_stderr = _root_sum(inverse[finite] ** 2 * self.capacity_gaussian_stderr[finite])
         inverse_stderr /= n_manifolds
         noise = (self.spread / self.center_norm).mean()
+        values = {
+            "capacity": capacity,
+            "radius": float(self.radius.mean()),
+            "dimension": float(self.dimension.mean()),
+            "center_correlation": self.center_correlation,
+        }
+        stderr = {
+            "capacity": float(capacity**2 * inverse_stderr) if finite.any() else np.inf,
+            "radius": _root_sum(self.radius_gaussian_stderr) / n_manifolds,
+            "dimension": _root_sum(self.dimension_gaussian_stderr) / n_manifolds,
+        }
+        ranks = self.centers.near_tied
+        of_ranks: dict[str, float] = {"center_rank_low": min(ranks), "center_rank_high": max(ranks)}
+        for name, ends in self.rank_ranges.items():
+            of_ranks[f"{name}_rank_low"], of_ranks[f"{name}_rank_high"] = ends
+        of_classes = (self.capacity, self.radius, self.dimension, self.mean_correlation)
+        measured: dict[str, float] = {}
+        for name, of_each in zip(QUANTITIES, of_classes, strict=True):
+            measured[name] = values[name]
+            measured[f"{name}_low"], measured[f"{name}_high"] = over_classes(name, of_each)
+            if name in stderr:
+                measured[name + GAUSSIAN_STDERR] = stderr[name]
         return {
             "n_manifolds": n_manifolds,
             "n_points": int(self.n_points.sum()),
@@ -142,15 +184,13 @@ class Geometry:
             "n_gaussians": self.n_gaussians,
             "solver": self.solver,
             "seed": self.seed,
-            "capacity": capacity,
-            "capacity_stderr": float(capacity**2 * inverse_stderr) if finite.any() else np.inf,
-            "radius": float(self.radius.mean()),
-            "radius_stderr": _root_sum(self.radius_stderr) / n_manifolds,
-            "dimension": float(self.dimension.mean()),
-            "dimension_stderr": _root_sum(self.dimension_stderr) / n_manifolds,
-            "center_correlation": self.center_correlation,
+            **measured,
+            "interval_over": "classes",
+            "caveats": " ".join(self.caveats),
+            "caveats_text": " ".join(self.caveat_texts.values()),
             "residual_correlation": self.residual_correlation,
             "center_rank": self.center_rank,
+            **of_ranks,
             "participation_ratio": float(self.participation_ratio.mean()),
             "signal_to_noise": float(1.0 / noise) if self.spread.any() else np.inf,
             "centers_participation_ratio": self.centers_participation_ratio,
@@ -169,7 +209,7 @@ class Geometry:
 
         sizes = ("center_norm", "projected_center_norm", "spread", "signal_to_noise")
         rest = ("mean_correlation", "participation_ratio", "worst_gap", "n_unconverged")
-        names = ("n_points", *_WITH_STDERR, *sizes, *rest)
+        names = ("n_points", *_MEASURED, *sizes, *rest)
         frame = pd.DataFrame({name: getattr(self, name) for name in names})
         return frame.rename(columns={"mean_correlation": "center_correlation"})
 
@@ -189,11 +229,13 @@ def gather_geometry(
 ) -> Geometry:
     """Put the steps' results together; `settings` are those of `Geometry`, from `centers` on."""
     numbers: dict[str, Any] = {
-        name: np.array([getattr(result, name) for result in results])
-        for name in (*_WITH_STDERR, "worst_gap", "n_unconverged")
+        name: np.array(
+            [getattr(result, name.replace(GAUSSIAN_STDERR, "_stderr")) for result in results]
+        )
+        for name in (*_MEASURED, "worst_gap", "n_unconverged")
     }
     n_gaussians = settings["n_gaussians"]
-    for name in ("radius", "radius_stderr"):
+    for name in ("radius", f"radius{GAUSSIAN_STDERR}"):
         numbers[name] *= np.sqrt(n_gaussians / (n_gaussians - 1))  # see the notes of `measure`
     gram = _near_one(moments.center_gram)
     cosines = gram / np.sqrt(np.outer(gram.diagonal(), gram.diagonal()))
@@ -236,14 +278,6 @@ def dimension_at(share: float, gram: FloatArray) -> int:
     explained = np.cumsum(np.linalg.eigvalsh(gram)[::-1])
     # Less a bit of the share, so that rounding does not add a component.
     return int((explained < (share - 1e-12) * explained[-1]).sum()) + 1
-
-
-def _with_stderr(value: float, stderr: float) -> str:
-    """'0.2168 ± 0.0031': the value to two digits of its standard error."""
-    if not 0 < stderr < np.inf:
-        return f"{value:.4g} ± {stderr:.2g}"
-    decimals = max(0, 1 - int(np.floor(np.log10(stderr))))
-    return f"{value:.{decimals}f} ± {stderr:.{decimals}f}"
 
 
 def _root_sum(values: FloatArray) -> float:

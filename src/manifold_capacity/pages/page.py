@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from manifold_capacity.summary.columns import TITLES
-from manifold_capacity.summary.text import checkpoint_title, layer_title, with_errors
+from manifold_capacity.summary.text import checkpoint_title, layer_title, with_intervals
 
 # The largest page. Snakemake's report shows a page in a frame whose address is the page itself, in
 # base64; Chromium leaves a frame with an address of more than 2 MiB empty.
@@ -30,11 +30,20 @@ _DIGITS_OF = {"worst_gap": 2}  # significant digits of numbers without an error;
 _TEXTS = {
     *IDENTITY,
     *("layer", "layer_name", "output_shape", "status", "solver", "class_name"),
-    *("comparison", "reference", "quantity", "interval_over", "centers_stopped"),
+    *("comparison", "reference", "quantity", "interval_over", "centers_stopped", "caveats"),
 }
 # Stated once, above a table, where they are the same in all rows.
-_SETTINGS = ("n_manifolds", "n_points", "margin", "n_gaussians", "n_repeats", "solver")
-_NOT_SHOWN = ("config_digest", "layer_index", "layer_type", "epoch", "class_index")
+_SETTINGS = (
+    "n_manifolds",
+    "n_points",
+    "margin",
+    "n_gaussians",
+    "n_repeats",
+    "solver",
+    "interval_over",
+)
+_ENDS = ("_low", "_high")  # of intervals, which stand behind their value
+_NOT_SHOWN = ("caveats_text", "config_digest", "layer_index", "layer_type", "epoch", "class_index")
 
 
 def render(title: str, body: str, data: Mapping[str, Any] | None) -> str:
@@ -85,14 +94,13 @@ def titled(
 
 
 def table_column(frame: pd.DataFrame, name: str) -> dict[str, Any]:
-    """A column of a table, with its standard error if the table has one."""
-    values, error = frame[name], f"{name}_stderr"
+    """A column of a table, with its interval if the table has one."""
+    values, ends = frame[name], (f"{name}_low", f"{name}_high")
     is_text = name in _TEXTS or pd.api.types.is_bool_dtype(values)
-    if not is_text and error in frame:
-        texts, errors, _ = with_errors(float_values(values), float_values(frame[error]))
-        pairs = zip(texts, errors, strict=True)
-        notes = [f" ± {spread}" if text and spread != "nan" else "" for text, spread in pairs]
-        return titled(name, texts, notes=notes, number=True)
+    if not is_text and ends[0] in frame:
+        columns = (float_values(frame[column]) for column in (name, *ends))
+        texts, intervals = with_intervals(*columns)
+        return titled(name, texts, notes=[f" {text}" for text in intervals], number=True)
     if not is_text and pd.api.types.is_numeric_dtype(values):
         digits = _DIGITS_OF.get(name, 4)
         return titled(name, _plain_texts(float_values(values), digits), number=True)
@@ -120,6 +128,10 @@ def number_columns(frame: pd.DataFrame, left_out: Iterable[str]) -> list[dict[st
     """All other columns, but for empty ones and settings that are the same in all rows."""
     out = {*left_out, *_NOT_SHOWN}
     names = [str(name) for name in frame.columns]
-    out |= {name for name in names if name.endswith("_stderr") or frame[name].isna().all()}
+    out |= {
+        name
+        for name in names
+        if (name.endswith(_ENDS) and "_rank_" not in name) or frame[name].isna().all()
+    }
     out |= {name for name in names if name in _SETTINGS and frame[name].nunique(dropna=False) < 2}
     return [table_column(frame, name) for name in names if name not in out]

@@ -16,7 +16,7 @@ import pandas as pd
 from manifold_capacity.pages import page
 from manifold_capacity.summary.columns import MANIFOLD_IDENTITY, TITLES
 from manifold_capacity.summary.rows import EXTERNAL, SHUFFLED, STATUS_OK
-from manifold_capacity.summary.text import checkpoint_title, number_text, split_title, with_errors
+from manifold_capacity.summary.text import checkpoint_title, split_title, with_intervals
 
 LOG_CHARACTERS = 6_000  # of a longer log, a page shows the end
 _MAIN = ("capacity", "radius", "dimension", "center_correlation")
@@ -83,20 +83,24 @@ def layers_page(layers: pd.DataFrame, manifolds: pd.DataFrame, logs: Path) -> st
 def comparisons_page(comparisons: pd.DataFrame) -> str:
     """A page of differences, layer by layer."""
     shown = comparisons.iloc[: page.MOST_ROWS]
-    low, high = (page.float_values(shown[f"difference_{end}"]) for end in ("low", "high"))
+    ends = {
+        name: [page.float_values(shown[f"{name}_{end}"]) for end in ("low", "high")]
+        for name in ("difference", "simultaneous")
+    }
     differences = page.float_values(shown["difference"])
     values, notes = [""] * len(shown), [""] * len(shown)
     for rows in shown.groupby("quantity", sort=False).indices.values():
-        texts, _, decimals = with_errors(differences[rows], (high - low)[rows] / 2)
-        for row, text in zip(rows, texts, strict=True):
-            values[row] = text
-            ends = (number_text(end, decimals) for end in (low[row], high[row]))
-            notes[row] = f" [{', '.join(ends)}]" if np.isfinite(high[row]) else ""
-    without = ["yes" if end else "no" for end in (low > 0) | (high < 0)]
+        of_rows = (end[rows] for end in ends["difference"])
+        for row, text, interval in zip(
+            rows, *with_intervals(differences[rows], *of_rows), strict=True
+        ):
+            values[row], notes[row] = text, f" {interval}"
+    single, together = ((low > 0) | (high < 0) for low, high in ends.values())
+    without = np.where(together, "together too", np.where(single, "alone", "no")).tolist()
     varying = [name for name in page.IDENTITY if name in shown and shown[name].nunique() > 1]
     # What is compared stands beside the difference.
     names = ["layer", "quantity", "comparison", "reference"]
-    names += ["value", "reference_value", *varying, "interval_over", "n"]
+    names += ["value", "reference_value", *varying, "interval_over", "n", "caveats"]
     columns = [page.table_column(shown, name) for name in names]
     columns[1]["texts"] = [text.replace("_", " ") for text in columns[1]["texts"]]
     columns[4:4] = [
@@ -105,8 +109,8 @@ def comparisons_page(comparisons: pd.DataFrame) -> str:
     ]
     for column in columns:
         column["choice"] = not column["number"]
-    text = "An interval that excludes 0 is evidence of a difference in that layer."
-    text += " Among many layers, one in 20 does so by chance."
+    text = "'alone': the layer's own 95 % interval excludes 0, as one in 20 does by chance. 'together too': so does its"
+    text += " simultaneous interval, and in 95 of 100 runs none does by chance."
     body = page.intro(text, comparisons, "comparisons")
     return page.render("Differences, layer by layer", body, {"columns": columns})
 
@@ -166,17 +170,15 @@ def _trust(row: Mapping[Any, Any]) -> list[str]:
     if row["status"] != STATUS_OK:
         return [f"No geometry: {row['status']}."]
     gap, bad = f"the largest relative duality gap is {row['worst_gap']:.1e}", row["n_unconverged"]
-    sentences = [
-        f"{bad} quadratic programs did not converge, so the numbers are not exact; {gap}."
-        if bad
-        else f"All quadratic programs converged: {gap} (tolerance {_GAP_TOLERANCE:g})."
-    ]
-    if "centers_converged" in row and not pd.isna(row["centers_converged"]):
-        fit = "reached" if str(row["centers_converged"]) == "True" else "did not reach"
+    caveats = str(row["caveats_text"]) if row["caveats"] and not pd.isna(row["caveats"]) else ""
+    sentences = [f"Caveats: {caveats}"] if caveats else []
+    if not bad:
+        sentences.append(f"All quadratic programs converged: {gap} (tolerance {_GAP_TOLERANCE:g}).")
+    if not pd.isna(row.get("centers_stopped", math.nan)):
         why = _WHY_STOPPED.get(row["centers_stopped"], f"{row['centers_stopped']} (several draws)")
         sentences.append(
-            f"{row['center_rank']:g} directions that the centers share were projected out. The fit {fit} "
-            f"its tolerance; the search for their number stopped because {why}."
+            f"{row['center_rank']:g} directions that the centers share were projected out; the search "
+            f"for their number stopped because {why}."
         )
     left = row.get("centers_least_residual_ratio", math.nan)
     if not pd.isna(left) and left < _LEAST_RESIDUAL:

@@ -159,7 +159,8 @@ def _arrange(
 
 def _in_columns(frame: pd.DataFrame, first: Sequence[str]) -> pd.DataFrame:
     others = (name for name in frame.columns if name not in first)
-    return with_whole_numbers(frame.reindex(columns=[*first, *others]))
+    frame = with_whole_numbers(frame.reindex(columns=[*first, *others]))
+    return frame.mask(frame == "")  # as it is read from a file
 
 
 def _split_rank(split: str) -> str:

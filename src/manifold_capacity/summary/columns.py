@@ -73,22 +73,36 @@ LAYERS = (
     ),
     *_section("The geometry",
         Column("capacity", NUMBER, "Capacity α", "Capacity α_M: manifolds per feature that a linear readout can separate; higher is easier to read. For a layer, the harmonic mean over manifolds."),
-        Column("capacity_stderr", NUMBER, "Standard error of capacity", "Its standard error."),
+        Column("capacity_low", NUMBER, "Capacity, low", "Lower end of its 95 % interval."),
+        Column("capacity_high", NUMBER, "Capacity, high", "Upper end of its 95 % interval."),
+        Column("capacity_gaussian_stderr", NUMBER, "Gaussian error of capacity", "Standard error of the Gaussian samples alone. It says nothing of other images or classes: for that there is the interval."),
         Column("radius", NUMBER, "Radius R", "Radius R_M, in units of the norm of the manifold's center once the centers' shared structure is projected out. For a layer, the mean over manifolds."),
-        Column("radius_stderr", NUMBER, "Standard error of radius", "Its standard error."),
+        Column("radius_low", NUMBER, "Radius, low", "Lower end of its 95 % interval."),
+        Column("radius_high", NUMBER, "Radius, high", "Upper end of its 95 % interval."),
+        Column("radius_gaussian_stderr", NUMBER, "Gaussian error of radius", "Standard error of the Gaussian samples alone. It says nothing of other images or classes: for that there is the interval."),
         Column("dimension", NUMBER, "Dimension D", "Dimension D_M: number of directions in which the manifold has that radius, as a readout sees it. For a layer, the mean over manifolds."),
-        Column("dimension_stderr", NUMBER, "Standard error of dimension", "Its standard error."),
+        Column("dimension_low", NUMBER, "Dimension, low", "Lower end of its 95 % interval."),
+        Column("dimension_high", NUMBER, "Dimension, high", "Upper end of its 95 % interval."),
+        Column("dimension_gaussian_stderr", NUMBER, "Gaussian error of dimension", "Standard error of the Gaussian samples alone. It says nothing of other images or classes: for that there is the interval."),
         Column("center_correlation", NUMBER, "Center correlation ρ", "Mean absolute cosine between the centers of different manifolds, relative to the mean of all centers. For a manifold, that of its center with the others."),
+        Column("center_correlation_low", NUMBER, "Center correlation, low", "Lower end of its 95 % interval."),
+        Column("center_correlation_high", NUMBER, "Center correlation, high", "Upper end of its 95 % interval."),
+        Column("interval_over", TEXT, "Interval over",
+               "What the intervals are over: `draws` of points (from three disjoint `geometry.repeats` on), else `classes`."),
         Column("residual_correlation", NUMBER, "Residual correlation", "Center correlation once the centers' shared structure is projected out."),
         Column("center_rank", WHOLE, "Rank K", "Number K of directions in which the centers are correlated. They are fitted, and projected out of every point before capacity, radius and dimension are computed."),
     ),
+    *_section("The geometry",
+        Column("center_rank_low", WHOLE, "Least near-tied K", "Least K whose residual correlation is within 1 / P (and at least 1 %) of the least."),
+        Column("center_rank_high", WHOLE, "Largest near-tied K", "Largest such K. Which of them has the least correlation may depend on a single point."),
+        *(Column(f"{q}_rank_{end}", NUMBER, f"{word} {q} over near-tied K", f"{word} {q} over these K.")
+          for q in ("capacity", "radius", "dimension") for end, word in (("low", "Least"), ("high", "Largest"))),
+    ),
     *_section("Whether to trust it",
+        Column("caveats", TEXT, "Caveats", "Codes of what keeps the numbers from meaning what they seem to, [explained below](#caveats); empty when all is well."),
+        Column("caveats_text", TEXT, "Caveats in words", "The same in sentences, with their numbers."),
         Column("worst_gap", NUMBER, "Largest gap", "Largest relative duality gap of the quadratic programs: how far from optimal the worst of them can be."),
         Column("n_unconverged", WHOLE, "Unconverged", "Number of quadratic programs whose gap exceeds 1e-9. If it is not 0, the row's numbers are not exact."),
-    ),
-    *_section("The geometry",
-        Column("center_correlation_stderr", NUMBER, "Standard error of center correlation", "Standard error of `center_correlation`, with `geometry.repeats` above 1."),
-        optional=True,
     ),
     *_section("Simpler measures of the same layer",
         Column("participation_ratio", NUMBER, "Participation ratio", "(sum λ)² / sum λ² of a manifold's covariance eigenvalues λ: in how many directions it varies. For a layer, the mean over manifolds."),
@@ -127,7 +141,8 @@ TABLES: dict[str, tuple[Column, ...]] = {
     "manifolds": (
         *_IDENTITY,
         *_CLASS,
-        *_same("n_points", "capacity", "capacity_stderr", "radius", "radius_stderr", "dimension", "dimension_stderr"),
+        *_same("n_points", *(q + suffix for q in ("capacity", "radius", "dimension") for suffix in ("", "_gaussian_stderr"))),
+        *(replace(c, optional=True) for c in _same(*(f"{q}_{end}" for q in ("capacity", "radius", "dimension") for end in ("low", "high")))),
         *_section("",
             Column("center_norm", NUMBER, "Center norm", "Distance of the manifold's center from the mean of all points, in the units of the activations."),
             Column("projected_center_norm", NUMBER, "Projected center norm", "The same once the centers' shared structure is projected out: the unit of the radius."),
@@ -149,8 +164,12 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("difference", NUMBER, "Difference [95 % interval]", "`value` minus `reference_value`."),
         Column("difference_low", NUMBER, "Low", "Lower end of its 95 % interval."),
         Column("difference_high", NUMBER, "High", "Upper end of its 95 % interval."),
-        Column("interval_over", TEXT, "Interval over", "What the interval is over: `seeds` from three seeds on, else `classes`."),
+        Column("simultaneous_low", NUMBER, "Simultaneous low", "Lower end of its simultaneous 95 % interval: those of all layers and quantities of the comparison hold together in 95 of 100 runs."),
+        Column("simultaneous_high", NUMBER, "Simultaneous high", "Upper end of that."),
+        Column("interval_over", TEXT, "Interval over",
+               "What the intervals are over: `seeds` from three seeds on (for other trainings), else `classes` (for other classes like these and their images, by these very networks)."),
         Column("n", WHOLE, "n", "Number of seeds or classes."),
+        Column("caveats", TEXT, "Caveats", "Codes of the caveats of either layer, and `few_seeds`, [explained here](#caveats)."),
         *_CONFIG_DIGEST,
     ),
     "centers": (
@@ -193,12 +212,12 @@ NEEDED_COLUMNS = {table: {*names} for table, names in REQUIRED.items()}
 _ALL = [column for columns in TABLES.values() for column in columns]
 WORDS = tuple({column.name for column in _ALL if column.type == TEXT})
 WHOLE_NUMBERS = tuple({column.name for column in _ALL if column.type == WHOLE})
-# The pages write a standard error behind its value.
+# The pages write an interval behind its value.
 TITLES = {
     column.name: (
         column.title,
         column.meaning.replace("`", "").removesuffix(".")
-        + (" (± standard error)" if f"{column.name}_stderr" in _names(_ALL) else ""),
+        + (" [95 % interval]" if f"{column.name}_low" in _names(_ALL) else ""),
     )
     for column in _ALL
 }

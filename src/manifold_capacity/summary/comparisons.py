@@ -1,55 +1,55 @@
 """Differences between two groups of a run, layer by layer, with intervals of paired differences.
 
 Groups differ in checkpoint, split, labels (the classes, or the control with permuted labels) or model.
-With three seeds or more, the interval is the t interval over seeds; with fewer, over classes, as if
-they were a sample of many. Capacity and center correlation are no means over classes; there, each
-class counts with its influence. The interval of the correlation is too wide, by up to a factor
-sqrt(2): a pair of classes is in the influence of both.
+
+**What an interval is of.** With three seeds or more it is the t interval over seeds: for other trainings like
+these. With fewer it is over classes: for as many other classes like these and other images of them, but for these
+very networks. Neither is for more classes: the difference between two layers may change its sign with their number.
+
+**Single and simultaneous.** A single interval holds its difference in 95 of 100 runs. Of many, some miss theirs
+by chance: so there are simultaneous intervals, all of which hold in 95 of 100 runs, over all layers and quantities
+of a comparison (max-t: the layers share their classes or seeds, so their errors are correlated, and the
+distribution of the largest is simulated with the correlations that are found).
+
+Capacity and center correlation are no means over classes; there, each class counts with its influence. The interval
+of the correlation is too wide, by up to a factor sqrt(2): a pair of classes is in the influence of both.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from manifold_capacity.errors import UserError
+from manifold_capacity.geometry.caveats import CAVEATS
+from manifold_capacity.geometry.intervals import FEWEST, QUANTITIES, half_width, influence, max_t
+from manifold_capacity.geometry.result import Geometry
 from manifold_capacity.summary.columns import TABLES
 from manifold_capacity.summary.rows import ORIGINAL, SHUFFLED, STATUS_OK, select_rows
 
 FloatArray = NDArray[np.float64]
 
-QUANTITIES = ("capacity", "radius", "dimension", "center_correlation")
 COLUMNS = tuple(column.name for column in TABLES["comparisons"])
-LEVEL = 0.95
-_FEWEST_SEEDS = 3  # of two, an interval is 13 standard errors wide on either side: of no use
 _GROUP = ("model", "checkpoint", "split", "labels")
+# Of these, one training of a network may differ from the next.
+_OF_TRAININGS = ("checkpoint", "model")
 
 
-def over_seeds(group: ArrayLike, reference: ArrayLike) -> tuple[float, float, float]:
-    """Mean difference between two groups, and its interval over seeds.
-
-    Parameters
-    ----------
-    group, reference : (n_seeds,) array
-        One number for each seed, in the same order.
-
-    Returns
-    -------
-    difference, low, high : float
-    """
-    differences = np.asarray(group, dtype=float) - np.asarray(reference, dtype=float)
-    return _t_interval(float(differences.mean()), differences - differences.mean())
+def over_seeds(group: FloatArray, reference: FloatArray) -> tuple[float, FloatArray]:
+    """Mean difference between two groups' numbers of a layer, (n_seeds,) each, and each seed's deviation from it."""
+    differences = group - reference
+    return float(differences.mean()), differences - differences.mean()
 
 
 def over_classes(
-    group: ArrayLike, reference: ArrayLike, quantity: str
-) -> tuple[float, float, float]:
-    """Difference between two groups' layers, and its interval over classes.
+    group: FloatArray, reference: FloatArray, quantity: str
+) -> tuple[float, FloatArray]:
+    """Difference between two groups' layers, and how far each class moves it.
 
     Parameters
     ----------
@@ -60,14 +60,51 @@ def over_classes(
 
     Returns
     -------
-    difference, low, high : float
+    difference : float
+    influence : (n_classes,) array
     """
     numbers, influences = [], []
     for values in (group, reference):
-        of_seeds = [_influence(row, quantity) for row in np.asarray(values, dtype=float)]
+        of_seeds = [influence(quantity, row) for row in values]
         numbers.append(np.mean([number for number, _ in of_seeds]))
-        influences.append(np.mean([influence for _, influence in of_seeds], axis=0))
-    return _t_interval(float(numbers[0] - numbers[1]), influences[0] - influences[1])
+        influences.append(np.mean([of_class for _, of_class in of_seeds], axis=0))
+    return float(numbers[0] - numbers[1]), influences[0] - influences[1]
+
+
+def compare_geometries(geometry: Geometry, reference: Geometry) -> pd.DataFrame:
+    """Compare two geometries of the same classes, such as two areas or days of a recording.
+
+    Parameters
+    ----------
+    geometry, reference : Geometry
+        Of manifolds that are paired by their order.
+
+    Returns
+    -------
+    DataFrame
+        A row per quantity with ``value``, ``reference_value``, ``difference``, and its single and simultaneous 95 %
+        intervals over classes, ``difference_low`` to ``simultaneous_high``.
+
+    Raises
+    ------
+    ValueError
+        If they have different numbers of manifolds.
+    """
+    numbers, others = geometry.summary(), reference.summary()
+    if numbers["n_manifolds"] != others["n_manifolds"]:
+        raise UserError(
+            f"the geometries have {numbers['n_manifolds']} and {others['n_manifolds']} manifolds; compare those of the "
+            "same classes, in the same order"
+        )
+    rows, deviations = [], []
+    for name in QUANTITIES:
+        of_class = "mean_correlation" if name == "center_correlation" else name
+        values, others_values = (getattr(each, of_class)[None] for each in (geometry, reference))
+        difference, of_classes = over_classes(values, others_values, name)
+        row = {"quantity": name, "value": numbers[name], "reference_value": others[name]}
+        rows.append(row | {"difference": difference})
+        deviations.append(of_classes)
+    return pd.DataFrame(_with_intervals(rows, deviations)).set_index("quantity")
 
 
 def compare(layers: pd.DataFrame, manifolds: pd.DataFrame) -> pd.DataFrame:
@@ -90,40 +127,58 @@ def compare(layers: pd.DataFrame, manifolds: pd.DataFrame) -> pd.DataFrame:
         key: part.pivot_table(index="seed", columns="class_index", values=[*QUANTITIES])
         for key, part in manifolds.groupby([*_GROUP, "layer"])
     }
-    rows = []
+    rows: list[dict[str, Any]] = []
     for comparison, *groups in _pairs(layers):
         group, reference = (dict(zip(_GROUP, each, strict=True)) for each in groups)
         about = {"comparison": comparison, "reference": reference[comparison]}
         mine = select_rows(layers, **group).drop_duplicates("layer").sort_values("layer_index")
+        found, deviations = [], []
         for layer in mine.to_dict("records"):
             keys = [(*each, layer["layer"]) for each in groups]
             if all(key in runs for key in keys):  # the layer has a geometry in both
                 tables = ([parts[key] for key in keys if key in parts] for parts in (runs, classes))
-                rows += [layer | about | numbers for numbers in _differences(*tables)]
-    return pd.DataFrame(rows, columns=[*COLUMNS])
+                for numbers, of_units in _differences(*tables):
+                    found.append(
+                        layer | about | numbers | {"caveats": _caveats(numbers, about, keys, runs)}
+                    )
+                    deviations.append(of_units)
+        rows += _with_intervals(found, deviations)
+    frame = pd.DataFrame(rows, columns=[*COLUMNS])
+    return frame.mask(frame == "")  # as it is read from a file
 
 
-def _influence(values: FloatArray, quantity: str) -> tuple[float, FloatArray]:
-    """A layer's number, and how far each class's share in it is from the mean share."""
-    if quantity == "capacity":
-        inverse = 1.0 / values
-        capacity = 1.0 / inverse.mean() if inverse.any() else math.inf
-        with np.errstate(invalid="ignore"):
-            return capacity, -(capacity**2) * (inverse - inverse.mean())
-    deviations = values - values.mean()
-    # A class is in the mean over pairs twice: in its own row and in every other one.
-    return float(values.mean()), 2 * deviations if quantity == "center_correlation" else deviations
+def _with_intervals(
+    rows: Sequence[dict[Any, Any]], deviations: Sequence[FloatArray]
+) -> Iterator[dict[str, Any]]:
+    """The rows of one comparison with single and simultaneous intervals, from each one's deviations (n,)."""
+    if not rows:
+        return
+    units = np.array(deviations).T
+    single = half_width(units)
+    simultaneous = single * max_t(units)
+    for row, one, all_ in zip(rows, single, simultaneous, strict=True):
+        difference = row["difference"]
+        yield row | {
+            "difference_low": difference - one,
+            "difference_high": difference + one,
+            "simultaneous_low": difference - all_,
+            "simultaneous_high": difference + all_,
+        }
 
 
-def _t_interval(difference: float, deviations: FloatArray) -> tuple[float, float, float]:
-    from scipy.special import stdtrit
-
-    n = len(deviations)
-    if n < 2 or not np.isfinite(deviations).all():
-        return difference, math.nan, math.nan
-    stderr = math.sqrt(float(deviations @ deviations) / (n - 1) / n)
-    half_width = float(stdtrit(n - 1, (1 + LEVEL) / 2)) * stderr
-    return difference, difference - half_width, difference + half_width
+def _caveats(
+    numbers: Mapping[str, Any],
+    about: Mapping[str, Any],
+    keys: Sequence[Any],
+    runs: Mapping[Any, Any],
+) -> str:
+    """Codes of both layers' caveats, and whether the networks were trained too few times to speak of others."""
+    codes: dict[str, None] = {}
+    for key in keys:
+        for text in runs[key].get("caveats", []):
+            codes |= dict.fromkeys("" if pd.isna(text) else str(text).split())
+    few = numbers["interval_over"] == "classes" and about["comparison"] in _OF_TRAININGS
+    return " ".join([*(["few_seeds"] if few else []), *(code for code in CAVEATS if code in codes)])
 
 
 def _pairs(layers: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
@@ -153,19 +208,34 @@ def _pairs(layers: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
                 yield "model", *((model, last[model], split, ORIGINAL) for model in reversed(pair))
 
 
-def _differences(layers: list[pd.DataFrame], classes: list[pd.DataFrame]) -> Iterator[Any]:
-    """The numbers of one layer in both groups, a mapping per quantity; none without a common seed."""
+def _differences(
+    layers: list[pd.DataFrame], classes: list[pd.DataFrame]
+) -> Iterator[tuple[dict[str, Any], FloatArray]]:
+    """The numbers of one layer in both groups, a mapping per quantity, and the deviations of classes or seeds.
+
+    None without a common seed.
+    """
     seeds = layers[0].index.intersection(layers[1].index)
     for quantity in QUANTITIES if len(seeds) else ():
         values, of_classes = (
             [table.loc[seeds, quantity].to_numpy(dtype=float) for table in tables]
             for tables in (layers, classes)
         )
-        if len(seeds) >= _FEWEST_SEEDS:
-            over, n, interval = "seeds", len(seeds), over_seeds(values[0], values[1])
+        if len(seeds) >= FEWEST:
+            over, (difference, deviations) = "seeds", over_seeds(*values)
         else:
-            over, n = "classes", of_classes[0].shape[1]
-            interval = over_classes(of_classes[0], of_classes[1], quantity)
-        means = {"value": values[0].mean(), "reference_value": values[1].mean()}
-        ends = zip(("difference", "difference_low", "difference_high"), interval, strict=True)
-        yield {"quantity": quantity, **means, **dict(ends), "interval_over": over, "n": n}
+            over, (difference, deviations) = (
+                "classes",
+                over_classes(of_classes[0], of_classes[1], quantity),
+            )
+        yield (
+            {
+                "quantity": quantity,
+                "value": values[0].mean(),
+                "reference_value": values[1].mean(),
+                "difference": difference,
+                "interval_over": over,
+                "n": len(deviations),
+            },
+            deviations,
+        )

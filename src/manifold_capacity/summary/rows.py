@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from manifold_capacity.geometry.intervals import in_brackets
 from manifold_capacity.models.layers import Layer
 
 if TYPE_CHECKING:
@@ -66,9 +67,12 @@ def centers_table(row: Mapping[str, Any], spectra: Sequence[NDArray[np.float64]]
 
 def in_words(numbers: Mapping[str, Any]) -> str:
     """A layer's numbers as a line of a log."""
+    ends = numbers["capacity_low"], numbers["capacity_high"]
+    said = f"; caveats: {numbers['caveats'].replace(' ', ', ')}" if numbers["caveats"] else ""
     return (
-        f"capacity {numbers['capacity']:.4g} ± {numbers['capacity_stderr']:.2g}, radius {numbers['radius']:.4g}, "
-        f"dimension {numbers['dimension']:.4g}, center correlation {numbers['center_correlation']:.3g}"
+        f"capacity {in_brackets(numbers['capacity'], *ends)} (95 % over {numbers['interval_over']}), "
+        f"radius {numbers['radius']:.4g}, dimension {numbers['dimension']:.4g}, "
+        f"center correlation {numbers['center_correlation']:.3g}{said}"
     )
 
 

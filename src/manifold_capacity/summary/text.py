@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import compress
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from manifold_capacity.geometry.caveats import CAVEATS
 from manifold_capacity.summary.rows import EXTERNAL, SHUFFLED, STATUS_OK
 from manifold_capacity.summary.rows import SPLIT as NO_SPLIT
 
 TABLE_WIDTH = 100
 _GAP = "   "
-_STDERR_DIGITS = 2  # more would be noise: from 300 samples, a standard error is itself good to 4 %
-_DECIMALS_WITHOUT_STDERR = 4
+_DIGITS = 2  # of an interval's half width
+_DECIMALS_WITHOUT_INTERVAL = 4
 _MOST_DECIMALS = 6
 _LARGE = 1e6  # from here on a number is written in powers of ten, to fit its column
 
@@ -34,9 +36,8 @@ def format_table(layers: pd.DataFrame) -> str:
     -------
     str
         A block per model, seed, checkpoint, split and labels; in it a line per layer with capacity, radius
-        and dimension, each with its standard error, and the correlation of the centers. A layer
-        without geometry shows its status, one whose quadratic programs did not all converge how
-        many did not.
+        and dimension, each with its 95 % interval, and the correlation of the centers; below, the caveats
+        and the layers that have them. A layer without geometry shows its status.
     """
     if layers.empty:
         return "No layers were measured."
@@ -55,15 +56,14 @@ def format_table(layers: pd.DataFrame) -> str:
     for title, rows in _blocks(layers).items():
         lines += ["", *textwrap.wrap(title, TABLE_WIDTH), rule, line("Layer", columns), rule]
         for row in rows:
-            status, n_unconverged = layers["status"].iloc[row], layers["n_unconverged"].iloc[row]
+            status = layers["status"].iloc[row]
             if status == STATUS_OK:
                 lines.append(line(names[row], (column[row] for column in columns.values())))
             else:
                 first = line(names[row], []).ljust(name_width) + _GAP
                 reason = textwrap.wrap(f"no geometry: {status}", TABLE_WIDTH - len(first))
                 lines += [first + reason[0], *(indent + rest for rest in reason[1:])]
-            if not pd.isna(n_unconverged) and n_unconverged:
-                lines.append(f"{indent}! {n_unconverged} quadratic programs did not converge")
+        lines += _caveat_lines(layers.iloc[rows], [names[row] for row in rows])
     return "\n".join([*lines[1:], "", *textwrap.wrap(_note(layers), TABLE_WIDTH)])
 
 
@@ -81,23 +81,29 @@ def number_text(value: float, decimals: int) -> str:
     return f"{value:.{decimals}f}" if abs(value) < _LARGE else f"{value:.3e}"
 
 
-def with_errors(values: ArrayLike, errors: ArrayLike) -> tuple[list[str], list[str], int]:
-    """Write a column of values and its errors with as many decimals as the median error deserves.
+def with_intervals(
+    values: ArrayLike, low: ArrayLike, high: ArrayLike
+) -> tuple[list[str], list[str]]:
+    """Write a column of values and of their intervals, with as many decimals as the median interval deserves.
 
-    Returns both as texts, empty where a value is NaN, and the number of decimals.
+    Both are texts: '0.217' and '[0.203, 0.233]', empty where there is none, aligned at the right.
     """
-    numbers, spreads = (np.asarray(column, dtype=float) for column in (values, errors))
-    positive = spreads[np.isfinite(spreads) & (spreads > 0)]
-    decimals = _DECIMALS_WITHOUT_STDERR
-    if len(positive):
-        leading = -math.floor(math.log10(float(np.median(positive))))
-        decimals = min(max(leading + _STDERR_DIGITS - 1, 0), _MOST_DECIMALS)
-    known = ~np.isnan(numbers)
-    texts, error_texts = (
-        [number_text(x, decimals) if k else "" for x, k in zip(column, known, strict=True)]
-        for column in (numbers, spreads)
+    columns = [np.asarray(column, dtype=float) for column in (values, low, high)]
+    halves = (columns[2] - columns[1]) / 2
+    known = halves[np.isfinite(halves) & (halves > 0)]
+    decimals = _DECIMALS_WITHOUT_INTERVAL
+    if len(known):
+        leading = -math.floor(math.log10(float(np.median(known))))
+        decimals = min(max(leading + _DIGITS - 1, 0), _MOST_DECIMALS)
+    texts, lows, highs = (
+        ["" if math.isnan(x) else number_text(x, decimals) for x in column] for column in columns
     )
-    return texts, error_texts, decimals
+    widths = [max(map(len, column), default=0) for column in (lows, highs)]
+    intervals = [
+        f"[{a.rjust(widths[0])}, {b.rjust(widths[1])}]" if a and b else ""
+        for a, b in zip(lows, highs, strict=True)
+    ]
+    return texts, intervals
 
 
 def checkpoint_title(record: Mapping[Any, Any]) -> str:
@@ -123,15 +129,28 @@ def _columns(layers: pd.DataFrame) -> dict[str, list[str]]:
 
     columns = {}
     for quantity in ("capacity", "radius", "dimension"):
-        values, errors, _ = with_errors(floats(quantity), floats(f"{quantity}_stderr"))
-        widths = [max(map(len, texts)) for texts in (values, errors)]
+        names = (quantity, f"{quantity}_low", f"{quantity}_high")
+        values, intervals = with_intervals(*map(floats, names))
+        width = max(map(len, values))
         columns[quantity.capitalize()] = [
-            f"{value.rjust(widths[0])} ± {error.rjust(widths[1])}" if value else ""
-            for value, error in zip(values, errors, strict=True)
+            f"{value.rjust(width)} {interval}" if value else ""
+            for value, interval in zip(values, intervals, strict=True)
         ]
-    correlations = floats("center_correlation")
-    columns["Correlation"], _, _ = with_errors(correlations, np.full(len(layers), math.nan))
+    unknown = np.full(len(layers), math.nan)
+    columns["Correlation"], _ = with_intervals(floats("center_correlation"), unknown, unknown)
     return columns
+
+
+def _caveat_lines(layers: pd.DataFrame, names: Sequence[str]) -> Iterator[str]:
+    """A line or more for each caveat of a block: what it is, and the layers that have it."""
+    codes = layers["caveats"].fillna("").str.split()
+    for code, (title, _) in CAVEATS.items():
+        found = [code in of_layer for of_layer in codes]
+        if not any(found):
+            continue
+        which = "all layers" if all(found) and len(found) > 1 else ", ".join(compress(names, found))
+        text = f"! {code}: {title} ({which})"
+        yield from textwrap.wrap(text, TABLE_WIDTH, subsequent_indent="  ")
 
 
 def _blocks(layers: pd.DataFrame) -> dict[str, list[int]]:
@@ -150,10 +169,11 @@ def _note(layers: pd.DataFrame) -> str:
     note = "Capacity is the harmonic mean over the manifolds, radius and dimension are the mean"
     measured = layers[layers["status"] == STATUS_OK]
     settings = measured[["n_gaussians", "margin", "n_repeats"]].drop_duplicates()
+    over = " or ".join(measured["interval_over"].dropna().unique())
+    if over:
+        note += f"; [ ] is the 95 % interval over {over}"
     if len(settings) == 1:
         samples, margin, repeats = settings.iloc[0]
-        source = f"from {samples:g} Gaussian samples"
-        if repeats > 1:
-            source = f"over {repeats:g} draws of points and of {samples:g} Gaussian samples"
-        note += f"; ± is the standard error {source}, margin {margin:g}"
+        draws = f", {repeats:g} draws of points" if repeats > 1 else ""
+        note += f"; {samples:g} Gaussian samples{draws}, margin {margin:g}"
     return note + "."

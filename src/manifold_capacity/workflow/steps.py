@@ -180,6 +180,7 @@ class Steps:
             },
             run=identity,
             classes=runs.class_names(self._setup.classes, bool(wildcards["labels"])),
+            disjoint=self._config["manifolds"]["points_per_class"] != "equal",
             geometry={
                 key: value
                 for key, value in self._config["geometry"].items()

@@ -144,6 +144,22 @@ def test_the_draw_depends_on_seed_and_class_alone(tmp_path):
         external.open("1_conv10", points_per_class=99)
 
 
+def test_equal_draws_as_many_points_as_the_smallest_of_the_classes(tmp_path):
+    path = write(tmp_path / "plain.npz", {**SAMPLES, "labels": LABELS})
+    external = ExternalActivations(path)
+    least = min(external.counts["all"])
+    equal = points(external.open("1_conv10", points_per_class="equal", seed=1))
+    number = points(external.open("1_conv10", points_per_class=least, seed=1))
+    assert all(np.array_equal(*pair) for pair in zip(equal, number, strict=True))
+    # Other draws overlap: of the smallest class all are the same.
+    again = points(external.open("1_conv10", points_per_class="equal", seed=1, draw=1))
+    same = [np.array_equal(*pair) for pair in zip(equal, again, strict=True)]
+    assert same == [count == least for count in external.counts["all"]]
+    largest = int(np.argmax(external.counts["all"]))
+    alone = points(external.open("1_conv10", classes=[largest], points_per_class="equal", seed=1))
+    assert len(alone[0]) == max(external.counts["all"]) > least
+
+
 def test_layers_are_chosen_and_ordered_by_the_patterns(tmp_path):
     arrays = {"trial": LABELS, **SAMPLES, "labels": LABELS}
     path = write(tmp_path / "plain.npz", arrays)

@@ -256,9 +256,12 @@ def test_a_mistake_is_one_line_and_an_exit_code(digits, capsys, arguments, code,
 def test_unequal_numbers_of_points_are_reported(digits, capsys):
     assert command_line.main(["measure", "digits.npz", "--n-gaussians", "10"]) == errors.DONE
     said = capsys.readouterr().err
-    assert re.search(r"^digits\.npz: 9 to \d+ points per manifold\. .*`--points-per-class 9`", said)
+    assert re.search(
+        r"^digits\.npz: 9 to \d+ points per manifold\. .*`--points-per-class equal`", said
+    )
     np.save("equal.npy", digits[0][:27].reshape(3, 9, -1))
-    for same in (["digits.npz", "--points-per-class", "9"], ["equal.npy"]):
+    nine, equal = (["digits.npz", "--points-per-class", n] for n in ("9", "equal"))
+    for same in (nine, equal, ["equal.npy"]):
         assert command_line.main(["measure", *same, "--n-gaussians", "10"]) == errors.DONE
         assert "points per manifold" not in capsys.readouterr().err
 

@@ -166,7 +166,7 @@ def test_single_points_are_measured_if_asked_for(recording, resolved):
             {"manifolds": {"points_per_class": 5, "classes": [1, 2]}},
             [
                 "manifolds.points_per_class: 5, but",
-                "4 samples of class '1'; allowed: 1 to 4, or all",
+                "4 samples of class '1'; allowed: 1 to 4, all or equal",
             ],
         ),
         (

@@ -50,8 +50,9 @@ def table(
             }
             for quantity, size in QUANTITIES.items():
                 row[quantity] = size * (1 + 0.3 * rng.random()) if alive else math.nan
-                if quantity != "center_correlation":
-                    row[f"{quantity}_stderr"] = 0.01 * size if alive else math.nan
+                row[f"{quantity}_low"] = row[quantity] - 0.02 * size
+                row[f"{quantity}_high"] = row[quantity] + 0.03 * size
+            row["interval_over"] = "classes" if alive else math.nan
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -65,7 +66,7 @@ def external(name: str) -> pd.DataFrame:
 def with_control(layers: pd.DataFrame) -> pd.DataFrame:
     """The same, and the control with shuffled labels, a third as large."""
     shuffled = layers.assign(labels="shuffled")
-    shuffled[[*QUANTITIES]] /= 3
+    shuffled[[name + end for name in QUANTITIES for end in ("", "_low", "_high")]] /= 3
     return pd.concat([layers, shuffled], ignore_index=True)
 
 

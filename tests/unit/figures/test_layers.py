@@ -4,6 +4,7 @@ import itertools
 import math
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex
 
@@ -36,7 +37,7 @@ def test_curves_pass_through_the_numbers_and_are_told_apart() -> None:
     labels = [label.get_text() for label in figure.axes[-1].get_xticklabels()]
     assert labels == ["0 Input", "1 Conv2d", "4 Conv2d", "8 Linear", "10 Linear", "12 Linear"]
     checkpoints, splits = ["epoch 0 (untrained)", "epoch 15"], ["train split", "test split"]
-    assert legend_of(figure) == [*checkpoints, *splits, "± standard error"]
+    assert legend_of(figure) == [*checkpoints, *splits, "95 % interval\nover classes"]
     assert figure.get_suptitle() == "digits · a"
 
 
@@ -50,24 +51,47 @@ def test_curves_do_not_depend_on_the_order_of_the_rows() -> None:
             assert found[label].get_color() == line.get_color()
 
 
-def test_bars_are_the_standard_errors() -> None:
+def _band(axis: Axes) -> np.ndarray:
+    """Lower and upper ends (2, n) of a panel's only band, from left to right."""
+    (band,) = (shape for shape in axis.collections if isinstance(shape, PolyCollection))
+    corners = band.get_paths()[0].vertices
+    heights = [corners[corners[:, 0] == place][:, 1] for place in np.unique(corners[:, 0])]
+    return np.array([[column.min(), column.max()] for column in heights]).T
+
+
+def test_the_band_is_the_interval_of_the_table() -> None:
     layers = table({"a": SIX}, epochs=(15,), splits=("train",))
     axis = plot_layers(layers).axes[1]
+    np.testing.assert_allclose(_band(axis), layers[["radius_low", "radius_high"]].to_numpy().T)
+    assert axis.containers == []
+
+
+def test_a_layer_without_neighbors_has_a_bar() -> None:
+    layers = table({"a": SIX}, epochs=(15,), splits=("train",), dead=[(15, SIX[1])])
+    axis = plot_layers(layers).axes[1]
     (bars,) = (container.lines[2][0] for container in axis.containers)
-    ends = np.array(bars.get_segments())[:, :, 1]
-    np.testing.assert_allclose(ends.mean(axis=1), layers["radius"])
-    np.testing.assert_allclose(np.ptp(ends, axis=1), 2 * layers["radius_stderr"])
+    (ends,) = (segment[:, 1] for segment in bars.get_segments())
+    np.testing.assert_allclose(ends, layers.loc[0, ["radius_low", "radius_high"]].to_list())
+
+
+def test_two_seeds_share_their_classes() -> None:
+    layers = table({"a": SIX}, seeds=(0, 1), epochs=(15,), splits=("train",))
+    ends = layers.groupby("layer_index")[["radius_low", "radius_high"]].mean().to_numpy().T
+    np.testing.assert_allclose(_band(plot_layers(layers).axes[1]), ends)
 
 
 def test_one_line_needs_no_legend() -> None:
     figure = plot_layers(table({"a": SIX}, epochs=(15,), splits=("test",)))
     assert figure.legends == []
-    assert figure.get_suptitle() == "digits · a · epoch 15 · test split · bars: standard error"
+    assert (
+        figure.get_suptitle()
+        == "digits · a · epoch 15 · test split · band: 95 % interval over classes"
+    )
 
 
 def test_external_activations_are_named_by_their_file() -> None:
     figure = plot_layers(external("recording"))
-    assert figure.get_suptitle() == "recording.npz · recording · bars: standard error"
+    assert figure.get_suptitle() == "recording.npz · recording · band: 95 % interval over classes"
     assert curves(figure.axes[0])["recording external all"].get_linestyle() == "-"
 
 
@@ -78,12 +102,11 @@ def test_seeds_become_a_mean_and_a_band() -> None:
     axis = figure.axes[1]
     (line,) = curves(axis).values()
     np.testing.assert_allclose(line.get_ydata(), groups.mean())
-    (band,) = (shape for shape in axis.collections if isinstance(shape, PolyCollection))
-    corners = band.get_paths()[0].vertices
-    for place, (mean, spread) in enumerate(zip(groups.mean(), groups.std(), strict=True)):
-        heights = corners[corners[:, 0] == place][:, 1]
-        np.testing.assert_allclose([heights.min(), heights.max()], [mean - spread, mean + spread])
-    assert legend_of(figure) == ["± 1 s.d. of 3 seeds"]
+    reach = 4.302653 * groups.std() / math.sqrt(3)  # of the t distribution with 2 degrees
+    ends = [groups.mean() - reach, groups.mean() + reach]
+    np.testing.assert_allclose(_band(axis), ends, rtol=1e-6)
+    title = " ".join(figure.get_suptitle().split())
+    assert title.endswith("band: 95 % interval over 3 seeds")
     assert "mean of 3 seeds" in figure.get_suptitle()
 
 

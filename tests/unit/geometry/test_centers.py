@@ -71,6 +71,27 @@ def test_the_numbers_are_those_of_the_residuals():
     assert structure.correlations[structure.rank] == structure.residual_correlation
 
 
+@pytest.mark.parametrize(("n_manifolds", "width"), [(10, 0.1), (40, 0.025), (130, 0.01)])
+def test_near_tied_are_within_the_error_of_the_least(n_manifolds, width):
+    centers = falling_centers(n_manifolds, 200, 0.8, 0)
+    deviations = centers - centers.mean(axis=0)
+    structure = fit_centers(gram_of(centers))
+    least, correlations = structure.residual_correlation, structure.correlations
+    assert {*np.flatnonzero(correlations <= 1.01 * least)} <= {*structure.near_tied}
+    assert 1 < len(structure.near_tied) < len(correlations) - 1
+    assert structure.near_tied == tuple(sorted(structure.near_tied))
+    for rank, coefficients in structure.near_tied_coefficients.items():
+        directions = deviations.T @ coefficients
+        np.testing.assert_allclose(directions.T @ directions, np.eye(rank), atol=1e-12)
+        residuals = deviations - deviations @ directions @ directions.T
+        found = mean_correlation(residuals)
+        assert found <= (1 + width) * least
+        if correlations[rank] <= 1.01 * least:
+            assert found == pytest.approx(correlations[rank], rel=1e-10)
+    kept = structure.near_tied_coefficients[structure.rank]
+    np.testing.assert_array_equal(kept, structure.coefficients)
+
+
 @pytest.mark.parametrize("strength", [3.0, 100.0, 1e4])
 @pytest.mark.parametrize("n_shared", [1, 3, 8])
 def test_shared_directions_are_found(n_shared, strength):
@@ -186,6 +207,7 @@ def test_two_centers_have_no_structure_to_remove():
     structure = fit_centers(gram_of(np.array([[1.0, 0.0, 2.0], [0.0, 1.0, 7.0]])))
     assert structure.rank == 0
     assert structure.coefficients.shape == (2, 0)
+    assert structure.near_tied == (0,)
     assert structure.center_correlation == pytest.approx(1, abs=1e-12)
     assert structure.residual_correlation == structure.center_correlation
     assert structure.stopped == "rank"

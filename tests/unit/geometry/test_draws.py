@@ -11,6 +11,7 @@ import pytest
 from manifold_capacity import measure
 from manifold_capacity.activations.external import ExternalActivations
 from manifold_capacity.geometry.draws import combine_draws, draw_seed, measure_draws
+from manifold_capacity.geometry.intervals import over_classes
 from manifold_capacity.geometry.moments import moments_from_arrays
 
 CENTERS = np.random.default_rng(5).standard_normal((6, 1, 20))
@@ -40,12 +41,45 @@ def test_several_draws_have_a_mean_and_an_error() -> None:
     assert row["capacity"] == pytest.approx(1 / (1 / frame["capacity"]).mean())
     radii = np.array([draw.radius for draw in draws])
     assert row["radius"] == pytest.approx(radii.mean())
-    assert row["radius_stderr"] == pytest.approx(radii.mean(axis=1).std(ddof=1) / 2)
-    np.testing.assert_allclose(frame["radius_stderr"], radii.std(axis=0, ddof=1) / 2)
+    assert row["interval_over"] == "draws"
+    reach = 3.182446 * radii.mean(axis=1).std(ddof=1) / 2  # of the t distribution with 3 degrees
+    ends = [row["radius_low"], row["radius_high"]]
+    assert ends == pytest.approx([row["radius"] - reach, row["radius"] + reach], rel=1e-6)
+    of_classes = 3.182446 * radii.std(axis=0, ddof=1) / 2
+    np.testing.assert_allclose(frame["radius_high"] - frame["radius"], of_classes, rtol=1e-6)
+    inverse = [1 / draw.summary()["capacity"] for draw in draws]
+    reach = 3.182446 * np.std(inverse, ddof=1) / 2
+    ends = [1 / row["capacity_high"], 1 / row["capacity_low"]]
+    assert ends == pytest.approx([np.mean(inverse) - reach, np.mean(inverse) + reach], rel=1e-6)
     correlations = [draw.center_correlation for draw in draws]
-    assert row["center_correlation_stderr"] == pytest.approx(np.std(correlations, ddof=1) / 2)
+    reach = 3.182446 * np.std(correlations, ddof=1) / 2
+    assert row["center_correlation_high"] - row["center_correlation"] == pytest.approx(reach)
+    of_gaussians = [draw.summary()["capacity_gaussian_stderr"] for draw in draws]
+    assert row["capacity_gaussian_stderr"] == pytest.approx(np.mean(of_gaussians) / 2, rel=0.1)
     assert row["n_points"] == 36
+
+
+def test_few_or_overlapping_draws_have_intervals_over_classes() -> None:
+    rng = np.random.default_rng(0)
+    draws = [measure(points(rng), n_gaussians=20, seed=draw_seed(3, draw)) for draw in range(3)]
+    row, frame = combine_draws(draws[:2])
+    assert (row["interval_over"], combine_draws(draws, disjoint=False)[0]["interval_over"]) == (
+        ("classes",) * 2
+    )
+    assert (row["radius_low"], row["radius_high"]) == over_classes("radius", frame["radius"])
     assert list(frame.columns) == list(draws[0].to_frame().columns)
+
+
+def test_equal_draws_as_many_points_as_the_smallest_has() -> None:
+    rng = np.random.default_rng(0)
+    manifolds = [rng.normal(place, 1, (6 + place, 12)) for place in range(4)]
+    draws = measure_draws(manifolds, "equal", 3, n_gaussians=20)
+    assert {tuple(draw.n_points) for draw in draws} == {(6, 6, 6, 6)}
+    # The smallest is whole in each; of the others the draws differ.
+    assert len({draw.spread[0] for draw in draws}) == 1
+    assert len({draw.spread[3] for draw in draws}) == 3
+    first = measure_draws(manifolds, 6, n_gaussians=20)[0]
+    assert first.capacity.tobytes() == draws[0].capacity.tobytes()
 
 
 def test_certificates_of_several_draws_are_the_worst() -> None:
@@ -73,9 +107,9 @@ def test_intervals_cover_the_choice_of_points() -> None:
     groups = [draws[start : start + 6] for start in range(0, 300, 6)]
     for group in groups:
         row, _ = combine_draws(group)
-        of_points += abs(row["radius"] - truth) < 2.5706 * row["radius_stderr"]  # t, 5 degrees
+        of_points += row["radius_low"] < truth < row["radius_high"]
         one = group[0].summary()
-        of_gaussians += abs(one["radius"] - truth) < 1.96 * one["radius_stderr"]
+        of_gaussians += abs(one["radius"] - truth) < 1.96 * one["radius_gaussian_stderr"]
     n = len(groups)
     assert of_points / n > 0.95 - 3 * math.sqrt(0.95 * 0.05 / n)
     assert of_gaussians < of_points

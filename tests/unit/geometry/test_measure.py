@@ -11,9 +11,9 @@ from manifold_capacity.geometry import measure as measure_module
 from manifold_capacity.geometry.manifolds import DegenerateManifoldsError
 from manifold_capacity.geometry.measure import geometry_from_moments, measure
 from manifold_capacity.geometry.moments import moments_from_arrays
-from manifold_capacity.geometry.result import QUANTITIES
+from manifold_capacity.geometry.result import PER_MANIFOLD
 
-NUMBERS = (*QUANTITIES, *(f"{name}_stderr" for name in QUANTITIES))
+NUMBERS = (*PER_MANIFOLD, *(f"{name}_gaussian_stderr" for name in PER_MANIFOLD))
 NUMBERS += ("center_correlation", "residual_correlation")
 
 
@@ -37,8 +37,10 @@ def test_points(margin):
     result = measure(clouds(12, 1), margin=margin, n_gaussians=3000)
     expected = 1 / ((1 + margin**2) * norm.cdf(margin) + margin * norm.pdf(margin))
     summary = result.summary()
-    assert summary["capacity"] == pytest.approx(expected, abs=4 * summary["capacity_stderr"])
-    assert summary["capacity_stderr"] < 0.02 * expected
+    assert summary["capacity"] == pytest.approx(
+        expected, abs=4 * summary["capacity_gaussian_stderr"]
+    )
+    assert summary["capacity_gaussian_stderr"] < 0.02 * expected
     assert (result.radius == 0).all()
     assert (result.dimension == 0).all()
 
@@ -103,9 +105,10 @@ def test_order_of_manifolds():
     expected, found = measure(manifolds), measure(manifolds[order])
     assert found.center_correlation == pytest.approx(expected.center_correlation, rel=1e-12)
     assert found.residual_correlation == pytest.approx(expected.residual_correlation, rel=1e-4)
-    for name in QUANTITIES:
+    for name in PER_MANIFOLD:
         error = np.hypot(
-            getattr(found, f"{name}_stderr"), getattr(expected, f"{name}_stderr")[order]
+            getattr(found, f"{name}_gaussian_stderr"),
+            getattr(expected, f"{name}_gaussian_stderr")[order],
         )
         z = (getattr(found, name) - getattr(expected, name)[order]) / error
         assert np.abs(z).max() < 4, name
@@ -156,15 +159,15 @@ def test_intervals_cover_the_truth(one_fit):
     results = [
         geometry_from_moments(one_fit, n_gaussians=300, seed=seed, threads=1) for seed in range(400)
     ]
-    for name in QUANTITIES:
+    for name in PER_MANIFOLD:
         hits = [
             np.abs(getattr(result, name) - getattr(truth, name))
-            < 1.96 * getattr(result, f"{name}_stderr")
+            < 1.96 * getattr(result, f"{name}_gaussian_stderr")
             for result in results
         ]
         assert 0.93 <= np.mean(hits) <= 0.97, name
         layer = [
-            abs(row[name] - layer_truth[name]) < 1.96 * row[f"{name}_stderr"]
+            abs(row[name] - layer_truth[name]) < 1.96 * row[f"{name}_gaussian_stderr"]
             for row in (result.summary() for result in results)
         ]
         assert 0.93 <= np.mean(layer) <= 0.97, name
@@ -194,15 +197,15 @@ def test_auto(monkeypatch):
     result = geometry_from_moments(moments, n_gaussians="auto", relative_error=0.02)
     assert len(drawn) <= 3  # the second number is nearly always enough
     summary = result.summary()
-    assert summary["capacity_stderr"] <= 0.02 * summary["capacity"]
-    assert summary["capacity_stderr"] > 0.015 * summary["capacity"]
+    assert summary["capacity_gaussian_stderr"] <= 0.02 * summary["capacity"]
+    assert summary["capacity_gaussian_stderr"] > 0.015 * summary["capacity"]
     assert result.n_gaussians > 100
     same = geometry_from_moments(moments, n_gaussians=result.n_gaussians)
     assert same.capacity.tobytes() == result.capacity.tobytes()
     loose = geometry_from_moments(moments, n_gaussians="auto", relative_error=0.5)
     assert loose.n_gaussians == 100
     default = geometry_from_moments(moments, n_gaussians="auto").summary()
-    assert default["capacity_stderr"] <= 0.01 * default["capacity"]
+    assert default["capacity_gaussian_stderr"] <= 0.01 * default["capacity"]
 
 
 def test_auto_says_when_it_gives_up():
@@ -258,7 +261,7 @@ def test_identical_points_are_a_point(dtype):
     manifolds[3] = manifolds[3][:1]
     result = measure(manifolds, n_gaussians=5000)
     for i in (2, 3):
-        assert result.capacity[i] == pytest.approx(2, abs=4 * result.capacity_stderr[i])
+        assert result.capacity[i] == pytest.approx(2, abs=4 * result.capacity_gaussian_stderr[i])
         assert (result.radius[i], result.dimension[i]) == (0, 0)
     assert (np.delete(result.radius, [2, 3]) > 0.1).all()
 

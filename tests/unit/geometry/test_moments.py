@@ -238,7 +238,7 @@ def test_files_of_another_version_or_inconsistent(tmp_path, clouds):
     with np.load(path) as archive:
         arrays = dict(archive)
     for name, value, message in [
-        ("manifold_capacity_moments", np.int64(99), "has moments format 99, but .* reads format 1"),
+        ("manifold_capacity_moments", np.int64(99), "has moments format 99, but .* reads format 2"),
         ("center_deviation", np.ones((4, 7)), r" has shape \(4, 7\), expected \(4, 19\)"),
         ("deviation_gram", np.ones(3), r"deviation_gram has shape \(3,\), expected"),
         ("n_points", None, "is damaged .*n_points"),

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 import xarray
 
+from manifold_capacity.geometry.intervals import QUANTITIES
 from manifold_capacity.geometry.measure import measure
-from manifold_capacity.geometry.result import QUANTITIES, dimension_at
+from manifold_capacity.geometry.result import dimension_at
 
 
 def clouds(n_manifolds=8, n_points=15, n_features=60, spread=1.0, seed=0):
@@ -26,11 +27,13 @@ def test_summary():
     assert summary["capacity"] == pytest.approx(1 / np.mean(1 / result.capacity), rel=1e-12)
     assert summary["radius"] == pytest.approx(result.radius.mean(), rel=1e-12)
     assert summary["dimension"] == pytest.approx(result.dimension.mean(), rel=1e-12)
-    errors = result.radius_stderr
-    assert summary["radius_stderr"] == pytest.approx(np.sqrt((errors**2).sum()) / 8, rel=1e-12)
-    relative = result.capacity_stderr / result.capacity**2
+    errors = result.radius_gaussian_stderr
+    assert summary["radius_gaussian_stderr"] == pytest.approx(
+        np.sqrt((errors**2).sum()) / 8, rel=1e-12
+    )
+    relative = result.capacity_gaussian_stderr / result.capacity**2
     expected = summary["capacity"] ** 2 * np.sqrt((relative**2).sum()) / 8
-    assert summary["capacity_stderr"] == pytest.approx(expected, rel=1e-12)
+    assert summary["capacity_gaussian_stderr"] == pytest.approx(expected, rel=1e-12)
     given = {"n_manifolds": 8, "n_points": 120, "n_features": 60, "n_gaussians": 100}
     given |= {"margin": 0.5, "seed": 2, "solver": "active_set", "n_unconverged": 0}
     assert {name: summary[name] for name in given} == given
@@ -38,6 +41,15 @@ def test_summary():
     assert summary["centers_stopped"] in ("variance", "rises", "rank")
     assert json.loads(json.dumps(summary)) == summary
     assert {type(value) for value in summary.values()} <= {int, float, str, bool}
+    for name in ("radius", "dimension"):
+        values = getattr(result, name)
+        reach = 2.364624 * values.std(ddof=1) / np.sqrt(8)  # of the t distribution with 7 degrees
+        ends = [summary[f"{name}_low"], summary[f"{name}_high"]]
+        assert ends == pytest.approx([values.mean() - reach, values.mean() + reach], rel=1e-6)
+    inverse = 1 / result.capacity
+    reach = 2.364624 * inverse.std(ddof=1) / np.sqrt(8)
+    ends = [1 / summary["capacity_high"], 1 / summary["capacity_low"]]
+    assert ends == pytest.approx([inverse.mean() - reach, inverse.mean() + reach], rel=1e-6)
 
 
 def test_variance_of_manifolds_and_centers():
@@ -87,9 +99,9 @@ def test_no_sample_touches():
     )
     result = measure(manifolds, n_gaussians=2, seed=seed)
     summary = result.summary()
-    assert np.isinf(result.capacity_stderr[np.isinf(result.capacity)]).all()
+    assert np.isinf(result.capacity_gaussian_stderr[np.isinf(result.capacity)]).all()
     assert 0 < summary["capacity"] < np.inf
-    assert 0 < summary["capacity_stderr"] < np.inf
+    assert 0 < summary["capacity_gaussian_stderr"] < np.inf
 
 
 def test_to_frame():
@@ -117,16 +129,19 @@ def test_a_geometry_prints_in_one_line():
     result = measure(clouds(5), n_gaussians=100)
     text, numbers = repr(result), result.summary()
     assert "\n" not in text
-    assert len(text) < 160
     assert f"of {len(result.capacity)} manifolds in {result.n_features} features" in text
     for name in QUANTITIES:
-        value, stderr = map(float, re.search(rf"{name} (\S+) ± ([^\s,]+)", text).groups())
-        # Two digits of the standard error: it is rounded by 5 % at most, the value by as much of it.
-        assert stderr == pytest.approx(numbers[f"{name}_stderr"], rel=0.051)
-        assert value == pytest.approx(numbers[name], abs=0.051 * numbers[f"{name}_stderr"])
-    assert f"center correlation {result.center_correlation:.4g}>" in text
+        pattern = rf"{name.replace('_', ' ')} (\S+) \[(\S+), (\S+)\]"
+        value, low, high = map(float, re.search(pattern, text).groups())
+        half = (numbers[f"{name}_high"] - numbers[f"{name}_low"]) / 2
+        # Two digits of half the interval: each is rounded by 5 % of it at most.
+        assert value == pytest.approx(numbers[name], abs=0.051 * half)
+        ends = [numbers[f"{name}_low"], numbers[f"{name}_high"]]
+        assert [low, high] == pytest.approx(ends, abs=0.051 * half)
+    assert text.endswith("95 % intervals over classes; caveats: correlation>")
+    assert repr(measure(clouds(8), n_gaussians=100)).endswith("95 % intervals over classes>")
 
 
-def test_points_without_a_standard_error_print_as_well():
+def test_points_without_an_interval_print_as_well():
     result = measure(clouds(12, 1), n_gaussians=10)
-    assert "radius 0 ± 0, dimension 0 ± 0" in repr(result)
+    assert "radius 0, dimension 0, " in repr(result)

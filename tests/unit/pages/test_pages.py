@@ -84,10 +84,14 @@ def test_the_page_shows_the_numbers_of_layers_and_classes_in_the_tables(tables, 
     rows = layers.to_dict("records")
     for text, note, row in zip(capacity["texts"], capacity["notes"], rows, strict=True):
         if row["status"] == "ok":
-            assert float(text) == pytest.approx(row["capacity"], abs=row["capacity_stderr"] / 10)
-            assert float(note.removeprefix(" ± ")) == pytest.approx(row["capacity_stderr"], rel=0.2)
+            width = row["capacity_high"] - row["capacity_low"]
+            assert float(text) == pytest.approx(row["capacity"], abs=0.1 * width)
+            ends = [*map(float, note.strip(" []").split(", "))]
+            assert ends == pytest.approx(
+                [row["capacity_low"], row["capacity_high"]], abs=0.1 * width
+            )
         else:
-            assert (text, note) == ("", "")
+            assert (text, note.strip()) == ("", "")
     assert column(data["layers"], "Status")["texts"].count("all activations are zero") == 2
     for place, row in enumerate(rows):
         first, last = data["starts"][place : place + 2]
@@ -109,22 +113,24 @@ def test_what_is_the_same_in_all_rows_is_stated_once(tables, tmp_path) -> None:
 def test_a_layer_says_whether_its_numbers_are_reliable(tables, tmp_path) -> None:
     layers, manifolds = tables
     layers = layers.copy()
+    layers[["caveats", "caveats_text"]] = ""
     layers.loc[1, ["n_unconverged", "worst_gap"]] = [7, 1e-3]
-    fit = {"converged": "False", "stopped": "rank", "least_residual_ratio": 0.04}
+    layers.loc[1, ["caveats", "caveats_text"]] = ["programs", "7 programs did not converge."]
+    fit = {"stopped": "rank", "least_residual_ratio": 0.04}
     for name, value in fit.items():
         layers[f"centers_{name}"] = layers[f"centers_{name}"].astype(object)
         layers.loc[4, f"centers_{name}"] = value
     layers.loc[4, "center_rank"] = 2
-    layers.loc[3, ["centers_converged", "centers_least_residual_ratio"]] = [None, 0.06]
+    layers.loc[3, ["centers_stopped", "centers_least_residual_ratio"]] = [None, 0.06]
     trust = unpacked(results.layers_page(layers, manifolds, tmp_path))["trust"]
     assert trust[0][0].startswith("All quadratic programs converged")
-    assert trust[1][0].startswith("7 quadratic programs did not converge")
-    assert "1.0e-03" in trust[1][0]
+    assert trust[1][0] == "Caveats: 7 programs did not converge."
+    assert not any("converged:" in sentence for sentence in trust[1])
     assert trust[2] == ["No geometry: all activations are zero."]
     fit, center = trust[4][1:]
     assert fit == (
-        "2 directions that the centers share were projected out. The fit did not reach its tolerance; "
-        "the search for their number stopped because no directions were left."
+        "2 directions that the centers share were projected out; the search for their number "
+        "stopped because no directions were left."
     )
     assert center.startswith("A center keeps only 4.0% of its norm")
     assert trust[3][1:] == []
@@ -211,6 +217,8 @@ def test_a_page_says_which_rows_it_leaves_out(tables, tmp_path, monkeypatch) -> 
 def test_differences_are_shown_with_their_intervals(tables) -> None:
     table = compare(*tables)  # of three classes: no difference is certain
     table.loc[1, ["difference", "difference_low", "difference_high"]] = [-0.5, -0.6, -0.4]
+    table.loc[2, ["difference", "difference_low", "difference_high"]] = [0.5, 0.4, 0.6]
+    table.loc[2, ["simultaneous_low", "simultaneous_high"]] = [0.3, 0.7]
     columns = unpacked(results.comparisons_page(table))["columns"]
     differences = column(columns, "Difference [95 % interval]")
     answers = column(columns, "Interval without 0")["texts"]
@@ -221,8 +229,9 @@ def test_differences_are_shown_with_their_intervals(tables) -> None:
         expected = [row["difference_low"], row["difference_high"]]
         assert ends == pytest.approx(expected, abs=max(width, 1e-9))
         without = row["difference_low"] > 0 or row["difference_high"] < 0
-        assert answers[place] == ("yes" if without else "no")
-    assert {*answers} == {"yes", "no"}
+        together = row["simultaneous_low"] > 0 or row["simultaneous_high"] < 0
+        assert answers[place] == ("together too" if together else "alone" if without else "no")
+    assert {*answers} == {"together too", "alone", "no"}
     empty = results.comparisons_page(pd.DataFrame(columns=[*COMPARED]))
     assert column(unpacked(empty)["columns"], "Layer")["texts"] == []
 

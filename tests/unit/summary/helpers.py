@@ -11,8 +11,24 @@ from manifold_capacity.summary.collect import collect_layers
 from manifold_capacity.summary.rows import manifold_table
 
 # From `n_manifolds` to `n_unconverged`.
-_LAYER = (10, 40, 0.0, 300, 1, "active_set", 0.123456, 0.0012, 1.234567, 0.011, 12.34567, 0.13)
-_LAYER += (0.33333, 0.05, 4, 1e-13, 0)
+_LAYER = (
+    10,
+    40,
+    0.0,
+    300,
+    1,
+    "active_set",
+    0.123456,
+    0.1221,
+    0.1246,
+    0.0003,
+    1.234567,
+    1.21,
+    1.25,
+    0.004,
+)
+_LAYER += (12.34567, 12.11, 12.52, 0.05, 0.33333, 0.31, 0.35, "classes", 0.05, 4)
+_LAYER += (4, 5, 0.1234, 0.124, 1.23, 1.24, 12.3, 12.4, "", "", 1e-13, 0)
 NUMBERS: dict[str, Any] = dict(zip(columns.LAYER_NUMBERS, _LAYER, strict=True))
 MANIFOLD_NUMBERS = columns.REQUIRED["manifolds"][len(columns.MANIFOLD_IDENTITY) :]
 

@@ -68,7 +68,7 @@ def test_layer_file_that_is_no_row_is_named(tmp_path: Path, text: bytes) -> None
         collect.collect_layers([path])
 
 
-@pytest.mark.parametrize("missing", ["split", "status", "capacity_stderr"])
+@pytest.mark.parametrize("missing", ["split", "status", "capacity_gaussian_stderr"])
 def test_layer_file_that_lacks_something_is_named(tmp_path: Path, missing: str) -> None:
     row = layer_row()
     del row[missing]

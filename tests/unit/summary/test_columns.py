@@ -7,6 +7,7 @@ import pytest
 
 from manifold_capacity import measure
 from manifold_capacity.geometry.draws import combine_draws
+from manifold_capacity.geometry.result import PER_MANIFOLD
 from manifold_capacity.summary import collect
 from manifold_capacity.summary.columns import LAYER_IDENTITY, TABLES, TITLES
 from manifold_capacity.summary.rows import centers_table, manifold_table
@@ -34,7 +35,8 @@ def test_every_column_that_is_written_has_an_entry_and_the_reverse(tmp_path: Pat
     path = tmp_path / "manifolds.csv"
     manifold_table(row, {1: "a", 2: "b", 5: "c"}, frame).to_csv(path, index=False)
     manifolds = collect.collect_manifolds([path], config_digest=DIGEST)
-    assert list(manifolds.columns) == names("manifolds")
+    of_draws = {f"{name}_{end}" for name in PER_MANIFOLD for end in ("low", "high")}
+    assert list(manifolds.columns) == [n for n in names("manifolds") if n not in of_draws]
 
     path = tmp_path / "centers.csv"
     centers_table(row, [geometry.centers_spectrum]).to_csv(path, index=False)
@@ -58,5 +60,5 @@ def test_entries_are_complete(table: str) -> None:
 
 def test_pages_show_meanings_without_markdown() -> None:
     assert TITLES["weights"][1].startswith("Where the weights come from: trained, random or")
-    assert TITLES["radius"][1].endswith("(± standard error)")
-    assert not TITLES["margin"][1].endswith("(± standard error)")
+    assert TITLES["radius"][1].endswith("[95 % interval]")
+    assert not TITLES["margin"][1].endswith("[95 % interval]")

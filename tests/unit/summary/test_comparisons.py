@@ -9,9 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from manifold_capacity.summary.comparisons import COLUMNS, compare, over_classes, over_seeds
-
-QUANTITIES = ("capacity", "radius", "dimension", "center_correlation")
+from manifold_capacity.geometry.intervals import QUANTITIES, half_width, max_t
+from manifold_capacity.geometry.measure import measure
+from manifold_capacity.summary.comparisons import (
+    COLUMNS,
+    compare,
+    compare_geometries,
+    over_classes,
+    over_seeds,
+)
 
 
 def rows(**groups: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -72,7 +78,35 @@ def test_differences_are_those_of_the_layers() -> None:
         means = mine.groupby("checkpoint")[row["quantity"]].mean()
         assert row["value"] == pytest.approx(means["epoch-015"])
         assert row["difference"] == pytest.approx(means["epoch-015"] - means["epoch-000"])
-        assert row["difference_low"] < row["difference"] < row["difference_high"]
+        assert row["simultaneous_low"] < row["difference_low"] < row["difference"]
+        assert row["difference"] < row["difference_high"] < row["simultaneous_high"]
+    assert (table["caveats"] == "few_seeds").all()
+
+
+def test_caveats_of_both_layers() -> None:
+    layers, manifolds = rows(split=["train", "test"])
+    said = np.where(
+        layers["split"] == "train", "features centers", np.where(layers["layer_index"], "floor", "")
+    )
+    table = compare(layers.assign(caveats=said), manifolds)
+    # One network: how often it was trained does not matter.
+    expected = {"0_Linear": "centers features", "1_Linear": "centers floor features"}
+    assert dict(zip(table["layer"], table["caveats"], strict=True)) == expected
+
+
+def test_two_geometries_of_the_same_classes() -> None:
+    rng = np.random.default_rng(0)
+    centers, noise = rng.standard_normal((6, 1, 40)), rng.standard_normal((6, 20, 40))
+    wide, narrow = (measure(centers + spread * noise, n_gaussians=50) for spread in (1, 0.5))
+    table = compare_geometries(wide, narrow)
+    assert [*table.index] == [*QUANTITIES]
+    for name, row in table.iterrows():
+        assert row["value"] == wide.summary()[name]
+        assert row["difference"] == pytest.approx(wide.summary()[name] - narrow.summary()[name])
+        assert row["simultaneous_low"] < row["difference_low"] < row["difference"]
+    assert table.loc["radius", "simultaneous_low"] > 0
+    with pytest.raises(ValueError, match="have 6 and 5 manifolds"):
+        compare_geometries(wide, measure(noise[:5], n_gaussians=20))
 
 
 def test_three_seeds_make_an_interval_over_seeds() -> None:
@@ -80,6 +114,7 @@ def test_three_seeds_make_an_interval_over_seeds() -> None:
     table = compare(layers, manifolds)
     assert (table["interval_over"] == "seeds").all()
     assert (table["n"] == 3).all()
+    assert table["caveats"].isna().all()
     first = table.iloc[0]
     mine = layers[layers["layer"] == first["layer"]].pivot(
         index="seed", columns="checkpoint", values="capacity"
@@ -106,9 +141,9 @@ def test_layer_without_geometry_and_networks_with_other_layers_have_no_rows() ->
 def test_pairing_cancels_what_both_have() -> None:
     rng = np.random.default_rng(0)
     easy, noise = rng.uniform(1, 9, 30), rng.normal(0, 0.01, 30)
-    difference, low, high = over_classes([easy + 1 + noise], [easy], "radius")
+    difference, deviations = over_classes([easy + 1 + noise], [easy], "radius")
     assert difference == pytest.approx(1, abs=0.01)
-    assert high - low < min(0.02, 0.01 * easy.std())
+    assert 2 * half_width(deviations) < min(0.02, 0.01 * easy.std())
 
 
 def _lognormal(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -142,8 +177,8 @@ def test_intervals_over_classes_hold_the_truth_as_often_as_they_say(
     trials = 800
     held = 0
     for _ in range(trials):
-        _, low, high = over_classes(*([values] for values in draw(rng, 40)), quantity)
-        held += low <= truth <= high
+        difference, deviations = over_classes(*([values] for values in draw(rng, 40)), quantity)
+        held += abs(difference - truth) <= half_width(deviations)
     # Three standard deviations of the count, and what linearization costs with 40 classes.
     tolerance = 3 * math.sqrt(0.95 * 0.05 / trials) + 0.01
     assert held / trials > 0.95 - tolerance
@@ -157,6 +192,23 @@ def test_intervals_over_seeds_hold_the_truth_as_often_as_they_say() -> None:
     held = 0
     for seeds in shared:
         mine, other = seeds + 0.7 + rng.normal(0, 0.2, 4), seeds + rng.normal(0, 0.5, 4)
-        _, low, high = over_seeds(mine, other)
-        held += low <= 0.7 <= high
+        difference, deviations = over_seeds(mine, other)
+        held += abs(difference - 0.7) <= half_width(deviations)
     assert held / trials == pytest.approx(0.95, abs=3 * math.sqrt(0.95 * 0.05 / trials))
+
+
+@pytest.mark.parametrize("shared", [0.0, 0.9, 1.0])
+def test_simultaneous_intervals_hold_all_truths_together(shared: float) -> None:
+    """Of 20 correlated differences without any truth in them, for which single intervals fail together."""
+    rng = np.random.default_rng(3)
+    trials, held, alone = 400, 0, 0
+    for _ in range(trials):
+        common, own = rng.standard_normal((12, 1)), rng.standard_normal((12, 20))
+        values = math.sqrt(shared) * common + math.sqrt(1 - shared) * own
+        mean = values.mean(axis=0)
+        reach = half_width(values - mean)
+        alone += bool((abs(mean) <= reach).all())
+        held += bool((abs(mean) <= max_t(values - mean, 2000) * reach).all())
+    tolerance = 3 * math.sqrt(0.95 * 0.05 / trials)
+    assert held / trials == pytest.approx(0.95, abs=tolerance)
+    assert (alone / trials > 0.95 - tolerance) == (shared == 1)

@@ -1,0 +1,192 @@
+"""Caveats: where a layer's numbers say less than they seem to, because of the points or of the theory's assumptions.
+
+A certificate speaks for the solver, an interval for the choice of classes or points; a caveat for the rest.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from manifold_capacity.geometry.arguments import FloatArray
+from manifold_capacity.geometry.moments import Moments
+from manifold_capacity.geometry.result import PER_MANIFOLD, Geometry
+
+# Code, what is meant (in a few words, for a table's foot), and the whole story as Markdown (docs/outputs.md).
+CAVEATS = {
+    "centers": (
+        "centers differ by little against their sampling error; more points per class are needed",
+        "The mean squared distance between centers is less than twice what as few points per class give by chance if all "
+        "classes are the same. Radius and capacity then measure the sample, not the classes: use more points per class. With "
+        "shuffled labels it is as it should be.",
+    ),
+    "correlation": (
+        "centers stay correlated after projection, which the theory assumes they are not",
+        "The mean absolute cosine between the centers that remain after projection is above 0.3, and more than 80 % of "
+        "that before. The theory takes them as unrelated; with few classes, or centers that lie along a line, they cannot "
+        "be made so. Capacity can be off by tens of percents: compare `simulated_capacity`.",
+    ),
+    "outlier": (
+        "a single sample dominates its class; is it damaged, or a missing value's code?",
+        "One sample holds more than 90 % of the variance of its class (of 20 samples or more), or lies so far from the others that the sums of "
+        "squares, in float64, lose digits that the certificate promises. The text names the sample, and the feature in the "
+        "second case; beyond a loss of three digits the layer is refused.",
+    ),
+    "floor": (
+        "capacity is near 2/m, which m points per class give whatever their geometry; use more points per class",
+        "Capacity is less than 1.2 times 2/m. Points in general position with random labels have a capacity of 2 each, and "
+        "so classes of m such points one of 2/m: near it, capacity says little of the geometry. More points per class are "
+        "needed, not more classes. (Stated for margin 0.)",
+    ),
+    "features": (
+        "so few features that the labels may not be separable in the layer itself",
+        "The layer has fewer features than points, and fewer than twice P / α, the number at which random labels become "
+        "separable. In the layer itself they may not be separable at all, and its capacity, which is about wide layers, can "
+        "be too high by tens of percents.",
+    ),
+    "unequal": (
+        "classes have unequal numbers of points, on which capacity depends",
+        "The more points a class has, the lower its capacity: classes of 10 and of 70 points from one distribution have "
+        "0.48 and 0.22. Compare layers only at the same numbers; `points_per_class: equal` draws the smallest from each.",
+    ),
+    "rank_bound": (
+        "the rank K is at its bound; more directions might be shared",
+        "The search for K ended at the largest K that it may try, and chose that. With few classes there is no room for more "
+        "directions; else the centers' correlation would go on falling, and the numbers with it.",
+    ),
+    "rank_choice": (
+        "other ranks K, nearly as good, give numbers outside the interval",
+        "Several numbers K of shared directions leave nearly the same correlation (within 1 / P of the least, and at least "
+        "1 %), and over these, capacity, radius or dimension range beyond the interval (`capacity_rank_low` to "
+        "`capacity_rank_high`, ...). Which K is chosen may depend on a single point.",
+    ),
+    "few_seeds": (
+        "of networks trained once or twice: another training may differ",
+        "In `comparisons.csv`: the networks that differ have fewer than three seeds, so that the interval is over classes, "
+        "for these very networks. Two random networks of one kind differ so in center correlation in 30 % of cases at 100 "
+        "classes. Say nothing of kinds of networks or of training without three seeds or more.",
+    ),
+    "programs": (
+        "quadratic programs did not converge; the numbers are not exact",
+        "The duality gap of `n_unconverged` quadratic programs exceeds 1e-9.",
+    ),
+    "fit": (
+        "the fit of the centers' shared directions did not converge",
+        "The fit at the chosen rank K did not reach its tolerance.",
+    ),
+}
+
+_LEAST_CENTER_RATIO = 2.0  # of the centers' variance to that of chance
+_RESIDUAL_CORRELATION, _LOWERED = 0.3, 0.8
+_OUTLIER_SHARE, _OUTLIER_POINTS = 0.9, 20
+_NEAR_FLOOR = 1.2
+_FEATURES = 2.0
+
+
+def center_variance_ratio(moments: Moments) -> float:
+    """Mean squared distance of the centers from their mean, relative to what chance gives if all classes are the same.
+
+    About 1 for classes of independent points from one distribution; infinite for single points.
+    """
+    several = moments.n_points > 1
+    n = moments.n_points[several]
+    chance = (moments.deviation_trace[several] / (n - 1) / n).sum() * (1 - 1 / moments.n_manifolds)
+    between = float(moments.center_gram.diagonal()[several].sum())
+    return between / chance if chance > 0 else np.inf
+
+
+def find_caveats(moments: Moments, geometry: Geometry) -> dict[str, str]:
+    """The caveats of a geometry: codes in the order of `CAVEATS`, and what to say of each, with its numbers."""
+    found = dict(_find(moments, geometry))
+    return {code: found[code] for code in CAVEATS if code in found}
+
+
+def _find(moments: Moments, geometry: Geometry) -> Iterator[tuple[str, str]]:
+    fit, row, n_unconverged = geometry.centers, geometry.summary(), geometry.n_unconverged
+    capacity = float(row["capacity"])
+    n_manifolds, n_points = moments.n_manifolds, moments.n_points
+    total = int(n_points.sum())
+    ratio = center_variance_ratio(moments)
+    if ratio < _LEAST_CENTER_RATIO:
+        yield (
+            "centers",
+            f"The centers' variance is only {ratio:.3g} times what chance gives if all classes are the same: measure more "
+            "points per class.",
+        )
+    residual, before = fit.residual_correlation, fit.center_correlation
+    if residual > _RESIDUAL_CORRELATION and residual > _LOWERED * before:
+        yield (
+            "correlation",
+            f"The projection could not lower the centers' correlation ({before:.3g}, then {residual:.3g}), which the theory "
+            "takes as none.",
+        )
+    outlier = moments.outlier or _dominating_point(moments)
+    if outlier:
+        yield "outlier", outlier
+    floor = 2 * n_manifolds / total
+    if geometry.margin == 0 and capacity < _NEAR_FLOOR * floor and total > n_manifolds:
+        yield (
+            "floor",
+            f"The capacity {capacity:.3g} is near {floor:.3g}, that of {total / n_manifolds:.3g} points per class whatever "
+            "their geometry: measure more points per class.",
+        )
+    needed = _FEATURES * n_manifolds / capacity
+    if moments.n_features < min(total, needed):
+        yield (
+            "features",
+            f"With {moments.n_features} features for {total} points the labels may not be separable in the layer itself.",
+        )
+    least, most = int(n_points.min()), int(n_points.max())
+    if least < most:
+        yield (
+            "unequal",
+            f"The classes have {least} to {most} points; the more points, the lower the capacity.",
+        )
+    if fit.stopped != "rises" and fit.rank == len(fit.correlations) - 1:
+        yield "rank_bound", f"The rank K = {fit.rank} is the largest that was tried."
+    yield from rank_choice(row).items()
+    if n_unconverged.any():
+        bad = np.flatnonzero(n_unconverged)
+        named = ", ".join(map(str, bad[:10].tolist())) + (", ..." if len(bad) > 10 else "")
+        yield (
+            "programs",
+            f"{int(n_unconverged.sum())} quadratic programs did not converge, of manifold {named}: worst relative "
+            f"gap {geometry.worst_gap.max():.1e}.",
+        )
+    if not fit.converged:
+        yield "fit", f"The fit of {fit.rank} shared directions did not reach its tolerance."
+
+
+def rank_choice(row: Mapping[str, Any]) -> dict[str, str]:
+    """The caveat of a layer's row that other numbers of directions, nearly as good, give numbers outside its interval."""
+    outside = [
+        f"{name} from {low:.4g} to {high:.4g}"
+        for name in PER_MANIFOLD
+        for low, high in [(row[f"{name}_rank_low"], row[f"{name}_rank_high"])]
+        if low < row[f"{name}_low"] or high > row[f"{name}_high"]
+    ]
+    if not outside:
+        return {}
+    ranks = f"K from {row['center_rank_low']:g} to {row['center_rank_high']:g}"
+    return {"rank_choice": f"With {ranks}, nearly as good, the layer has {', '.join(outside)}."}
+
+
+def _dominating_point(moments: Moments) -> str:
+    """Which point holds nearly all the variance of its manifold; empty if none does."""
+    for i, gram in enumerate(moments.deviation_gram):
+        squares: FloatArray = gram.diagonal()
+        if len(squares) >= _OUTLIER_POINTS and squares.max() > _OUTLIER_SHARE * squares.sum():
+            point, share = int(squares.argmax()), squares.max() / squares.sum()
+            return f"Point {point} of manifold {i} alone has {share:.0%} of its variance: is it damaged?"
+    return ""
+
+
+def merged(all_texts: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """The caveats of several geometries as one: each code with the text of the first that has it."""
+    found: dict[str, str] = {}
+    for code, text in itertools.chain.from_iterable(texts.items() for texts in all_texts):
+        found.setdefault(code, text)
+    return {code: found[code] for code in CAVEATS if code in found}
