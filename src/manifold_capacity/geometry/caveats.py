@@ -225,13 +225,10 @@ def glue_caveats(glue: Glue) -> dict[str, str]:
             "upper limit."
         )
     if glue.unique_fraction < _MOST_UNIQUE:
-        found["glue_anchors"] = (
-            f"Only {glue.unique_fraction:.0%} of the samples have unique anchors, from which GLUE's radius, dimension, "
-            "utility and alignments are."
-        )
-    if not glue.worst_gap <= GAP_TOLERANCE:
+        found["glue_anchors"] = f"{glue.problem[0].upper()}{glue.problem[1:]}."
+    if bad := int((~(glue.samples.gap <= GAP_TOLERANCE)).sum()):
         found["glue_programs"] = (
-            f"Programs of the exact capacity did not converge: worst relative gap {glue.worst_gap:.1e}."
+            f"{bad} quadratic programs of the exact capacity did not converge: worst relative gap {glue.worst_gap:.1e}."
         )
     return found
 

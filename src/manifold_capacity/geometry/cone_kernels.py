@@ -33,6 +33,7 @@ _FEW = 0.1
 _GROWTH = 0.7
 _FIRST = 0.02
 _MOST_STEPS = 1000
+_TRIED = 8
 
 
 @functools.cache
@@ -339,22 +340,25 @@ def _project(
             if accepted or limit == 1:
                 break
             limit = max(1, limit // 8)
-        if not accepted:
+        if not accepted and k < most:
+            # One point alone; the next, where the worst lies in the span of the active points.
             right = np.int64(0)
-            for a in range(k):
-                trial[a] = active[a]
-                current[a] = weights[active[a]]
-            trial[k] = entering[order[0]]
-            current[k] = 0.0
-            if k == most:
-                break
-            size, objective = _one_point(
-                gram, signs, target, trial, k + 1, factor, current, right_side, solution, lapack
-            )
-            # A slack of 1e-8 adds 1e-16 to the objective, which rounding hides: this step is right
-            # by construction.
-            if not objective > best * (1.0 - 1e-13):
-                break
+            for e in range(min(found, _TRIED)):
+                for a in range(k):
+                    trial[a] = active[a]
+                    current[a] = weights[active[a]]
+                trial[k] = entering[order[e]]
+                current[k] = 0.0
+                size, objective = _one_point(
+                    gram, signs, target, trial, k + 1, factor, current, right_side, solution, lapack
+                )
+                # A slack of 1e-8 adds 1e-16 to the objective, which rounding hides: this step is
+                # right by construction.
+                accepted = objective > best * (1.0 - 1e-13)
+                if accepted:
+                    break
+        if not accepted:
+            break
         for a in range(k):
             weights[active[a]] = 0.0
         for a in range(size):

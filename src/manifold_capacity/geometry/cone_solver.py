@@ -41,6 +41,10 @@ _SETTLED = 0.004
 _GUESS_STEPS = 8
 _MOST_GUESS_STEPS = 480
 _RELAXATION = 1.7
+# Penalties of 0.2 to 0.8 were the fastest on all layers (benchmarks/glue.py --parts penalty).
+_PENALTY = 0.3
+# Solutions whose squared norm may be off by more are polished.
+_POLISHED = 1e-9
 # Corrections of a guess that has the vector inside the cone.
 _TRIES = 5
 
@@ -88,15 +92,36 @@ class Projections:
 
 @dataclass
 class _One:
-    """Projection of one unit vector."""
+    """Projection p of one unit vector t."""
 
     weights: FloatArray
-    slack: FloatArray
+    slack: FloatArray  # inner products of the labeled points with t - p
     norm2: float
     rest: float  # |t - p|^2
-    support: int
-    in_cone: bool
-    unique: bool
+    unique: bool = False
+
+    @property
+    def in_cone(self) -> bool:
+        """Whether p = t."""
+        return self.rest <= 10 * REST_TOLERANCE
+
+    @property
+    def gap(self) -> float:
+        """Bound of the error of the squared norm.
+
+        Inside the cone, p = t is the optimum. Elsewhere, with slacks ``w``, the objective is above
+        the optimum by ``lam* . w - lam . w`` at most, where ``lam`` is taken for ``lam*``: each
+        weight on the active points, their sum for any other.
+        """
+        outside = float(self.slack[self.weights == 0].max(initial=0.0))
+        on = float(self.weights @ np.abs(self.slack))
+        gap = 2 * (outside * float(self.weights.sum()) + on)
+        return min(gap, abs(self.rest)) if self.in_cone else gap
+
+    @property
+    def violation(self) -> float:
+        """Largest violation of the conditions of optimality."""
+        return float(np.where(self.weights > 0, np.abs(self.slack), self.slack).max(initial=0.0))
 
 
 class ConeSolver:
@@ -125,7 +150,7 @@ class ConeSolver:
             targets = np.concatenate(
                 [
                     signs[part] * (vectors[part] @ self._points.coordinates.T)
-                    for part in _chunks(len(labels))
+                    for part in chunks(len(labels))
                 ]
             )
             targets /= norms[:, None]
@@ -136,11 +161,11 @@ class ConeSolver:
         return Projections(
             weights=np.array([one.weights for one in results]) * norms[:, None],
             norm2=np.array([one.norm2 for one in results]) * squares,
-            support=np.array([one.support for one in results]),
+            support=np.array([self._support(one) for one in results]),
             unique=np.array([one.unique for one in results]),
             separable=separable,
-            gap=np.array([_gap(one) for one in results]) * squares,
-            violation=np.array([_violation(one) for one in results]),
+            gap=np.array([one.gap for one in results]) * squares,
+            violation=np.array([one.violation for one in results]),
         )
 
     def _solve(self, signs: FloatArray, target: FloatArray, guess: FloatArray) -> _One:
@@ -150,13 +175,37 @@ class ConeSolver:
             inside = self._find_inside(signs, target, guess)
             weights, slack, _ = inside or self._active_set(signs, target, guess)
         norm2 = float(weights @ target)
-        rest = 1 - 2 * norm2 + float(weights @ (target - slack))
-        in_cone = rest <= 10 * REST_TOLERANCE
-        rank, n = self._points.rank, len(target)
-        support = rank if in_cone else int((weights > 0).sum())
+        one = _One(weights, slack, norm2, 1 - 2 * norm2 + float(weights @ (target - slack)))
+        if one.gap > _POLISHED:
+            one = self._polish(one, signs, target)
         # Inside a cone of more points than directions, any vector is many sums of points.
-        unique = rank == n if in_cone else self._is_unique(weights, slack)
-        return _One(weights, slack, norm2, max(rest, 0.0), support, in_cone, unique)
+        simplex = self._points.rank == len(target)
+        one.unique = simplex if one.in_cone else self._is_unique(one.weights, one.slack)
+        return one
+
+    def _support(self, one: _One) -> int:
+        return self._points.rank if one.in_cone else int((one.weights > 0).sum())
+
+    def _polish(self, one: _One, signs: FloatArray, target: FloatArray) -> _One:
+        """The same active points, by an orthogonal method on the points themselves.
+
+        The Gram matrix squares the condition number: too much where weights are huge.
+        """
+        active = np.flatnonzero(one.weights)
+        if not 0 < len(active) <= self._points.rank:
+            return one
+        columns = (signs[active, None] * self._points.coordinates[active]).T
+        basis, triangle = np.linalg.qr(columns)
+        vector = self._points.coordinates_of((signs * target)[None])[0]
+        found = solve_triangular(triangle, basis.T @ vector)
+        if not found.min() > 0:
+            return one
+        left = vector - basis @ (basis.T @ vector)
+        left -= basis @ (basis.T @ left)
+        weights = np.zeros_like(one.weights)
+        weights[active] = found
+        rest = float(left @ left)
+        return _One(weights, signs * (self._points.coordinates @ left), 1 - rest, rest)
 
     def _active_set(
         self, signs: FloatArray, target: FloatArray, guess: FloatArray, enough: int | None = None
@@ -250,7 +299,7 @@ class ConeSolver:
                 self._prepare_guesses()
         if not self._guesses or not len(signs):
             return nothing
-        parts = [*_chunks(len(signs))]
+        parts = [*chunks(len(signs))]
         return np.concatenate(
             list(pool.map(lambda part: self._guess(signs[part], targets[part]), parts))
         )
@@ -258,8 +307,8 @@ class ConeSolver:
     def _prepare_guesses(self) -> None:
         """Inverse of the Gram matrix plus a penalty, which serves all labels.
 
-        The fastest penalty was 0.2 to 0.4 times the harmonic mean of the squared distances of each
-        point of a support-sized subset from the span of those before it (benchmarks/glue.py).
+        The penalty is a fraction of the harmonic mean of the squared distances of each point from
+        the span of those before it, in a subset of about the size of a support.
         """
         gram, n = self._points.gram, len(self._points.gram)
         size = max(1, int(min(n / 2, 0.9 * self._points.rank)))
@@ -267,7 +316,7 @@ class ConeSolver:
         part = gram[np.ix_(chosen, chosen)]
         part[np.diag_indices(size)] += 1e-12
         pivots = np.linalg.cholesky(part).diagonal() ** 2
-        self._penalty = 0.3 / float((1 / pivots).mean())
+        self._penalty = _PENALTY / float((1 / pivots).mean())
         # By the points themselves (Woodbury's formula) where they have few coordinates.
         coordinates = self._points.coordinates
         shifted = coordinates.T @ coordinates if self._thin else gram.copy()
@@ -310,25 +359,7 @@ class ConeSolver:
         return found.astype(np.float64)
 
 
-def _chunks(n: int) -> Iterator[slice]:
+def chunks(n: int) -> Iterator[slice]:
+    """Slices of so many samples, CHUNK at a time."""
     for start in range(0, n, CHUNK):
         yield slice(start, start + CHUNK)
-
-
-def _gap(one: _One) -> float:
-    """Bound of the error of the squared norm.
-
-    Inside the cone, p = t is the optimum. Elsewhere, with slacks ``w``, the objective is above the
-    optimum by ``lam* . w - lam . w`` at most, where ``lam`` is taken for ``lam*``: each weight on
-    the active points, their sum for any other.
-    """
-    outside = max(float(one.slack[one.weights == 0].max(initial=0.0)), 0.0)
-    on = float(one.weights @ np.abs(one.slack))
-    gap = 2 * (outside * float(one.weights.sum()) + on)
-    return min(gap, one.rest) if one.in_cone else gap
-
-
-def _violation(one: _One) -> float:
-    on = one.weights > 0
-    worst_on = float(np.abs(one.slack[on]).max(initial=0.0))
-    return max(worst_on, float(one.slack[~on].max(initial=0.0)))

@@ -9,6 +9,10 @@ centers; ``S_1 = S_k - S_0`` the axes. With ``A^+`` the pseudo-inverse, ::
     c = (S_1 t)^T (S_0 S_0^T + S_1 S_1^T)^+ (S_1 t)
 
 All follow from inner products of anchors, which are sums over pairs of active points.
+
+Standard errors are those of the mean over samples, of each sample's value and of what it adds by
+moving ``S_0`` (to first order): every quantity's gradient by ``S_0`` is a sum over axes, centers and
+``t``, whose coefficients are collected over samples.
 """
 # mypy: disable-error-code=no-untyped-def
 
@@ -24,7 +28,7 @@ from scipy.linalg import solve_triangular
 from threadpoolctl import threadpool_limits
 
 from manifold_capacity.geometry.arguments import FloatArray
-from manifold_capacity.geometry.cone_solver import Projections
+from manifold_capacity.geometry.cone_solver import Projections, chunks
 from manifold_capacity.geometry.cones import Points
 from manifold_capacity.geometry.kernels import DIGEST, stored
 
@@ -36,6 +40,7 @@ _NO_DIRECTION = 1e-12
 _LEAST_PIVOT = 1e-5
 
 ALIGNMENTS = ("center_alignment", "axis_alignment", "center_axis_alignment")
+RAW_ALIGNMENTS = tuple(f"{name}_raw" for name in ALIGNMENTS)
 
 
 @dataclass(frozen=True)
@@ -58,12 +63,18 @@ def inverse_of_mean(values: NDArray[Any], factor: float = 1.0) -> tuple[FloatArr
         return factor / mean, factor * error / mean**2
 
 
-def _ratio(above: FloatArray, below: FloatArray) -> tuple[float, float]:
-    """Ratio of means and its standard error (delta method); NaN for 0 / 0."""
-    if not below.mean() > 0:
+def _ratio(
+    above: tuple[FloatArray, FloatArray], below: tuple[FloatArray, FloatArray]
+) -> tuple[float, float]:
+    """Ratio of means and its standard error (delta method); NaN for 0 / 0.
+
+    Of each sample's values, and of these with what it adds to the others'.
+    """
+    mean = below[0].mean()
+    if not mean > 0:
         return np.nan, np.nan
-    ratio = above.mean() / below.mean()
-    error = (above - ratio * below).std(ddof=1) / (below.mean() * np.sqrt(len(above)))
+    ratio = above[0].mean() / mean
+    error = mean_and_error(above[1] - ratio * below[1])[1] / mean
     return float(ratio), float(error)
 
 
@@ -79,32 +90,66 @@ def measure_projections(
     `projections` (K, n) are the inner products of the unit points with the Gaussian vectors.
     """
     setup = _Anchors(points, projections, solved.weights, inactive)
-    n_samples = len(projections)
+    moved = _CenterGradients(setup)
+    values, shares = [], []
     with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
-        samples = list(pool.map(setup.sample, range(n_samples)))
-    axis, both, by_manifold, aligned = (np.array(column) for column in zip(*samples, strict=True))
-    n_manifolds = by_manifold.shape[1]
-    radius2, radius2_error = _ratio(both, axis - both)
+        for part in chunks(len(projections)):  # not all gradients in memory at once
+            numbers = range(len(projections))[part]
+            for k, sample in zip(numbers, pool.map(setup.sample, numbers), strict=True):
+                values.append(sample.values)
+                shares.append(sample.shares)
+                moved.add(k, sample)
+        effects = moved.effects()
+    columns = {name: np.array([value[name] for value in values]) for name in values[0]}
+    both = {name: (column, column + effects[name]) for name, column in columns.items()}
+    return Measured(
+        _quantities(both, setup.center_alignments(), solved.norm2, len(shares[0]), points.unit**2),
+        mean_and_error(np.array(shares)),
+    )
+
+
+def _quantities(
+    columns: dict[str, tuple[FloatArray, FloatArray]],
+    centers: dict[str, tuple[float, FloatArray]],
+    norm2: FloatArray,
+    n_manifolds: int,
+    unit2: float,
+) -> dict[str, tuple[float, float]]:
+    """Means and standard errors, from each sample's values, without and with what it adds to S_0."""
+    (b, b_moved), (c, c_moved) = columns["b"], columns["c"]
+    radius2, radius2_error = _ratio((c, c_moved), (b - c, b_moved - c_moved))
     radius = np.sqrt(radius2)
-    values = {
+    quantities = {
         "radius": (radius, radius2_error / (2 * radius) if radius > 0 else np.nan),
-        "dimension": mean_and_error(axis / n_manifolds),
-        "utility": _ratio(both, solved.norm2),
+        "dimension": (b.mean() / n_manifolds, mean_and_error(b_moved)[1] / n_manifolds),
+        "utility": _ratio((c, c_moved), (norm2, norm2)),
     }
-    centers = setup.center_alignments()
-    scale = points.unit**2
-    names = [*ALIGNMENTS, *(f"{name}_raw" for name in ALIGNMENTS)]
-    order = [0, 2, 3, 1, 4, 5]
-    for name, column in zip(names, order, strict=True):
-        # NaN where a sample has no two axes.
-        known = aligned[:, column][np.isfinite(aligned[:, column])]
-        mean, error = mean_and_error(known) if len(known) > 1 else (np.nan, np.nan)
-        if column < 2:  # of centers, which are a mean: here stands what a sample adds to it
-            mean = centers[column]
-        unit = scale if name.endswith("_raw") else 1.0
-        values[name] = (mean * unit, error * unit)
-    plain = {name: (float(mean), float(error)) for name, (mean, error) in values.items()}
-    return Measured(plain, mean_and_error(by_manifold))
+    for name in ALIGNMENTS[1:] + RAW_ALIGNMENTS[1:]:
+        column, moved = columns[name]
+        known = np.isfinite(column)  # NaN where a sample has no two axes
+        error = mean_and_error(moved[known])[1] if known.sum() > 1 else np.nan
+        quantities[name] = (column[known].mean() if known.any() else np.nan, error)
+    quantities |= {
+        name: (mean, mean_and_error(moved)[1]) for name, (mean, moved) in centers.items()
+    }
+    units = {name: unit2 for name in RAW_ALIGNMENTS}
+    return {
+        name: (float(mean * units.get(name, 1.0)), float(error * units.get(name, 1.0)))
+        for name, (mean, error) in quantities.items()
+    }
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """Values of a sample, the manifolds' shares of b, and gradients by ``S_0``.
+
+    The gradient of a value by the center ``s0_i`` is ``sum_j U_ij s1_j + V_ij s0_j - 2 x_i t``.
+    """
+
+    values: dict[str, float]
+    shares: FloatArray
+    gradients: dict[str, tuple[FloatArray, FloatArray]]  # U and V
+    solutions: dict[str, FloatArray]  # x, of b and c
 
 
 class _Anchors:
@@ -113,55 +158,59 @@ class _Anchors:
     def __init__(
         self, points: Points, projections: FloatArray, weights: FloatArray, inactive: str
     ) -> None:
-        self._points, self._projections = points, projections
+        self.points, self.projections = points, projections
         self._skip = inactive == "skip"
         # Anchors are means of points, not of unit points.
         mass = (weights / points.lengths) @ points.indicator
         self._active = mass > 0
-        self._shares = weights / np.where(self._active, mass, 1.0)[:, points.owner]
-        counts = np.full(mass.shape[1], len(weights))
+        self.shares = weights / np.where(self._active, mass, 1.0)[:, points.owner]
+        n_samples, n_manifolds = mass.shape
+        counts = np.full(n_manifolds, n_samples)
         if self._skip:
             counts = np.maximum(self._active.sum(axis=0), 1)
-        self._mean = self._shares.sum(axis=0) / counts[points.owner]
-        centers = self._mean[:, None] * points.indicator
-        self._to_centers = points.gram @ centers  # <x_j, s0_i>
-        self._center_gram = centers.T @ self._to_centers
-        self._off = ~np.eye(len(counts), dtype=bool)
+        self.mean = self.shares.sum(axis=0) / counts[points.owner]
+        # What each sample adds to the centers, times the number of samples.
+        self.added = (self.shares - self.mean) * (n_samples / counts)[points.owner]
+        if self._skip:
+            self.added[~self._active[:, points.owner]] = 0.0
+        centers = self.mean[:, None] * points.indicator
+        self.to_centers = points.gram @ centers  # <x_j, s0_i>
+        self._center_gram = centers.T @ self.to_centers
+        self._off = ~np.eye(n_manifolds, dtype=bool)
+        self._n_pairs = max(n_manifolds * (n_manifolds - 1), 1)
         norms = np.sqrt(self._center_gram.diagonal().clip(0))
         self._inverse_norms = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
-        self._influence = self._center_influence(len(weights) / counts)
 
-    def center_alignments(self) -> tuple[float, float]:
-        """Mean absolute cosine and mean absolute inner product of different centers."""
-        gram = np.abs(self._center_gram)[self._off]
-        cosines = self._cosines()[self._off]
-        return (float(cosines.mean()), float(gram.mean())) if len(gram) else (np.nan, np.nan)
+    def center_alignments(self) -> dict[str, tuple[float, FloatArray]]:
+        """Mean absolute cosine and inner product of different centers, and what samples add to them."""
+        points, results = self.points, {}
+        signs = np.where(self._off, np.sign(self._center_gram), 0.0)
+        for name, inverse in (
+            (ALIGNMENTS[0], self._inverse_norms),
+            (RAW_ALIGNMENTS[0], np.ones(len(signs))),
+        ):
+            weights = signs * inverse[:, None] * inverse / self._n_pairs
+            value = float((weights * self._center_gram).sum()) if len(signs) > 1 else np.nan
+            gradient = 2 * weights
+            if name in ALIGNMENTS:
+                rows = (weights * self._center_gram).sum(axis=1)
+                gradient[np.diag_indices(len(signs))] = -2 * rows * inverse**2
+            if len(signs) == 1:
+                gradient[:] = np.nan
+            field = (self.to_centers @ gradient)[np.arange(len(points.owner)), points.owner]
+            results[name] = (value, self.added @ field)
+        return results
 
-    def _cosines(self) -> FloatArray:
-        inverse = self._inverse_norms
-        return np.abs(self._center_gram) * inverse[:, None] * inverse
-
-    def _center_influence(self, inverse_share: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Matrices whose inner products with ``S_1 S_0^T`` are what a sample adds to the centers'
-        alignments, to first order: for their standard errors."""
-        pairs = max(int(self._off.sum()), 1)
-        signs = np.where(self._off, np.sign(self._center_gram), 0.0) * (2 / pairs)
-        inverse = self._inverse_norms
-        cosine = signs * inverse[:, None] * inverse
-        sums = np.where(self._off, self._cosines(), 0.0).sum(axis=1)
-        cosine[np.diag_indices(len(inverse))] = -2 / pairs * sums * inverse**2
-        return cosine * inverse_share[:, None], signs * inverse_share[:, None]
-
-    def sample(self, k: int) -> tuple[float, float, FloatArray, tuple[float, ...]]:
-        """b, c, the manifolds' shares of b, and the alignments of a sample."""
-        points, mean, shares = self._points, self._mean, self._shares[k]
+    def sample(self, k: int) -> _Sample:
+        """Values and gradients of a sample."""
+        points, shares = self.points, self.shares[k]
         n_manifolds = len(self._center_gram)
         support = np.flatnonzero(shares)
         own, with_centers = np.zeros((2, n_manifolds, n_manifolds))
         _anchor_products(
-            points.gram, self._to_centers, points.owner, support, shares, own, with_centers
+            points.gram, self.to_centers, points.owner, support, shares, own, with_centers
         )
-        along = ((shares - mean) * self._projections[k]) @ points.indicator  # S_1 t
+        along = ((shares - self.mean) * self.projections[k]) @ points.indicator  # S_1 t
         crossed = with_centers - self._center_gram  # <s1_i, s0_j>
         axes = own - with_centers - with_centers.T + self._center_gram
         largest = np.maximum(own.diagonal(), self._center_gram.diagonal())
@@ -173,28 +222,74 @@ class _Anchors:
         axes[none] = 0.0
         axes[:, none] = 0.0
         along[none] = 0.0
-        square, solution = _form(along, axes)
-        both, _ = _form(along, axes + self._center_gram)
-        return square, both, along * solution, self._alignments(axes, crossed)
-
-    def _alignments(self, axes: FloatArray, crossed: FloatArray) -> tuple[float, ...]:
-        """Of centers (what the sample adds), and of axes and center-axis: |cos|, then raw."""
-        cosine, raw = self._influence
-        off = self._off
+        b, x_b = _form(along, axes)
+        c, x_c = _form(along, axes + self._center_gram)
+        square_b, square_c = 2 * np.outer(x_b, x_b), 2 * np.outer(x_c, x_c)
+        values = {"b": b, "c": c}
+        gradients = {"b": (square_b, np.zeros_like(axes)), "c": (square_c, -square_c)}
         norms = np.sqrt(axes.diagonal().clip(0))
         live = norms > 1e-12 * norms.max()
         inverse = np.divide(1.0, norms, out=np.zeros_like(norms), where=live)
-        axis = (np.abs(axes) * inverse[:, None] * inverse)[off & live[:, None] & live]
-        mixed = (np.abs(crossed) * inverse[:, None] * self._inverse_norms)[off & live[:, None]]
-        n_pairs = max(int(off.sum()), 1)
-        return (
-            float((cosine * crossed).sum()),
-            float((raw * crossed).sum()),
-            float(axis.mean()) if len(axis) else np.nan,
-            float(mixed.mean()) if len(mixed) else np.nan,
-            float(np.abs(axes)[off].sum() / n_pairs),
-            float(np.abs(crossed)[off].sum() / n_pairs),
+        ones = np.ones(n_manifolds)
+        axis_pairs = int((self._off & live[:, None] & live).sum())
+        mixed_pairs = int((self._off & live[:, None]).sum())
+        for names, left, right, axis_count, mixed_count in (
+            (ALIGNMENTS, inverse, self._inverse_norms, axis_pairs, mixed_pairs),
+            (RAW_ALIGNMENTS, ones, ones, self._n_pairs, self._n_pairs),
+        ):
+            weights = np.where(self._off, np.sign(axes), 0.0) * left[:, None] * left
+            mixed = np.where(self._off, np.sign(crossed), 0.0) * left[:, None] * right
+            weights /= max(axis_count, 1)
+            mixed /= max(mixed_count, 1)
+            terms, mixed_terms = weights * axes, mixed * crossed
+            values[names[1]] = float(terms.sum()) if axis_count else np.nan
+            values[names[2]] = float(mixed_terms.sum()) if mixed_count else np.nan
+            by_axes, by_mixed, by_centers = -2 * weights, mixed.T.copy(), -mixed
+            if names is ALIGNMENTS:  # norms change too
+                diagonal = np.diag_indices(n_manifolds)
+                by_axes[diagonal] += 2 * terms.sum(axis=1) * left**2
+                by_mixed[diagonal] += mixed_terms.sum(axis=1) * left**2
+                by_centers[diagonal] -= mixed_terms.sum(axis=0) * right**2
+            gradients[names[1]] = (by_axes, np.zeros_like(axes))
+            gradients[names[2]] = (by_mixed, by_centers)
+        return _Sample(values, along * x_b, gradients, {"b": x_b, "c": x_c})
+
+
+class _CenterGradients:
+    """Sums over samples of the gradients by the centers ``S_0``."""
+
+    def __init__(self, anchors: _Anchors) -> None:
+        self._anchors = anchors
+        n, n_manifolds = anchors.to_centers.shape
+        self._names = ("b", "c", *ALIGNMENTS[1:], *RAW_ALIGNMENTS[1:])
+        width = len(self._names) * n_manifolds  # the quantities' columns side by side
+        self._weights = np.zeros((n, width))
+        self._centers = np.zeros((n_manifolds, width))
+        self._along = {"b": np.zeros(n), "c": np.zeros(n)}
+
+    def add(self, k: int, sample: _Sample) -> None:
+        """Add those of sample k."""
+        anchors, owner = self._anchors, self._anchors.points.owner
+        by_axes, by_centers = (
+            np.concatenate([sample.gradients[name][i] for name in self._names]).T for i in (0, 1)
         )
+        # s1_j is a mean of points, less s0_j.
+        self._centers += by_centers - by_axes
+        support = np.flatnonzero(anchors.shares[k])
+        _add_shares(support, owner, anchors.shares[k], np.ascontiguousarray(by_axes), self._weights)
+        for name, solution in sample.solutions.items():
+            self._along[name] -= 2 * solution[owner] * anchors.projections[k]
+
+    def effects(self) -> dict[str, FloatArray]:
+        """What each sample adds to the mean over samples by moving the centers, times their number."""
+        anchors, owner = self._anchors, self._anchors.points.owner
+        fields = anchors.points.gram @ self._weights + anchors.to_centers @ self._centers
+        effects = {}
+        for i, name in enumerate(self._names):
+            field = fields[np.arange(len(owner)), i * self._centers.shape[0] + owner]
+            field = field + self._along.get(name, 0.0)
+            effects[name] = anchors.added @ field / len(anchors.shares)
+        return effects
 
 
 def _form(vector: FloatArray, matrix: FloatArray) -> tuple[float, FloatArray]:
@@ -231,3 +326,12 @@ def _anchor_products(gram, to_centers, owner, support, shares, own, with_centers
     for m in range(n_manifolds):
         for q in range(m + 1):
             own[m, q] = own[q, m] = own[m, q] + own[q, m]
+
+
+@stored
+def _add_shares(support, owner, shares, rows, out, _=DIGEST):
+    """Add each point's share of its manifold's row to the point's row."""
+    for i in support:
+        w, o = shares[i], owner[i]
+        for m in range(rows.shape[1]):
+            out[i, m] += w * rows[o, m]

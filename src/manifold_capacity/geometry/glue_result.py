@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -105,6 +106,8 @@ class Glue:
         Why quantities other than capacity are NaN or of few samples, or empty.
     n_features, rank : int
         Features, and directions that the points span.
+    caveat_texts : dict
+        What keeps the numbers from meaning what they seem to: codes, as in `Geometry`, and what to say of each.
     centered, labels, inactive, solver, seed
         As in `measure_glue`; `labels` is "given" and `seed` None where they were given.
     """
@@ -147,15 +150,22 @@ class Glue:
     inactive: str
     solver: str
     seed: int | None
+    caveat_texts: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         capacity = in_brackets(self.capacity, *over_classes("capacity", self.manifold_capacity))
         dimension = in_brackets(self.dimension, *over_classes("dimension", self.manifold_dimension))
+        said = f"; caveats: {', '.join(self.caveats)}" if self.caveats else ""
         return (
             f"<Glue of {len(self.n_points)} manifolds in {self.n_features} features: capacity {capacity}, "
-            f"dimension {dimension}, radius {self.radius:.4g}, utility {self.utility:.4g}, 95 % intervals over classes; "
-            f"{self.separable_fraction:.4g} separable>"
+            f"dimension {dimension}, radius {self.radius:.4g}, utility {self.utility:.4g}, 95 % intervals over classes"
+            f"{said}>"
         )
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """Codes of what limits the numbers' meaning; empty when all is well."""
+        return tuple(self.caveat_texts)
 
     @property
     def n_samples(self) -> int:
