@@ -335,6 +335,8 @@ def _gather(
         **settings,
     )
     texts = glue_caveats(glue)
+    if gram.outlier:
+        texts = {"outlier": gram.outlier, **texts}
     for text in texts.values():
         _warn(text, CaveatWarning)
     return replace(glue, caveat_texts=texts)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from manifold_capacity.geometry.arguments import FloatArray
-from manifold_capacity.geometry.caveats import glue_caveats, merged
+from manifold_capacity.geometry.caveats import merged
 from manifold_capacity.geometry.glue_result import GLUE_QUANTITIES, Glue
 from manifold_capacity.geometry.intervals import FEWEST, interval_of_mean, over_classes
 from manifold_capacity.geometry.result import GAUSSIAN_STDERR
@@ -65,7 +65,7 @@ def combine_glue(
             key: np.nan for key in row if key.startswith("glue_capacity") and "floor" not in key
         }
         frame["glue_capacity"] = np.full(len(frame["glue_capacity"]), np.nan)
-    texts = merged([glue_caveats(draw) for draw in draws])
+    texts = merged([draw.caveat_texts for draw in draws])
     row |= {"caveats": " ".join(texts), "caveats_text": " ".join(texts.values())}
     return row, {name: values.tolist() for name, values in frame.items()}
 

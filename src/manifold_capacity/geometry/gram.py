@@ -21,6 +21,7 @@ from manifold_capacity.errors import UserError
 from manifold_capacity.geometry.archives import read_archive, write_archive
 from manifold_capacity.geometry.arguments import FloatArray, check_threads
 from manifold_capacity.geometry.manifolds import Source, as_float64, check_finite
+from manifold_capacity.geometry.outliers import describe_outlier
 
 FORMAT_VERSION = 1
 """Version of the file that `Gram.save` writes."""
@@ -30,6 +31,7 @@ _LARGEST, _SMALLEST = 1e140, 1e-140
 
 # Features and points at a time: matrix products of this size run at full speed.
 _BLOCK_FEATURES = 2048
+_TYPICAL_POINTS = 64
 _TILE = 1024
 
 
@@ -47,6 +49,8 @@ class Gram:
         Number of features N.
     centered : bool
         Whether points are relative to the mean of all points.
+    outlier : str
+        What there is to say of a sample so far from all others that they lose digits; else empty.
     provenance : dict
         What the matrix was computed from, by step; anything that JSON can represent.
     """
@@ -55,6 +59,7 @@ class Gram:
     n_points: NDArray[np.int64]
     n_features: int
     centered: bool
+    outlier: str = ""
     provenance: dict[str, Any] = field(default_factory=dict, compare=False)
 
     def shuffled(self, seed: int | Sequence[int]) -> Gram:
@@ -78,6 +83,7 @@ class Gram:
             "n_points": self.n_points,
             "n_features": np.int64(self.n_features),
             "centered": np.bool_(self.centered),
+            "outlier": np.str_(self.outlier),
         }
         write_archive(path, "gram", FORMAT_VERSION, arrays, self.provenance)
 
@@ -109,6 +115,7 @@ class Gram:
             n_points=n_points,
             n_features=int(arrays["n_features"]),
             centered=bool(arrays["centered"]),
+            outlier=str(arrays["outlier"]),
             provenance=provenance,
         )
 
@@ -141,8 +148,8 @@ def gram_from_arrays(
     Raises
     ------
     ValueError
-        If a value is NaN, infinite, or so large or small that its square overflows or vanishes, or
-        a shape or argument is invalid.
+        If a value is NaN, infinite, so large or small that its square overflows or vanishes, or so far from
+        all others that these lose their digits, or a shape or argument is invalid.
     TypeError
         If a path or a mapping is given instead of arrays.
 
@@ -159,7 +166,7 @@ def gram_from_arrays(
     matrix = np.zeros((total, total))
     tiles = [slice(start, min(total, start + _TILE)) for start in range(0, total, _TILE)]
     pairs = [(rows, columns) for i, rows in enumerate(tiles) for columns in tiles[: i + 1]]
-    largest = 0.0
+    largest, squares = 0.0, np.zeros(total)  # distances from a typical point
 
     def add(pair: tuple[slice, slice]) -> None:
         rows, columns = pair
@@ -176,6 +183,9 @@ def gram_from_arrays(
             largest = max(largest, float(points.max()), -float(points.min()))
             if largest > _LARGEST:
                 break
+            typical = np.median(points[:: max(1, total // _TYPICAL_POINTS)], axis=0)
+            difference = points - typical
+            squares += np.einsum("ij,ij->i", difference, difference)
             list(pool.map(add, pairs))
         list(pool.map(mirror, pairs))
     if largest > 0 and not _SMALLEST <= largest <= _LARGEST:
@@ -184,8 +194,9 @@ def gram_from_arrays(
             f"{'overflow' if largest > 1 else 'vanish'}: divide all activations by a common scale, which "
             "changes no capacity"
         )
+    outlier = describe_outlier(source, squares, np.zeros(1), rescaled=False)
     n_points = np.array(source.sizes, dtype=np.int64)
-    return Gram(matrix, n_points, source.n_features, bool(center))
+    return Gram(matrix, n_points, source.n_features, bool(center), outlier)
 
 
 def _blocks(source: Source, center: bool) -> Iterator[FloatArray]:

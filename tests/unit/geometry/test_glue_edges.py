@@ -88,7 +88,7 @@ def test_never_separable():
     assert np.isnan(found.manifold_dimension).all()
     assert np.isnan(found.manifold_capacity).all()
     assert np.isnan(found.active_fraction)
-    assert found.problem.startswith("Only 0% of 16 samples")
+    assert found.problem.startswith("only 0% of 16 samples")
     np.testing.assert_array_equal(found.separability(np.arange(50)), 0.0)
     assert "capacity 0.5" in repr(found)
 

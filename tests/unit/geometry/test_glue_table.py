@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from manifold_capacity.errors import CaveatWarning
 from manifold_capacity.geometry.caveats import CAVEATS, glue_caveats
 from manifold_capacity.geometry.glue import glue_from_gram, measure_glue
 from manifold_capacity.geometry.glue_result import GLUE_QUANTITIES
@@ -70,6 +71,17 @@ def test_a_layer_whose_labels_cannot_be_separated_has_no_exact_capacity():
     texts = glue_caveats(glue)
     assert "its exact capacity is below 1.2" in texts["glue_labels"]
     assert {*texts} <= {*CAVEATS}
+
+
+@pytest.mark.parametrize("point", [0, 7])
+def test_a_value_that_float64_cannot_hold_is_said_and_then_refused(point):
+    far = clouds()
+    far[3, point, 5] = 1e6
+    with pytest.warns(CaveatWarning, match=f"Point {point} of manifold 3 has the value 1e"):
+        assert "outlier" in measure_glue(far, n_samples=10).caveats
+    far[3, point, 5] = 9.96921e36
+    with pytest.raises(ValueError, match=f"manifold 3: point {point}, feature 5 is 9.97e"):
+        measure_glue(far)
 
 
 def test_shuffled_and_whole_layers_come_from_the_same_gram():
