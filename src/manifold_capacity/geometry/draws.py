@@ -13,7 +13,7 @@ import numpy as np
 
 from manifold_capacity.errors import UserError
 from manifold_capacity.geometry.arguments import check_integer
-from manifold_capacity.geometry.caveats import merged, rank_choice
+from manifold_capacity.geometry.find_caveats import merged, rank_choice
 from manifold_capacity.geometry.intervals import FEWEST, QUANTITIES, interval_of_mean, over_classes
 from manifold_capacity.geometry.measure import measure
 from manifold_capacity.geometry.result import GAUSSIAN_STDERR, PER_MANIFOLD, Geometry

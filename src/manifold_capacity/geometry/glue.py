@@ -27,9 +27,9 @@ from numpy.typing import ArrayLike, NDArray
 from manifold_capacity.errors import CaveatWarning, UserError
 from manifold_capacity.geometry import arguments
 from manifold_capacity.geometry.arguments import FloatArray
-from manifold_capacity.geometry.caveats import glue_caveats
 from manifold_capacity.geometry.cone_solver import CHUNK, ConeSolver, Projections
 from manifold_capacity.geometry.cones import Points, different_points
+from manifold_capacity.geometry.find_caveats import glue_caveats
 from manifold_capacity.geometry.glue_measures import (
     ALIGNMENTS,
     RAW_ALIGNMENTS,

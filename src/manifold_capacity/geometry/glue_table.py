@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from manifold_capacity.geometry.arguments import FloatArray
-from manifold_capacity.geometry.caveats import merged
+from manifold_capacity.geometry.find_caveats import merged
 from manifold_capacity.geometry.glue_result import GLUE_QUANTITIES, Glue
 from manifold_capacity.geometry.intervals import FEWEST, interval_of_mean, over_classes
 from manifold_capacity.geometry.result import GAUSSIAN_STDERR

@@ -18,9 +18,9 @@ from manifold_capacity.errors import CaveatWarning, UserError
 from manifold_capacity.geometry import arguments, centers, near_ranks
 from manifold_capacity.geometry.anchors import points_from_gram, sample_anchors
 from manifold_capacity.geometry.arguments import FloatArray
-from manifold_capacity.geometry.caveats import center_variance_ratio, find_caveats
 from manifold_capacity.geometry.centers import CenterStructure, ProjectedMoments
 from manifold_capacity.geometry.certificates import AnchorGeometry
+from manifold_capacity.geometry.find_caveats import center_variance_ratio, find_caveats
 from manifold_capacity.geometry.manifolds import DegenerateManifoldsError
 from manifold_capacity.geometry.moments import Moments, moments_from_arrays
 from manifold_capacity.geometry.result import GAUSSIAN_STDERR, Geometry, gather_geometry

@@ -58,7 +58,7 @@ def simulated_capacity(
 ) -> SimulatedCapacity:
     r"""Capacity by bisection over random projections.
 
-    Each repetition draws directions and labels. Labels that are separable in the first n directions
+    Each repetition draws directions and labels, which are not all the same. Labels that are separable in the first n directions
     stay separable in more, so bisection finds the fewest, and :math:`n_c = \langle n \rangle - 1/2`
     (P / 2 for points, by Cover's theorem). A quadratic program finds the point of the labeled hull
     that is nearest to the origin. The hyperplane perpendicular to it decides.
@@ -101,8 +101,10 @@ def simulated_capacity(
 
     def critical(repetition: int) -> int:
         rng = np.random.default_rng([seed, repetition])
-        labels = rng.choice([-1.0, 1.0], size=n_manifolds)[owner]
-        projected = labels[:, None] * (points @ rng.standard_normal((rank, rank)))
+        labels = rng.choice([-1.0, 1.0], size=n_manifolds)
+        while abs(labels.sum()) == n_manifolds:  # around their mean, points are on no one side
+            labels = rng.choice([-1.0, 1.0], size=n_manifolds)
+        projected = labels[owner][:, None] * (points @ rng.standard_normal((rank, rank)))
         # Not separable in `low` directions, separable in `high`.
         low, high = 0, rank + 1
         while high - low > 1:

@@ -18,8 +18,6 @@ from manifold_capacity.models.layers import Layer
 if TYPE_CHECKING:
     import pandas as pd
 
-    from manifold_capacity.geometry.result import Geometry
-
 # External activations: `weights` and `checkpoint`, and `split`.
 EXTERNAL, SPLIT = "external", "all"
 # `labels` of manifolds that are the classes, and of the control with permuted labels.
@@ -78,10 +76,13 @@ def layer_tables(
     row: Mapping[str, Any],
     classes: Mapping[int, str],
     numbers: pd.DataFrame | None,
-    draws: Sequence[Geometry],
+    draws: Sequence[Any],
     curve: Mapping[str, Any],
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """All tables of a layer: manifolds, centers, separability; without rows for a layer without geometry."""
+    """All tables of a layer: manifolds, centers, separability; without rows for a layer without geometry.
+
+    `draws` are the `Geometry` of each (not imported here: every table's code would depend on the measure's).
+    """
     return (
         manifold_table(row, dict(classes) if draws else {}, numbers),
         centers_table(row, [draw.centers_spectrum for draw in draws]),

@@ -8,8 +8,8 @@ import pytest
 from manifold_capacity import measure
 from manifold_capacity.errors import CaveatWarning
 from manifold_capacity.geometry import certificates
-from manifold_capacity.geometry.caveats import (
-    CAVEATS,
+from manifold_capacity.geometry.caveats import CAVEATS
+from manifold_capacity.geometry.find_caveats import (
     center_variance_ratio,
     find_caveats,
     merged,

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from manifold_capacity.errors import CaveatWarning
-from manifold_capacity.geometry.caveats import CAVEATS, glue_caveats
+from manifold_capacity.geometry.caveats import CAVEATS
+from manifold_capacity.geometry.find_caveats import glue_caveats
 from manifold_capacity.geometry.glue import glue_from_gram, measure_glue
 from manifold_capacity.geometry.glue_result import GLUE_QUANTITIES
 from manifold_capacity.geometry.glue_table import combine_glue, separability_curve
