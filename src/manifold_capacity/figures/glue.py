@@ -32,6 +32,8 @@ _BESIDE: dict[str, tuple[str, dict[str, Any]]] = {
         {"linestyle": "none", "marker": "D", "markerfacecolor": "white", "markersize": 4.5},
     ),
 }
+# Where fewer labels can be separated in the layer itself, capacity is that of its directions, whatever the geometry.
+_SEPARABLE = 0.5
 
 
 @style.figure_of_table
@@ -39,7 +41,7 @@ def plot_glue(layers: pd.DataFrame) -> Figure:
     """Draw the exact capacity and its geometry along the layers: at the last checkpoint, and before training.
 
     Beside the exact capacity are the mean-field capacity, a thin line, and the simulated one, if it was measured.
-    Color and line as in `plot_layers`.
+    A layer in which fewer than half of the labels can be separated is a gap. Color and line as in `plot_layers`.
 
     Parameters
     ----------
@@ -76,7 +78,10 @@ def _shown(layers: pd.DataFrame) -> pd.DataFrame:
     classes = curves.of_classes(layers).reset_index(drop=True)
     last = curves.at_last_checkpoint(classes).index
     shown = classes[classes.index.isin(last) | (classes["epoch"] == 0)]
-    return shown.assign(interval_over=shown.get("glue_interval_over", np.nan))
+    shown = shown.assign(interval_over=shown["glue_interval_over"])
+    capacity = [name for name in shown.columns if name.startswith("glue_capacity")]
+    shown.loc[shown["glue_separable_fraction"] < _SEPARABLE, capacity] = np.nan
+    return shown
 
 
 def _curves(shown: pd.DataFrame, names: dict[str, list[str]]) -> Iterable[curves.Curve]:
