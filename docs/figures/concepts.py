@@ -338,9 +338,8 @@ def chained(correlation: float) -> Array:
     shells = balls(30, 12, 0.2, 4, 200) - balls(30, 12, 0.0, 4, 200)
     steps = np.random.default_rng(1).standard_normal((30, 1, 200)) / np.sqrt(200)
     centers = steps[:1]
-    for step in steps[1:]:
-        new = correlation * centers[-1] + np.sqrt(1 - correlation**2) * step
-        centers = np.concatenate([centers, new[None]])
+    for step in np.sqrt(1 - correlation**2) * steps[1:]:
+        centers = np.concatenate([centers, [correlation * centers[-1] + step]])
     return shells + centers
 
 
