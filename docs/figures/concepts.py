@@ -21,7 +21,7 @@ from scipy.spatial import ConvexHull
 from scipy.stats import norm
 from sklearn.datasets import load_digits
 
-from manifold_capacity import measure
+from manifold_capacity import measure, measure_glue
 from manifold_capacity.errors import CaveatWarning
 from manifold_capacity.figures.style import in_style, write
 from manifold_capacity.geometry.active_set import solve_gram
@@ -333,6 +333,48 @@ def order() -> Figure:
     return figure
 
 
+def chained(correlation: float) -> Array:
+    """Small balls whose centers are a chain: each has this correlation with the one before it."""
+    shells = balls(30, 12, 0.2, 4, 200) - balls(30, 12, 0.0, 4, 200)
+    steps = np.random.default_rng(1).standard_normal((30, 1, 200)) / np.sqrt(200)
+    centers = steps[:1]
+    for step in np.sqrt(1 - correlation**2) * steps[1:]:
+        centers = np.concatenate([centers, [correlation * centers[-1] + step]])
+    return shells + centers
+
+
+def exact() -> Figure:
+    """Mean-field, exact and simulated capacity: centers ever more correlated; digits with ever more points."""
+    figure = Figure((WIDTH, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    digits = load_digits()
+    strengths, sizes = [0.0, 0.3, 0.6, 0.8, 0.9, 0.95], [3, 5, 8, 12, 20, 40]
+    pixels = [[digits.data[digits.target == digit][:size] for digit in range(10)] for size in sizes]
+    for ax, places, layers in (
+        (left, strengths, [chained(strength) for strength in strengths]),
+        (right, sizes, pixels),
+    ):
+        mean_field = [measure(layer, n_gaussians=1000).summary()["capacity"] for layer in layers]
+        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # of anchors
+            found = [measure_glue(layer, n_samples=1000).capacity for layer in layers]
+        trials = [simulated_capacity(layer, n_repetitions=100) for layer in layers]
+        ax.plot(places, mean_field, "^-", color=GRAY, label="mean-field")
+        ax.plot(places, found, "o-", color=BLUE, label="exact")
+        ax.errorbar(
+            places, [trial.capacity for trial in trials],
+            [trial.capacity_stderr for trial in trials],
+            fmt="D", color=ORANGE, mfc="white", ms=5, lw=1, label="simulated",
+        )  # fmt: skip
+        ax.set(ylabel="Capacity", ylim=(0, None))
+    left.set(xlabel="Correlation of each center with the next", title="Balls on a chain")
+    right.plot(sizes, [2 / size for size in sizes], color=GRAY, ls=(0, (4, 2)), label="2 / m")
+    right.set(xscale="log", xlabel="Points per class, m", title="Pixels of digits", ylim=(0, 1))
+    right.set_xticks(sizes, [str(size) for size in sizes])
+    right.minorticks_off()
+    right.legend()
+    return figure
+
+
 PICTURES: dict[str, Callable[[], Figure]] = {
     "dichotomies": dichotomies,
     "load": load,
@@ -342,6 +384,7 @@ PICTURES: dict[str, Callable[[], Figure]] = {
     "margin": margin,
     "controls": controls,
     "order": order,
+    "exact": exact,
 }
 
 

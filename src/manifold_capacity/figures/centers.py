@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
-from numpy.typing import NDArray
 
 from manifold_capacity.figures import curves, style
-from manifold_capacity.figures.panels import TALLEST, add_heading, label_layers, new_figure
+from manifold_capacity.figures.panels import (
+    TALLEST,
+    add_heading,
+    add_layer_bar,
+    layer_colors,
+    new_figure,
+)
 from manifold_capacity.summary.rows import select_rows
 
 _SMALLEST_SHARE = 1e-6  # of the centers' variance that is drawn
@@ -54,7 +56,7 @@ def plot_centers(centers: pd.DataFrame) -> Figure:
             axis.set_title(title, fontweight="bold", **style.LITERAL)
             axis.set(xscale="log", yscale="log")
         axes[row, 0].set_ylabel("Share of the centers' variance")
-        _add_layer_bar(figure, axes[row], names[model], height - 0.6)
+        add_layer_bar(figure, axes[row], names[model], height - 0.6)
     most = int(values["component"].max())
     ticks = [step * 10**power for power in range(len(str(most))) for step in (1, 2, 5)]
     for axis in axes[-1]:
@@ -85,7 +87,7 @@ def centers_values(centers: pd.DataFrame) -> pd.DataFrame:
 
 def _draw_spectra(axis: Axes, values: pd.DataFrame, names: Sequence[str]) -> None:
     values = values[values["variance_share"] > _SMALLEST_SHARE]
-    for name, color in zip(names, _colors(len(names)), strict=True):
+    for name, color in zip(names, layer_colors(len(names)), strict=True):
         line = select_rows(values, layer=name)
         if line.empty:
             continue
@@ -94,19 +96,3 @@ def _draw_spectra(axis: Axes, values: pd.DataFrame, names: Sequence[str]) -> Non
         axis.plot(component, share, color=color, linewidth=1.0, marker=marker)
         at = component == round(line["center_rank"].iloc[0])
         axis.plot(component[at], share[at], "o", color=color)
-
-
-def _colors(n: int) -> NDArray[np.float64]:
-    return style.CHECKPOINT_COLORS(np.linspace(0, 1, n))
-
-
-def _add_layer_bar(figure: Figure, axes: Sequence[Axes], names: list[str], length: float) -> None:
-    """A color bar that names the layers, the first on top."""
-    colors = ListedColormap(_colors(len(names)))
-    scale = ScalarMappable(BoundaryNorm(np.arange(len(names) + 1), len(names)), colors)
-    bar = figure.colorbar(scale, ax=list(axes), aspect=24, pad=0.02, spacing="proportional")
-    bar.outline.set(visible=False)
-    bar.ax.invert_yaxis()
-    bar.ax.minorticks_off()
-    label_layers(bar.ax, "y", names, length)
-    bar.ax.tick_params(length=0)

@@ -18,6 +18,7 @@ from manifold_capacity.geometry.intervals import FEWEST, half_width
 from manifold_capacity.summary.rows import ORIGINAL, STATUS_OK, select_rows
 from manifold_capacity.summary.text import checkpoint_title, split_title
 
+Groups = Sequence[tuple[Sequence[str], list[str]]]  # layers, and the models that have them
 Numbers = dict[str, NDArray[np.float64]]  # (n,) for each quantity; NaN where there is none
 
 
@@ -128,7 +129,22 @@ def layers_of_models(frame: pd.DataFrame) -> dict[str, list[str]]:
     return {model: [*select_rows(ordered, model=model)["layer"].unique()] for model in models}
 
 
-def curves_along(layers: pd.DataFrame, names: Mapping[str, list[str]]) -> Iterator[Curve]:
+def models_with_the_same_layers(frame: pd.DataFrame) -> list[tuple[tuple[str, ...], list[str]]]:
+    """Layers, and the models that have them."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for model, names in layers_of_models(frame).items():
+        groups.setdefault(tuple(names), []).append(model)
+    return [*groups.items()]
+
+
+def layers_in_groups(groups: Groups) -> dict[str, list[str]]:
+    """Each model's layers, the models in the order of the groups."""
+    return {model: [*names] for names, models in groups for model in models}
+
+
+def curves_along(
+    layers: pd.DataFrame, names: Mapping[str, list[str]], quantities: Iterable[str] = style.LABELS
+) -> Iterator[Curve]:
     """The curves of some models along their layers, a curve for each checkpoint and split."""
     for model, of_model in names.items():
         for checkpoint in checkpoints_of(layers, model):
@@ -136,7 +152,7 @@ def curves_along(layers: pd.DataFrame, names: Mapping[str, list[str]]) -> Iterat
             for split in splits_of(of_checkpoint):
                 rows = select_rows(of_checkpoint, split=split)
                 n, place = rows["seed"].nunique(), np.arange(len(of_model), dtype=float)
-                of_layers = mean_and_interval(rows, "layer", of_model, style.LABELS)
+                of_layers = mean_and_interval(rows, "layer", of_model, quantities)
                 gone = {*rows["layer"]} - {*select_rows(rows, status=STATUS_OK)["layer"]}
                 dead = np.array([name in gone for name in of_model])
                 yield Curve(model, checkpoint, split, n, of_model, place, *of_layers, dead)

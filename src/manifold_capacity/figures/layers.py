@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from manifold_capacity.figures import curves, panels
@@ -29,14 +30,10 @@ def plot_layers(layers: pd.DataFrame) -> Figure:
         The table of layers (``summary/layers.csv``); without rows, a ValueError.
     """
     layers = curves.of_classes(layers)
-    names = curves.layers_of_models(layers)
-    groups: dict[tuple[str, ...], list[str]] = {}
-    for model, of_model in names.items():
-        groups.setdefault(tuple(of_model), []).append(model)
-    grouped = {model: names[model] for models in groups.values() for model in models}
-    encoding = curves.encode_table(layers, overlaid=len(groups) < len(names))
-    lines = [*curves.curves_along(layers, grouped)]
-    return plot_along([*groups.items()], lines, encoding, layers)
+    groups = curves.models_with_the_same_layers(layers)
+    encoding = curves.encode_table(layers, overlaid=any(len(models) > 1 for _, models in groups))
+    lines = [*curves.curves_along(layers, curves.layers_in_groups(groups))]
+    return plot_along(groups, lines, encoding, layers)
 
 
 def layers_values(layers: pd.DataFrame) -> pd.DataFrame:
@@ -44,29 +41,35 @@ def layers_values(layers: pd.DataFrame) -> pd.DataFrame:
 
 
 def plot_along(
-    groups: Sequence[tuple[Sequence[str], list[str]]],
+    groups: curves.Groups,
     lines: Sequence[curves.Curve],
     encoding: curves.Encoding,
     headed: pd.DataFrame,
+    labels: Mapping[str, str] = LABELS,
+    draw: Callable[[Axes, Sequence[curves.Curve], str, curves.Encoding], None] = panels.draw_curves,
 ) -> Figure:
-    """Draw the four quantities along the layers, a column of panels for each (layers, models) in `groups`.
+    """Draw quantities along the layers, a column of panels for each (layers, models) in `groups`.
 
-    A single group of few layers is a square of panels. What the rows `headed` share is written above.
+    A single group has two panels side by side, if it has few layers or more than four quantities. What the rows
+    `headed` share is written above. `labels` are the quantities and their titles; `draw` fills the panel of one.
     """
     deepest = max(len(names) for names, _ in groups)
     if deepest == 1:
         lines = _side_by_side(lines)
     handles = panels.with_marks(encoding.samples, lines)
-    if len(groups) == 1 and deepest <= _MOST_LAYERS_IN_A_SQUARE:
-        widths = panels.panel_widths([groups[0][0]], 3.6)
-        figure = panels.new_figure(2 * widths[0], 5.6, handles)
-        axes = figure.subplots(2, 2, sharex=True, squeeze=False)
+    in_pairs = deepest <= _MOST_LAYERS_IN_A_SQUARE or len(labels) > len(LABELS)
+    if len(groups) == 1 and in_pairs:
+        rows = len(labels) // 2
+        widths = [min(*panels.panel_widths([groups[0][0]], 3.6), panels.WIDEST / 2)]
+        figure = panels.new_figure(2 * widths[0], min(2.8 * rows, panels.TALLEST), handles)
+        axes = figure.subplots(rows, 2, sharex=True, squeeze=False)
         columns = axes.reshape(1, -1)
     else:
         least = 3.0 if len(groups) > 1 else 7.0
         widths = panels.panel_widths([names for names, _ in groups], least)
-        figure = panels.new_figure(sum(widths), 8.6, handles)
-        shape = len(LABELS), len(groups)
+        height = min(2.15 * len(labels), panels.TALLEST)
+        figure = panels.new_figure(sum(widths), height, handles)
+        shape = len(labels), len(groups)
         axes = figure.subplots(
             *shape, sharex="col", sharey="row", squeeze=False, width_ratios=widths
         )
@@ -74,10 +77,10 @@ def plot_along(
     bottom_axes = axes[-1].reshape(len(groups), -1)
     for column, (names, models) in enumerate(groups):
         mine = [line for line in lines if line.model in models]
-        for quantity, axis in zip(LABELS, columns[column], strict=True):
-            panels.draw_curves(axis, mine, quantity, encoding)
+        for quantity, axis in zip(labels, columns[column], strict=True):
+            draw(axis, mine, quantity, encoding)
             if column == 0:
-                axis.set_ylabel(LABELS[quantity])
+                axis.set_ylabel(labels[quantity])
         for axis in bottom_axes[column]:
             axis.set_xlim(-0.5, len(names) - 0.5)
             panels.label_layers(axis, "x", names, widths[column] - panels.BESIDE_AXES)

@@ -11,8 +11,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from numpy.typing import NDArray
 
 from manifold_capacity.figures.curves import (
     Curve,
@@ -21,7 +26,7 @@ from manifold_capacity.figures.curves import (
     interval_text,
     isolated,
 )
-from manifold_capacity.figures.style import GRAY, LITERAL, legend_mark
+from manifold_capacity.figures.style import CHECKPOINT_COLORS, GRAY, LITERAL, legend_mark
 from manifold_capacity.summary.rows import EXTERNAL
 from manifold_capacity.summary.rows import SPLIT as NO_SPLIT
 from manifold_capacity.summary.text import layer_title, shorten, split_title
@@ -137,6 +142,35 @@ def label_evenly(
             rotated = {"rotation": 45, "rotation_mode": "anchor", "ha": "right", "va": "top"}
     axis = axes.xaxis if direction == "x" else axes.yaxis
     axis.set_ticks(shown + offset, [labels[place] for place in shown], **rotated, **LITERAL)
+
+
+def layer_colors(n: int) -> NDArray[np.float64]:
+    """From light to dark along the network."""
+    return CHECKPOINT_COLORS(np.linspace(0, 1, n))
+
+
+def add_layer_bar(
+    figure: Figure, axes: Sequence[Axes], names: Sequence[str], length: float
+) -> None:
+    """A color bar that names the layers, the first on top."""
+    colors = ListedColormap(layer_colors(len(names)))
+    scale = ScalarMappable(BoundaryNorm(np.arange(len(names) + 1), len(names)), colors)
+    bar = figure.colorbar(scale, ax=list(axes), aspect=24, pad=0.02, spacing="proportional")
+    bar.outline.set(visible=False)
+    bar.ax.invert_yaxis()
+    bar.ax.minorticks_off()
+    label_layers(bar.ax, "y", names, length)
+    bar.ax.tick_params(length=0)
+
+
+def plain_ticks(axis: Axis) -> None:
+    """Numbers in place of powers of ten, at 1, 2 and 5 of each; all digits if the range is narrow."""
+    low, high = sorted(axis.get_view_interval())
+    steps = MaxNLocator(6, steps=[1, 2, 2.5, 5, 10])
+    wide = low > 0 and high / low > 8
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)) if wide else steps)
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def add_heading(

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.path import Path
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from manifold_capacity.figures import curves, panels, style
@@ -62,7 +62,8 @@ def plot_radius_dimension(layers: pd.DataFrame) -> Figure:
     axes[0].set_ylabel(LABELS["dimension"])
     margins = known["margin"].unique() if "margin" in known else [0.0]
     for axis in axes:
-        _plain_ticks(axis)
+        panels.plain_ticks(axis.xaxis)
+        panels.plain_ticks(axis.yaxis)
         if len(margins) == 1:
             _draw_equal_capacity(axis, float(margins[0]), side - panels.BESIDE_AXES)
     panels.add_heading(figure, layers)
@@ -92,16 +93,6 @@ def _draw_path(axis: Axes, curve: curves.Curve, encoding: curves.Encoding) -> No
     for place, marker in zip(ends[[0, -1]] if len(ends) else [], "sD", strict=False):
         end = {"marker": marker, "markersize": 6, "linestyle": "none"}
         axis.plot(x[place], y[place], **look | end)
-
-
-def _plain_ticks(axis: Axes) -> None:
-    """Numbers in place of powers of ten, at 1, 2 and 5 of each; all digits if the range is narrow."""
-    for one in (axis.xaxis, axis.yaxis):
-        low, high = sorted(one.get_view_interval())
-        steps = MaxNLocator(6, steps=[1, 2, 2.5, 5, 10])
-        one.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)) if high / low > 8 else steps)
-        one.set_minor_locator(NullLocator())
-        one.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def _draw_equal_capacity(axis: Axes, margin: float, width: float) -> None:

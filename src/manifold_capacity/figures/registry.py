@@ -21,6 +21,11 @@ def trained(config: Mapping[str, Any]) -> bool:
     return trains and any(epoch > 0 for epoch in config["checkpoints"])
 
 
+def exact(config: Mapping[str, Any]) -> bool:
+    """Whether a run measures the exact capacity."""
+    return "glue" in config["geometry"]["measures"]
+
+
 @dataclass(frozen=True)
 class Figure:
     """What the command line, the workflow and the documentation know of a figure, without importing its module.
@@ -30,7 +35,7 @@ class Figure:
     name : str
         Also of the module of this folder that draws it.
     table : str
-        The table that it is drawn from: ``layers``, ``manifolds``, ``centers`` or ``training``.
+        The table that it is drawn from: ``layers``, ``manifolds``, ``centers``, ``separability`` or ``training``.
     title : str
         In the report's menu.
     shows : str
@@ -61,7 +66,7 @@ class Figure:
             In the long form: what identifies a point, then ``quantity``, ``value``, ``low``, ``high`` and ``interval_over``
             (the band; empty without one) and ``n_seeds``. Of ``manifolds`` a row per layer and quantity
             with the median, the quartiles and the two colored classes; of ``centers`` a row per layer
-            and component.
+            and component, of ``separability`` per layer and number of directions.
         """
         return self._function(f"{self.name}_values")(table)
 
@@ -85,6 +90,12 @@ FIGURES = {figure.name: figure for figure in (
     Figure("controls", "layers", "controls",
            "The four quantities at the last checkpoint beside the untrained network and shuffled labels, with `manifolds.shuffle_labels`.",
            drawn=lambda config: config["manifolds"]["shuffle_labels"]),
+    Figure("glue", "layers", "exact capacity",
+           "The [exact capacity](theory.md#exact-capacity) and its geometry at the last checkpoint and before training, with `geometry.measures: [mean_field, glue]`; "
+           "beside it the mean-field capacity (thin) and the simulated one (diamonds), if measured.", exact),
+    Figure("separability", "separability", "how many neurons",
+           "The probability that random labels can be separated by a readout of n random directions, for each layer at the last checkpoint. "
+           "A dot marks one half. With `geometry.measures: [mean_field, glue]`.", exact),
     Figure("training", "training", "loss and accuracy", "Loss and accuracy by epoch, if anything was trained.", trained, "Training"),
 )}
 # fmt: on

@@ -13,6 +13,10 @@ from matplotlib.lines import Line2D
 
 NAMES = ["cat", "dog", "owl", "bee", "fox"]
 QUANTITIES = {"capacity": 0.05, "radius": 1.4, "dimension": 30.0, "center_correlation": 0.3}
+GLUE = [
+    *("capacity", "radius", "dimension", "utility"),
+    *("center_alignment", "axis_alignment", "center_axis_alignment"),
+]
 SIX = ["0_Input", "1_Conv2d", "4_Conv2d", "8_Linear", "10_Linear", "12_Linear"]
 
 
@@ -70,6 +74,29 @@ def with_control(layers: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([layers, shuffled], ignore_index=True)
 
 
+def with_glue(layers: pd.DataFrame, simulated: bool = True) -> pd.DataFrame:
+    """The same with exact capacities, whose numbers are the mean-field ones times 1 to 1.7, and simulated ones."""
+    found = layers.assign(glue_interval_over=layers["interval_over"])
+    for place, name in enumerate(GLUE):
+        source = [*QUANTITIES][place % len(QUANTITIES)]
+        for end in ("", "_low", "_high"):
+            found[f"glue_{name}{end}"] = layers[f"{source}{end}"] * (1 + place / 10)
+    found["glue_separable_fraction"] = layers["capacity"].where(layers["capacity"].isna(), 1.0)
+    return found.assign(simulated_capacity=1.05 * layers["capacity"]) if simulated else found
+
+
+def of_separability(layers: pd.DataFrame, classes: int = 10) -> pd.DataFrame:
+    """A table of separability: half of the labels at classes / capacity directions."""
+    parts = []
+    for row in layers[layers["status"] == "ok"].to_dict("records"):
+        middle = classes / row["capacity"]
+        n = np.unique(np.linspace(0.6 * middle, 1.5 * middle, 41).round().astype(int))
+        shares = 1 / (1 + np.exp(-(n - middle) / (0.06 * middle)))
+        part = {name: row[name] for name in layers.columns[:10]}
+        parts.append(pd.DataFrame(part | {"n_directions": n, "probability": shares}))
+    return pd.concat(parts, ignore_index=True)
+
+
 def of_centers(layers: pd.DataFrame, classes: int) -> pd.DataFrame:
     """A table of centers, whose spectrum is flatter in later layers."""
     parts = []
@@ -112,9 +139,10 @@ def metrics(models: Sequence[str], seeds: Sequence[int], epochs: int) -> pd.Data
 def tables(layers: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """A table of every kind, as of one run."""
     return {
-        "layers": layers,
+        "layers": with_glue(layers),
         "manifolds": of_classes(layers, 5),
         "centers": of_centers(layers, 10),
+        "separability": of_separability(layers),
         "training": metrics([*layers["model"].unique()], [*layers["seed"].unique()], 4),
     }
 

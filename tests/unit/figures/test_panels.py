@@ -12,7 +12,18 @@ from matplotlib.text import Text
 from manifold_capacity.figures.layers import plot_layers
 from manifold_capacity.figures.registry import FIGURES
 
-from .helpers import SIX, external, many, metrics, of_centers, of_classes, table, with_control
+from .helpers import (
+    SIX,
+    external,
+    many,
+    metrics,
+    of_centers,
+    of_classes,
+    of_separability,
+    table,
+    with_control,
+    with_glue,
+)
 
 THREE = {"small_cnn": SIX, "vgg16": many(17), "resnet50": many(54)}
 TWO = {"vgg16": many(17), "resnet50": many(54)}
@@ -79,6 +90,27 @@ EXAMPLES: dict[str, dict[str, Callable[[], pd.DataFrame]]] = {
         "17 layers, 3 seeds": lambda: with_control(table({"vgg16": many(17)}, seeds=range(3))),
         "54 layers": lambda: with_control(table({"resnet50": many(54)})),
         "2 models": lambda: with_control(table({"a": SIX, "b": many(17)}, epochs=(None,))),
+    },
+    "glue": {
+        "6 layers": lambda: with_glue(table({"small_cnn": SIX})),
+        "17 layers, 6 checkpoints": lambda: with_glue(
+            table({"vgg16": many(17)}, epochs=(0, 1, 2, 5, 10, 20))
+        ),
+        "54 layers": lambda: with_glue(table({"resnet50": many(54)}, dead=[(15, "3_Conv2d")])),
+        "one line": lambda: with_glue(table({"a": SIX}, **ONE_LINE), simulated=False),
+        "one layer": lambda: with_glue(table({"a": ["0_Input"]}, seeds=(0, 1))),
+        "3 models, 5 seeds": lambda: with_glue(table(THREE, seeds=range(5))),
+        "2 models with the same layers": lambda: with_glue(table({"a": SIX, "b": SIX})),
+        "a file with a long name": lambda: with_glue(external(LONG_NAME)),
+        "only dead layers": lambda: with_glue(table({"a": SIX}, **ALL_DEAD)),
+    },
+    "separability": {
+        "6 layers": lambda: of_separability(table({"small_cnn": SIX})),
+        "17 layers, one split": lambda: of_separability(table({"vgg16": many(17)}, **ONE_LINE)),
+        "54 layers": lambda: of_separability(table({"resnet50": many(54)})),
+        "3 models, 3 seeds": lambda: of_separability(table(THREE, seeds=range(3))),
+        "one layer": lambda: of_separability(table({"a": ["0_Input"]})),
+        "a file with a long name": lambda: of_separability(external(LONG_NAME)),
     },
 }
 

@@ -31,7 +31,7 @@ def test_same_table_gives_the_same_bytes(figure, tmp_path: Path) -> None:
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
-@pytest.mark.parametrize("name", ["layers", "radius_dimension", "controls", "training"])
+@pytest.mark.parametrize("name", ["layers", "radius_dimension", "controls", "glue", "training"])
 def test_values_are_those_of_the_curves(name: str) -> None:
     layers = table({"a": SIX, "b": SIX}, seeds=(0, 1), epochs=(0, 15))
     frame = tables(with_control(layers))[FIGURES[name].table]
@@ -54,15 +54,16 @@ def test_values_are_those_of_the_curves(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("epochs", "weights", "shuffle", "absent"),
+    ("epochs", "weights", "shuffle", "measures", "absent"),
     [
-        ([0, 5, 15], "trained", True, set()),
-        ([0, 15], "trained", False, {"dynamics", "controls"}),
-        ([0], "trained", True, {"dynamics", "training"}),
-        ([0, 5, 15], "pretrained", False, {"dynamics", "controls", "training"}),
+        ([0, 5, 15], "trained", True, ["mean_field", "glue"], set()),
+        ([0, 15], "trained", False, ["mean_field", "glue"], {"dynamics", "controls"}),
+        ([0], "trained", True, ["mean_field"], {"dynamics", "training", "glue", "separability"}),
+        ([0, 5], "pretrained", False, ["glue"], {"dynamics", "controls", "training"}),
     ],
 )
-def test_a_run_draws_what_it_has(epochs, weights, shuffle, absent) -> None:
+def test_a_run_draws_what_it_has(epochs, weights, shuffle, measures, absent) -> None:
     config = {"models": [{"weights": weights}], "checkpoints": epochs}
+    config["geometry"] = {"measures": measures}
     config["manifolds"] = {"shuffle_labels": shuffle}
     assert {name for name, figure in FIGURES.items() if not figure.drawn(config)} == absent
