@@ -62,7 +62,7 @@ def test_without_results_it_says_what_to_do(executed: Any) -> None:
 
 def test_a_neural_recording(executed: Any) -> None:
     outputs = executed("neural_recording.ipynb")
-    assert pictures(outputs) == 6
+    assert pictures(outputs) == 7
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)

@@ -152,7 +152,7 @@ def run_plot(arguments: argparse.Namespace) -> int:
     fitting = [f.name for f in FIGURES.values() if NEEDED_COLUMNS[f.table] <= columns]
     if not fitting:
         raise ValueError(
-            f"{path} is not a table of layers, manifolds, centers or training, as a run or "
+            f"{path} is not a table of layers, manifolds, centers, separability or training, as a run or "
             f"`{PROGRAM} measure` writes them: its columns are {', '.join(map(str, table.columns[:8]))}"
             f"{', ...' if len(table.columns) > 8 else ''}"
         )
