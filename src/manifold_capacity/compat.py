@@ -1,4 +1,4 @@
-"""The function of the reference implementation, for code that was written for it."""
+"""The functions of the reference implementation, for code that was written for it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from manifold_capacity.errors import UserError
 from manifold_capacity.geometry import arguments
 from manifold_capacity.geometry.arguments import FloatArray
+from manifold_capacity.geometry.gram import gram_from_arrays
 from manifold_capacity.geometry.measure import find_centers, gaussian_samples, solve_manifolds
 from manifold_capacity.geometry.moments import moments_from_arrays
 
@@ -108,3 +109,50 @@ def manifold_analysis_corr(
     )
     capacity, radius, dimension = np.array([list(result) for result in results]).T
     return capacity, radius, dimension, centers.center_correlation, centers.rank
+
+
+def alldata_dimension_analysis(
+    XtotT: Sequence[ArrayLike], perc: float = 0.90
+) -> tuple[float, int, int]:
+    """Dimension of all points together, called as in the reference code.
+
+    Deliberate differences from the reference: it leaves out the smallest singular value (0, unless there are fewer
+    features than points), and for the explained variance it also subtracts each point's mean over its features.
+
+    Parameters
+    ----------
+    XtotT : sequence of P arrays (n_features, n_points_i)
+        Points of each manifold, in columns.
+    perc : float
+        Share of the variance, between 0 and 1.
+
+    Returns
+    -------
+    Dsvd : float
+        Participation ratio of the covariance's eigenvalues.
+    D_expvar : int
+        Number of principal components that together explain no more than `perc` of the variance.
+    D_feature : int
+        Number of features.
+
+    Raises
+    ------
+    ValueError
+        If all points are the same, `perc` is out of range, or as `manifold_capacity.measure`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> square = np.hstack([np.eye(4), -np.eye(4)])
+    >>> ratio, explained, features = alldata_dimension_analysis([square, 3 * square])
+    >>> round(ratio, 6), explained, features
+    (4.0, 3, 4)
+    """
+    if not 0 < perc < 1:
+        raise UserError(f"perc is {perc!r}; it must be a number between 0 and 1")
+    gram = gram_from_arrays([np.asarray(points).T for points in XtotT])
+    variances = np.linalg.eigvalsh(gram.matrix)[::-1].clip(0)
+    if not variances[0] > 0:
+        raise UserError("all points are the same; they have no dimension")
+    explained = np.cumsum(variances) / variances.sum()
+    return gram.participation_ratio, int((explained <= perc).sum()), gram.n_features

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from manifold_capacity import measure
-from manifold_capacity.compat import manifold_analysis_corr
+from manifold_capacity.compat import alldata_dimension_analysis, manifold_analysis_corr
 from manifold_capacity.geometry.anchors import anchor_geometry, points_from_gram
 from manifold_capacity.geometry.manifolds import DegenerateManifoldsError
 from manifold_capacity.geometry.measure import find_centers
@@ -76,3 +76,23 @@ def test_errors():
         manifold_analysis_corr(columns(), -1, 10)
     with pytest.raises(DegenerateManifoldsError, match="one manifold"):
         manifold_analysis_corr(columns(1), 0, 10)
+
+
+def test_dimension_of_all_points():
+    """As the reference computes it, by singular values of all points around their mean."""
+    manifolds = columns()
+    points = np.concatenate(manifolds, axis=1)
+    variances = np.linalg.svd(points - points.mean(axis=1, keepdims=True))[1] ** 2
+    ratio, explained, features = alldata_dimension_analysis(manifolds, 0.7)
+    assert ratio == pytest.approx(variances.sum() ** 2 / (variances**2).sum())
+    assert explained == (np.cumsum(variances) / variances.sum() <= 0.7).sum()
+    assert features == 40
+
+
+@pytest.mark.parametrize(
+    ("points", "perc", "message"),
+    [(np.ones((3, 4)), 0.9, "all points are the same"), (np.eye(3), 1.0, "perc is 1.0; it must")],
+)
+def test_what_has_no_dimension(points, perc, message):
+    with pytest.raises(ValueError, match=message):
+        alldata_dimension_analysis([points], perc)

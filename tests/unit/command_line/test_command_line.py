@@ -230,7 +230,11 @@ def test_layers_without_geometry_are_reported_and_the_others_measured(digits, ca
         ("layers vgg61", 2, "'vgg61' is not a model; nearest: vgg"),
         ("layers inception_v3 --image-size 8", 2, "set --image-size to a supported size"),
         ("plot V1.npy", 2, "V1.npy is not supported; use one of .csv, .parquet"),
-        ("plot other.csv", 1, "other.csv is not a table of layers, manifolds, centers, separability or training"),
+        (
+            "plot other.csv",
+            1,
+            "other.csv is not a table of layers, manifolds, centers, separability or training",
+        ),
         ("plot other.csv -o a.gif", 2, "a.gif is not supported; use one of .svg, .png, .pdf"),
         ("plot other.parquet", 1, "other.parquet is not a table"),
     ],
