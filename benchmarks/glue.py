@@ -72,6 +72,28 @@ def bench_layers(table: Table, images: Images, repeats: int, largest: bool) -> N
         table.add("glue, CPU", name, cpu, "s", f"gap {glue.worst_gap:.0e}")
 
 
+def bench_cvxopt(table: Table, images: Images) -> None:
+    """The same samples by cvxopt's interior-point method, and how much longer it takes."""
+    for n_manifolds, n_points, n_samples in ((10, 50, 20), (20, 50, 5)):
+        points = images.manifolds(n_manifolds, n_points)
+        if points is None:
+            continue
+        name, gram = f"images {n_manifolds} x {n_points}", gram_from_arrays(points)
+        spent = {}
+        for solver, n in (("active_set", N_SAMPLES), ("cvxopt", n_samples)):
+            _, cpu, _ = timed(
+                lambda n=n, solver=solver, gram=gram: glue_from_gram(
+                    gram, n_samples=n, solver=solver
+                ),
+                1,
+            )
+            spent[solver] = cpu[0] / n
+            table.add(
+                f"glue, CPU per sample, {solver}", name, [1e3 * spent[solver]], "ms", f"n = {n}"
+            )
+        table.add("cvxopt / active_set", name, [spent["cvxopt"] / spent["active_set"]], "times")
+
+
 def bench_penalty(table: Table, images: Images) -> None:
     """CPU time of a guess and a solution per sample, by penalty and by when the guess ends."""
     for name, points in layers(images, largest=False):
@@ -98,7 +120,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("build/benchmarks"))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--largest", action="store_true", help="also 100 x 50 images: minutes")
-    parser.add_argument("--parts", nargs="+", choices=("layers", "penalty"), default=("layers",))
+    parser.add_argument(
+        "--parts", nargs="+", choices=("layers", "cvxopt", "penalty"), default=("layers",)
+    )
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     images, table = Images(arguments.images), Table()
@@ -108,6 +132,8 @@ def main() -> None:
     glue_from_gram(gram_from_arrays(np.eye(20).reshape(4, 5, 20)), n_samples=20)  # compiles
     if "layers" in arguments.parts:
         bench_layers(table, images, arguments.repeats, arguments.largest)
+    if "cvxopt" in arguments.parts:
+        bench_cvxopt(table, images)
     if "penalty" in arguments.parts:
         bench_penalty(table, images)
     table.write(arguments.output / "glue.csv")
