@@ -42,7 +42,8 @@ _SETTINGS = (
     "solver",
     "interval_over",
 )
-_ENDS = ("_low", "_high")  # of intervals, which stand behind their value
+# Ends of intervals stand behind their value; the Gaussian samples' errors are for the tables.
+_ENDS = ("_low", "_high", "_gaussian_stderr")
 _NOT_SHOWN = ("caveats_text", "config_digest", "layer_index", "layer_type", "epoch", "class_index")
 
 

@@ -108,7 +108,7 @@ def comparisons_page(comparisons: pd.DataFrame) -> str:
         page.titled("interval without 0", without, number=False),
     ]
     for column in columns:
-        column["choice"] = not column["number"]
+        column["choice"] = not column["number"] and column["label"] != TITLES["caveats"][0]
     text = "'alone': the layer's own 95 % interval excludes 0, as one in 20 does by chance. 'together too': so does its"
     text += " simultaneous interval, and in 95 of 100 runs none does by chance."
     body = page.intro(text, comparisons, "comparisons")
