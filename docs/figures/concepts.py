@@ -354,10 +354,10 @@ def exact() -> Figure:
         (left, strengths, [chained(strength) for strength in strengths]),
         (right, sizes, pixels),
     ):
-        mean_field = [measure(layer, n_gaussians=1000).summary()["capacity"] for layer in layers]
+        mean_field = [measure(layer).summary()["capacity"] for layer in layers]
         with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # of anchors
-            found = [measure_glue(layer, n_samples=1000).capacity for layer in layers]
-        trials = [simulated_capacity(layer, n_repetitions=100) for layer in layers]
+            found = [measure_glue(layer, n_samples=400).capacity for layer in layers]
+        trials = [simulated_capacity(layer, n_repetitions=60) for layer in layers]
         ax.plot(places, mean_field, "^-", color=GRAY, label="mean-field")
         ax.plot(places, found, "o-", color=BLUE, label="exact")
         ax.errorbar(
