@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from manifold_capacity import measure
+from manifold_capacity import measure, measure_glue
 from manifold_capacity.errors import CaveatWarning
 from manifold_capacity.geometry.draws import combine_draws
+from manifold_capacity.geometry.glue_table import combine_glue
 from manifold_capacity.geometry.intervals import QUANTITIES, half_width, max_t
 from manifold_capacity.geometry.result import GAUSSIAN_STDERR, PER_MANIFOLD, Geometry
 from manifold_capacity.summary.comparisons import over_classes, over_seeds
@@ -87,6 +88,17 @@ def gaussian_ends(row: dict[str, Any]) -> Ends:
 def of_classes(stock: Stock, n_classes: int, m: int, trial: int) -> dict[str, Ends]:
     row = geometry(stock(np.random.default_rng([1, trial]), n_classes, m), trial).summary()
     return {"over classes": ends(row), "Gaussian samples": gaussian_ends(row)}
+
+
+def exact_of_classes(stock: Stock, n_classes: int, m: int, trial: int) -> dict[str, Ends]:
+    """The exact capacity and dimension, in the places of the mean-field ones."""
+    points = np.stack(stock(np.random.default_rng([1, trial]), n_classes, m))
+    warnings.simplefilter("ignore", CaveatWarning)
+    row, _ = combine_glue([measure_glue(points, n_samples=100, seed=trial, threads=1)])
+    names = ("capacity", "dimension")
+    ends = ("", "_low", "_high")
+    found = {name: tuple(row[f"glue_{name}{end}"] for end in ends) for name in names}
+    return {"exact, over classes": found}
 
 
 def of_draws(stock: Stock, n_classes: int, m: int, n_draws: int, trial: int) -> dict[str, Ends]:
@@ -204,6 +216,7 @@ def main() -> None:
             for size in ((10, 20), (20, 20), (50, 20)):
                 title = f"{kind}, {size[0]} x {size[1]}"
                 table(title, run(partial(of_classes, stock, *size), arguments.trials))
+                table(title, run(partial(exact_of_classes, stock, *size), arguments.trials))
                 for n_draws in (3, 5) if size[0] == 20 else ():
                     table(title, run(partial(of_draws, stock, *size, n_draws), half))
             for n_seeds in (1, 3, 5):

@@ -178,6 +178,8 @@ class ConeSolver:
         one = _One(weights, slack, norm2, 1 - 2 * norm2 + float(weights @ (target - slack)))
         if one.gap > _POLISHED:
             one = self._polish(one, signs, target)
+        if one.gap > _POLISHED or self._support(one) > self._points.rank:
+            one = self._by_points(one, signs, target)
         # Inside a cone of more points than directions, any vector is many sums of points.
         simplex = self._points.rank == len(target)
         one.unique = simplex if one.in_cone else self._is_unique(one.weights, one.slack)
@@ -207,6 +209,23 @@ class ConeSolver:
         rest = float(left @ left)
         return _One(weights, signs * (self._points.coordinates @ left), 1 - rest, rest)
 
+    def _by_points(self, one: _One, signs: FloatArray, target: FloatArray) -> _One:
+        """A new solution by scipy's active set on the points themselves: slow, but their condition is not squared."""
+        from scipy.optimize import nnls
+
+        points = signs[:, None] * self._points.coordinates
+        vector = self._points.coordinates_of((signs * target)[None])[0]
+        try:
+            weights = nnls(points.T, vector)[0]
+        except RuntimeError:  # too many steps
+            return one
+        left = vector - weights @ points
+        rest = float(left @ left)
+        other = _One(weights, points @ left, 1 - rest, rest)
+        return min(
+            one, other, key=lambda found: (self._support(found) > self._points.rank, found.gap)
+        )
+
     def _active_set(
         self, signs: FloatArray, target: FloatArray, guess: FloatArray, enough: int | None = None
     ) -> tuple[FloatArray, FloatArray, int]:
@@ -234,7 +253,10 @@ class ConeSolver:
         if not len(extra) or not len(active):
             return not len(extra)
         gram = self._points.gram
-        factor = np.linalg.cholesky(gram[np.ix_(active, active)])
+        try:
+            factor = np.linalg.cholesky(gram[np.ix_(active, active)])
+        except np.linalg.LinAlgError:  # to rounding, the active points depend on each other
+            return False
         inside = solve_triangular(factor, gram[np.ix_(active, extra)], lower=True)
         return bool((1 - (inside**2).sum(axis=0)).min() > _IN_SPAN)
 
@@ -249,14 +271,14 @@ class ConeSolver:
                 return None
             rows = signs[positive, None] * points.coordinates[positive]
             left = points.coordinates_of((signs * target)[None])[0] - weights[positive] @ rows
+            if left @ left <= REST_TOLERANCE:
+                total = (signs * weights) @ points.coordinates
+                return weights, target - signs * (points.coordinates @ total), len(positive)
             try:
                 factor = np.linalg.cholesky(rows.T @ rows)
             except np.linalg.LinAlgError:
                 return None
             weights[positive] += rows @ cho_solve((factor, True), left)
-            if weights[positive].min() >= 0:
-                total = (signs * weights) @ points.coordinates
-                return weights, target - signs * (points.coordinates @ total), len(positive)
             weights = np.maximum(weights, 0)
         return None
 
@@ -314,7 +336,7 @@ class ConeSolver:
         size = max(1, int(min(n / 2, 0.9 * self._points.rank)))
         chosen = np.random.default_rng(0).permutation(n)[:size]
         part = gram[np.ix_(chosen, chosen)]
-        part[np.diag_indices(size)] += 1e-12
+        part[np.diag_indices(size)] += max(1e-12, 8 * size * np.finfo(float).eps)
         pivots = np.linalg.cholesky(part).diagonal() ** 2
         self._penalty = _PENALTY / float((1 / pivots).mean())
         # By the points themselves (Woodbury's formula) where they have few coordinates.

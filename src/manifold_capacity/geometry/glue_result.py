@@ -153,12 +153,19 @@ class Glue:
     caveat_texts: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        capacity = in_brackets(self.capacity, *over_classes("capacity", self.manifold_capacity))
-        dimension = in_brackets(self.dimension, *over_classes("dimension", self.manifold_dimension))
+        shown = [
+            in_brackets(
+                getattr(self, name),
+                *over_classes(
+                    name, getattr(self, f"manifold_{name}"), getattr(self, f"{name}_stderr")
+                ),
+            )
+            for name in ("capacity", "dimension")
+        ]
         said = f"; caveats: {', '.join(self.caveats)}" if self.caveats else ""
         return (
-            f"<Glue of {len(self.n_points)} manifolds in {self.n_features} features: capacity {capacity}, "
-            f"dimension {dimension}, radius {self.radius:.4g}, utility {self.utility:.4g}, 95 % intervals over classes"
+            f"<Glue of {len(self.n_points)} manifolds in {self.n_features} features: capacity {shown[0]}, "
+            f"dimension {shown[1]}, radius {self.radius:.4g}, utility {self.utility:.4g}, 95 % intervals over classes"
             f"{said}>"
         )
 

@@ -41,19 +41,17 @@ def combine_glue(
         values = np.array([getattr(draw, name) for draw in draws])
         errors = np.array([getattr(draw, f"{name}_stderr") for draw in draws])
         row[f"glue_{name}"] = float(_mean(name, values))
-        if over_draws:
-            kind = "capacity" if _is_capacity(name) else name
-            ends = interval_of_mean(kind, values)
-        elif name in ("capacity", "dimension"):
-            ends = over_classes(name, frame[f"glue_{name}"])
-        else:
-            ends = None
-        if ends is not None:
-            row[f"glue_{name}_low"], row[f"glue_{name}_high"] = map(float, ends)
         scale = values**2 if _is_capacity(name) else np.ones_like(values)
-        error = np.sqrt(np.sum((errors / scale) ** 2)) / len(draws)
+        error = float(np.sqrt(np.sum((errors / scale) ** 2)) / len(draws))
         error *= row[f"glue_{name}"] ** 2 if _is_capacity(name) else 1.0
-        row[f"glue_{name}{GAUSSIAN_STDERR}"] = float(error)
+        row[f"glue_{name}{GAUSSIAN_STDERR}"] = error
+        if over_draws:
+            ends = interval_of_mean("capacity" if _is_capacity(name) else name, values)
+        elif name in ("capacity", "dimension"):
+            ends = over_classes(name, frame[f"glue_{name}"], error)
+        else:
+            continue
+        row[f"glue_{name}_low"], row[f"glue_{name}_high"] = map(float, ends)
     row["glue_interval_over"] = "draws" if over_draws else "classes"
     for name in _FRACTIONS:
         row[f"glue_{name}"] = float(np.mean([getattr(draw, name) for draw in draws]))

@@ -19,6 +19,7 @@ QUANTITIES = ("capacity", "radius", "dimension", "center_correlation")
 LEVEL = 0.95
 # Of two, an interval is 13 standard errors wide on either side: of no use.
 FEWEST = 3
+_NORMAL = 1.959964  # standard deviations of a normal distribution at `LEVEL`
 
 
 def half_width(deviations: ArrayLike) -> Any:
@@ -77,7 +78,9 @@ def interval_of_mean(quantity: str, values: ArrayLike) -> tuple[Any, Any]:
         return (1.0 / high, 1.0 / low) if quantity == "capacity" else (low, high)
 
 
-def over_classes(quantity: str, values: ArrayLike) -> tuple[float, float]:
+def over_classes(
+    quantity: str, values: ArrayLike, shared_stderr: float = 0.0
+) -> tuple[float, float]:
     """The interval of a layer's number over its classes.
 
     Parameters
@@ -86,14 +89,20 @@ def over_classes(quantity: str, values: ArrayLike) -> tuple[float, float]:
     values : (P,) array
         Those of the classes; of ``center_correlation``, the mean correlation of each center with the others. A pair
         of classes is in the values of both: the interval counts that twice, and is too wide by up to sqrt(2).
+    shared_stderr : float
+        Standard error of the layer's number that all classes share, from samples common to them: it does not show in
+        their differences, and is added.
     """
     values = np.asarray(values, dtype=float)
-    if quantity != "center_correlation":
-        low, high = interval_of_mean(quantity, values)
-        return float(low), float(high)
-    mean = values.mean()
-    half = 2 * half_width(values - mean)
-    return float(max(mean - half, 0.0)), float(mean + half)
+    with np.errstate(divide="ignore", invalid="ignore"):  # infinite values
+        values = 1.0 / values if quantity == "capacity" else values
+        mean = values.mean()
+        half = half_width(values - mean) * (2 if quantity == "center_correlation" else 1)
+        shared = shared_stderr * (mean**2 if quantity == "capacity" else 1.0)
+        half = np.hypot(half, _NORMAL * shared)
+        low, high = np.maximum(mean - half, 0.0), mean + half
+        ends = np.array([1.0 / high, 1.0 / low] if quantity == "capacity" else [low, high])
+    return float(ends[0]), float(ends[1])
 
 
 def influence(quantity: str, values: FloatArray) -> tuple[float, FloatArray]:

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from scipy.optimize import nnls
+from sklearn.datasets import load_digits
 
 from manifold_capacity import DegenerateManifoldsError, Glue, measure_glue
 from manifold_capacity.geometry.cone_solver import ConeSolver
@@ -274,3 +275,14 @@ def test_near_the_floor():
 def test_from_gram():
     gram = gram_from_arrays(clouds())
     assert repr(glue_from_gram(gram, seed=5)) == repr(measure_glue(clouds(), seed=5))
+
+
+def test_a_narrow_rectified_layer_whose_points_nearly_depend_on_each_other():
+    """The Gram matrix squares their condition; there are no more active points than directions all the same."""
+    digits, rng = load_digits(), np.random.default_rng(340)
+    units = np.maximum(digits.data @ rng.standard_normal((64, 16)) / 8, 0)
+    points = np.stack([units[digits.target == digit][:20] for digit in range(8)])
+    glue = measure_glue(points, n_samples=60, seed=340)
+    assert glue.separable_fraction == 0
+    assert set(glue.samples.support) <= {glue.rank - 1, glue.rank}
+    assert glue.worst_gap < 1e-8
