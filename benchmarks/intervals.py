@@ -169,7 +169,12 @@ def table(title: str, trials: Sequence[dict[str, Ends]]) -> None:
             if name not in trials[0][kind]:
                 cells.append("")
                 continue
-            value, low, high = np.array([trial[kind][name] for trial in trials]).T
+            ends = np.array([trial[kind][name] for trial in trials])
+            known = ends[np.isfinite(ends[:, 0])]  # exact capacity: some labels are separable
+            if len(known) < 0.9 * len(ends):
+                cells.append("none")
+                continue
+            value, low, high = known.T
             truth = 1 / np.mean(1 / value) if name == "capacity" else value.mean()
             if "seed" in kind:
                 truth = 0.0
