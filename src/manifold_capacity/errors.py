@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable
 
 
@@ -23,6 +25,14 @@ class DiskFullError(OSError, UserError):
 
 class MissingPackageError(UserError, ModuleNotFoundError):
     """An optional package is not installed."""
+
+
+def warn_caller(message: str, kind: type[Warning] = RuntimeWarning) -> None:
+    """Warn at the line outside this package that led here."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith("manifold_capacity"):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, kind, stacklevel=level)
 
 
 def shortened(text: str, length: int = 300) -> str:

@@ -11,15 +11,13 @@ import numpy as np
 from manifold_capacity.geometry.arguments import FloatArray
 from manifold_capacity.geometry.caveats import CAVEATS
 from manifold_capacity.geometry.certificates import GAP_TOLERANCE
-from manifold_capacity.geometry.glue_result import Glue
+from manifold_capacity.geometry.glue_result import NEAR_FLOOR, Glue
 from manifold_capacity.geometry.moments import Moments
 from manifold_capacity.geometry.result import PER_MANIFOLD, Geometry
 
 _LEAST_CENTER_RATIO = 2.0  # of the centers' variance to that of chance
 _RESIDUAL_CORRELATION, _LOWERED = 0.3, 0.8
 _OUTLIER_SHARE, _OUTLIER_POINTS = 0.9, 20
-_NEAR_FLOOR = 1.2
-_MOST_UNIQUE = 0.95
 _FEATURES = 2.0
 
 
@@ -64,7 +62,7 @@ def _find(moments: Moments, geometry: Geometry) -> Iterator[tuple[str, str]]:
     if outlier:
         yield "outlier", outlier
     floor = 2 * n_manifolds / total
-    if geometry.margin == 0 and capacity < _NEAR_FLOOR * floor and total > n_manifolds:
+    if geometry.margin == 0 and capacity < NEAR_FLOOR * floor and total > n_manifolds:
         yield (
             "floor",
             f"The capacity {capacity:.3g} is near {floor:.3g}, that of {total / n_manifolds:.3g} points per class whatever "
@@ -138,7 +136,7 @@ def glue_caveats(glue: Glue) -> dict[str, str]:
             f"{1 - glue.separable_fraction:.0%} of the labels cannot be separated in the layer itself; exact capacity is an "
             "upper limit."
         )
-    if glue.unique_fraction < _MOST_UNIQUE:
+    if glue.problem:
         found["glue_anchors"] = f"{glue.problem[0].upper()}{glue.problem[1:]}."
     if bad := int((~(glue.samples.gap <= GAP_TOLERANCE)).sum()):
         found["glue_programs"] = (

@@ -17,14 +17,13 @@ Everything follows from the points' Gram matrix, at any number of features.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from manifold_capacity.errors import CaveatWarning, UserError
+from manifold_capacity.errors import CaveatWarning, UserError, warn_caller
 from manifold_capacity.geometry import arguments
 from manifold_capacity.geometry.arguments import FloatArray
 from manifold_capacity.geometry.cone_solver import CHUNK, ConeSolver, Projections
@@ -197,7 +196,7 @@ def glue_from_gram(
         parts.append(draw(len(solved.norm2), n))
         solved += cones.project(*parts[-1])
     if n_samples == "auto" and n == most and not (reached := _relative_error(solved)) <= aim:
-        _warn(
+        warn_caller(
             f"n_samples='auto' stopped at max_samples = {most} with a relative error of {reached:.2g} "
             f"in the layer's capacity; relative_error asks for {relative_error:g}"
         )
@@ -338,7 +337,7 @@ def _gather(
     if gram.outlier:
         texts = {"outlier": gram.outlier, **texts}
     for text in texts.values():
-        _warn(text, CaveatWarning)
+        warn_caller(text, CaveatWarning)
     return replace(glue, caveat_texts=texts)
 
 
@@ -354,7 +353,3 @@ def _select(solved: Projections, kept: NDArray[np.int64]) -> Projections:
 
 def _scalars(pair: tuple[FloatArray, FloatArray]) -> tuple[float, float]:
     return float(pair[0]), float(pair[1])
-
-
-def _warn(message: str, kind: type[Warning] = RuntimeWarning) -> None:
-    warnings.warn(message, kind, stacklevel=4)

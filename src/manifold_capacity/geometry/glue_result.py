@@ -30,7 +30,7 @@ GLUE_QUANTITIES = (
     "center_axis_alignment_raw",
 )
 # A capacity below this multiple of the floor says little of the geometry.
-_NEAR_FLOOR = 1.2
+NEAR_FLOOR = 1.2
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ class Glue:
     @property
     def near_floor(self) -> bool:
         """Whether the capacity is less than 1.2 times `capacity_floor`."""
-        return self.capacity < _NEAR_FLOOR * self.capacity_floor
+        return self.capacity < NEAR_FLOOR * self.capacity_floor
 
     def separability(self, n: ArrayLike) -> FloatArray:
         """Probability that a hyperplane separates random labels in n random directions.

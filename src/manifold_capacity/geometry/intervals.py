@@ -19,7 +19,8 @@ QUANTITIES = ("capacity", "radius", "dimension", "center_correlation")
 LEVEL = 0.95
 # Of two, an interval is 13 standard errors wide on either side: of no use.
 FEWEST = 3
-_NORMAL = 1.959964  # standard deviations of a normal distribution at `LEVEL`
+# A class is in the mean correlation over pairs twice: in its own row and in every other one.
+_TWICE = 2.0
 
 
 def half_width(deviations: ArrayLike) -> Any:
@@ -63,18 +64,27 @@ def max_t(deviations: FloatArray, draws: int = 10_000) -> float:
     return max(1.0, float(np.quantile(statistics, LEVEL) / single))
 
 
-def interval_of_mean(quantity: str, values: ArrayLike) -> tuple[Any, Any]:
+def interval_of_mean(
+    quantity: str, values: ArrayLike, *, times: float = 1.0, shared_stderr: float = 0.0
+) -> tuple[Any, Any]:
     """The t interval of the mean of n values along the first axis; of capacities, of their harmonic mean.
 
-    The n values are of draws, or of classes; for the ``center_correlation`` of classes see `over_classes`.
-    Ends below 0 are 0, as no quantity is negative.
+    The n values are of draws, or of classes (see `over_classes`). The interval is `times` as wide, and wider by an
+    error of the mean that does not show in the values, `shared_stderr`. Ends are 0 or more, those of correlations
+    1 at most.
     """
+    from scipy.special import ndtri
+
     values = np.asarray(values, dtype=float)
     with np.errstate(divide="ignore", invalid="ignore"):  # infinite values
         values = 1.0 / values if quantity == "capacity" else values
         mean = values.mean(axis=0)
-        half = half_width(values - mean)
+        shared = ndtri((1 + LEVEL) / 2) * shared_stderr
+        shared = shared * mean**2 if quantity == "capacity" else shared
+        half = np.hypot(times * half_width(values - mean), shared)
         low, high = np.maximum(mean - half, 0.0), mean + half
+        if quantity == "center_correlation":
+            high = np.minimum(high, 1.0)
         return (1.0 / high, 1.0 / low) if quantity == "capacity" else (low, high)
 
 
@@ -93,16 +103,9 @@ def over_classes(
         Standard error of the layer's number that all classes share, from samples common to them: it does not show in
         their differences, and is added.
     """
-    values = np.asarray(values, dtype=float)
-    with np.errstate(divide="ignore", invalid="ignore"):  # infinite values
-        values = 1.0 / values if quantity == "capacity" else values
-        mean = values.mean()
-        half = half_width(values - mean) * (2 if quantity == "center_correlation" else 1)
-        shared = shared_stderr * (mean**2 if quantity == "capacity" else 1.0)
-        half = np.hypot(half, _NORMAL * shared)
-        low, high = np.maximum(mean - half, 0.0), mean + half
-        ends = np.array([1.0 / high, 1.0 / low] if quantity == "capacity" else [low, high])
-    return float(ends[0]), float(ends[1])
+    times = _TWICE if quantity == "center_correlation" else 1.0
+    low, high = interval_of_mean(quantity, values, times=times, shared_stderr=shared_stderr)
+    return float(low), float(high)
 
 
 def influence(quantity: str, values: FloatArray) -> tuple[float, FloatArray]:
@@ -113,8 +116,8 @@ def influence(quantity: str, values: FloatArray) -> tuple[float, FloatArray]:
         with np.errstate(invalid="ignore"):
             return capacity, -(capacity**2) * (inverse - inverse.mean())
     deviations = values - values.mean()
-    # A class is in the mean over pairs twice: in its own row and in every other one.
-    return float(values.mean()), 2 * deviations if quantity == "center_correlation" else deviations
+    times = _TWICE if quantity == "center_correlation" else 1.0
+    return float(values.mean()), times * deviations
 
 
 def in_brackets(value: float, low: float, high: float) -> str:

@@ -7,14 +7,13 @@ Cohen, Chung, Lee & Sompolinsky, *Nat. Commun.* 11, 746 (2020).
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import numpy as np
 
-from manifold_capacity.errors import CaveatWarning, UserError
+from manifold_capacity.errors import CaveatWarning, UserError, warn_caller
 from manifold_capacity.geometry import arguments, centers, near_ranks
 from manifold_capacity.geometry.anchors import points_from_gram, sample_anchors
 from manifold_capacity.geometry.arguments import FloatArray
@@ -35,8 +34,8 @@ _FIRST_GAUSSIANS = 100
 _CENTER_TOLERANCE = 1e-7
 
 # Centers of independent samples have a variance near what chance gives, or more. With each class's mean
-# subtracted in float32, 1e-12 of that is left.
-_CENTER_VARIANCE = 1e-10
+# subtracted in float32, 1e-12 of that is left, or 1e-10 if values are at 20 standard deviations from 0.
+_CENTER_VARIANCE = 1e-8
 
 
 def measure(
@@ -113,7 +112,7 @@ def measure(
     >>> wide.summary()["n_unconverged"]
     0
     """
-    result = _geometry(
+    return geometry_from_moments(
         moments_from_arrays(manifolds),
         margin=margin,
         n_gaussians=n_gaussians,
@@ -123,7 +122,6 @@ def measure(
         solver=solver,
         threads=threads,
     )
-    return _said(result)
 
 
 def geometry_from_moments(
@@ -150,36 +148,6 @@ def geometry_from_moments(
     >>> at_margin_1["capacity"] < at_margin_0["capacity"]
     True
     """
-    result = _geometry(
-        moments,
-        margin=margin,
-        n_gaussians=n_gaussians,
-        relative_error=relative_error,
-        max_gaussians=max_gaussians,
-        seed=seed,
-        solver=solver,
-        threads=threads,
-    )
-    return _said(result)
-
-
-def _said(result: Geometry) -> Geometry:
-    for text in result.caveat_texts.values():
-        warnings.warn(text, CaveatWarning, stacklevel=3)
-    return result
-
-
-def _geometry(
-    moments: Moments,
-    *,
-    margin: float,
-    n_gaussians: int | Literal["auto"],
-    relative_error: float,
-    max_gaussians: int,
-    seed: int,
-    solver: str,
-    threads: int | None,
-) -> Geometry:
     arguments.check_margin(margin)
     arguments.check_solver(solver)
     seed = arguments.check_integer("seed", seed, least=0)
@@ -208,7 +176,10 @@ def _geometry(
     layer = result.summary()
     ranges = near_ranks.near_rank_ranges(moments, structure, layer, solve_for_range)
     result = dataclasses.replace(result, rank_ranges=ranges)
-    return dataclasses.replace(result, caveat_texts=find_caveats(moments, result))
+    texts = find_caveats(moments, result)
+    for text in texts.values():
+        warn_caller(text, CaveatWarning)
+    return dataclasses.replace(result, caveat_texts=texts)
 
 
 def _until(geometry: Callable[[int], Geometry], relative_error: float, most: int) -> Geometry:
@@ -225,12 +196,10 @@ def _until(geometry: Callable[[int], Geometry], relative_error: float, most: int
         if reached <= relative_error:
             return result
         if n == most:
-            warnings.warn(
+            warn_caller(
                 f"n_gaussians='auto' stopped at max_gaussians = {most} with a relative "
                 f"error of {reached:.2g} in the layer's capacity; relative_error asks for "
-                f"{relative_error:g}",
-                RuntimeWarning,
-                stacklevel=4,
+                f"{relative_error:g}"
             )
             return result
         # The error falls as 1 / sqrt(n), and is itself uncertain. Starting over costs little, and

@@ -177,7 +177,7 @@ def _trust(row: Mapping[Any, Any]) -> list[str]:
     if not pd.isna(row.get("centers_stopped", math.nan)):
         why = _WHY_STOPPED.get(row["centers_stopped"], f"{row['centers_stopped']} (several draws)")
         sentences.append(
-            f"{row['center_rank']:g} directions that the centers share were projected out; the search "
+            f"K = {row['center_rank']:g}: so many directions that the centers share were projected out; the search "
             f"for their number stopped because {why}."
         )
     left = row.get("centers_least_residual_ratio", math.nan)

@@ -49,7 +49,7 @@ def format_table(layers: pd.DataFrame) -> str:
         return "No layers were measured."
     names = [layer_title(layer) for layer in layers["layer"]]
     parts = [_columns(layers, _MEAN_FIELD)]
-    if "glue_capacity" in layers and layers["glue_capacity"].notna().any():
+    if _has_glue(layers):
         parts.append(_columns(layers, _GLUE))
     lines: list[str] = []
     for title, rows in _blocks(layers).items():
@@ -195,4 +195,10 @@ def _note(layers: pd.DataFrame) -> str:
         samples, margin, repeats = settings.iloc[0]
         draws = f", {repeats:g} draws of points" if repeats > 1 else ""
         note += f"; {samples:g} Gaussian samples{draws}, margin {margin:g}"
+    if _has_glue(layers):
+        note += ". Exact capacity is with all correlations (GLUE); the radius and dimension beside it are its own"
     return note + "."
+
+
+def _has_glue(layers: pd.DataFrame) -> bool:
+    return "glue_capacity" in layers and bool(layers["glue_capacity"].notna().any())

@@ -11,6 +11,7 @@ from manifold_capacity.geometry.glue_result import GLUE_QUANTITIES
 from manifold_capacity.geometry.glue_table import combine_glue, separability_curve
 from manifold_capacity.geometry.gram import gram_from_arrays
 from manifold_capacity.geometry.variance import layer_variance, variance_of_gram
+from manifold_capacity.summary.columns import TABLES
 
 
 def clouds(n_features=80, m=12, seed=0):
@@ -53,6 +54,22 @@ def test_three_draws_have_intervals_over_draws_of_all_quantities(draws):
     assert row["glue_radius_high"] - row["glue_radius"] == pytest.approx(reach, rel=1e-6)
     assert row["glue_interval_over"] == "draws"
     assert combine_glue(draws, disjoint=False)[0]["glue_interval_over"] == "classes"
+
+
+@pytest.mark.parametrize("n_draws", [1, 3])
+def test_every_column_has_an_entry_and_the_reverse(draws, n_draws):
+    row, manifolds = combine_glue(draws[:n_draws])
+    row |= variance_of_gram(gram_from_arrays(clouds()))
+    entries = {c.name for c in TABLES["layers"] if c.section == "Exact capacity"}
+    ends = {name for name in entries if name.endswith(("_low", "_high"))} - row.keys()
+    assert row.keys() - {"caveats", "caveats_text"} == entries - (ends if n_draws == 1 else set())
+    assert manifolds.keys() <= {c.name for c in TABLES["manifolds"]}
+
+
+def test_a_caveat_is_said_at_the_callers_line():
+    with pytest.warns(CaveatWarning) as said:
+        measure_glue(clouds(n_features=5, m=30), n_samples=10)
+    assert {warning.filename for warning in said} == {__file__}
 
 
 def test_curve_of_separability(draws):

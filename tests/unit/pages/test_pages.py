@@ -129,7 +129,7 @@ def test_a_layer_says_whether_its_numbers_are_reliable(tables, tmp_path) -> None
     assert trust[2] == ["No geometry: all activations are zero."]
     fit, center = trust[4][1:]
     assert fit == (
-        "2 directions that the centers share were projected out; the search for their number "
+        "K = 2: so many directions that the centers share were projected out; the search for their number "
         "stopped because no directions were left."
     )
     assert center.startswith("A center keeps only 4.0% of its norm")
