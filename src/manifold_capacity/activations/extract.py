@@ -9,16 +9,14 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
+from manifold_capacity.activations.forward import Forward
 from manifold_capacity.activations.grid import points_per_batch, store_size
 from manifold_capacity.activations.store import STORE, StoreError
 from manifold_capacity.activations.writer import Writer
@@ -27,7 +25,6 @@ from manifold_capacity.files import DISK_FULL
 from manifold_capacity.logs import Progress, duration
 from manifold_capacity.models import device as devices
 from manifold_capacity.models.augment import Draws, apply_draws, draw_augmentation, seeded_generator
-from manifold_capacity.models.find_layers import leaf_modules
 from manifold_capacity.models.layers import Layer
 from manifold_capacity.models.preprocess import Preprocess, to_batch
 
@@ -143,11 +140,11 @@ def extract(
         **(attributes or {}),
     }
     writer = Writer(path, layers, indices, row_points, dtype, about)
-    model = model.to(target).eval()
     progress = Progress("writing", size.total, "GiB", scale=2**30)
     rows = [(i, first) for i in range(n_manifolds) for first in range(0, n_points, row_points)]
+    run = Forward(model, layers, writer.write, precision=precision, device=target)
     try:
-        with _hooks(model, layers, writer), torch.no_grad(), devices.arithmetic(precision):
+        with run:
             for manifold, first in rows:
                 places = range(first, min(first + row_points, n_points))
                 batch = to_batch(images[indices[manifold, first : places.stop]], target)
@@ -159,13 +156,9 @@ def extract(
                         for place in places
                     ]
                     batch = apply_draws(batch, Draws.join(draws))
-                batch = preprocess(batch)
-                writer.start(manifold, first, len(batch))
-                writer.write(0, batch)
-                with devices.autocast(precision, target):
-                    model(batch)
-                writer.finish()
-                progress.update(len(batch) * size.total // indices.size)
+                writer.start(manifold, first)
+                run(preprocess(batch))
+                progress.update(len(places) * size.total // indices.size)
         writer.complete()
     except OSError as error:
         if error.errno not in DISK_FULL:
@@ -180,29 +173,3 @@ def extract(
 
 def _gib(n_bytes: int) -> str:
     return f"{n_bytes / 2**30:.3g} GiB"
-
-
-@contextmanager
-def _hooks(model: nn.Module, layers: Sequence[Layer], writer: Writer) -> Iterator[None]:
-    """Pass the outputs of the chosen layers to the writer during forward passes.
-
-    The next module may change an output in place, as VGG's ReLUs do: the writer is done with it before
-    the hook returns.
-    """
-
-    def write(index: int, _module: nn.Module, _arguments: object, output: Tensor) -> None:
-        writer.write(index, output)
-
-    leaves = {index: (name, module) for index, name, module in leaf_modules(model)}
-    with ExitStack() as stack:
-        for layer in layers:
-            if layer.index == 0:
-                continue
-            name, module = leaves.get(layer.index, ("", None))
-            if module is None or (name, type(module).__name__) != (layer.name, layer.type):
-                raise UserError(
-                    f"layer {layer.label} ({layer.name}) is not in the model, whose leaf module "
-                    f"{layer.index} is {name or 'missing'}; make the table of layers again"
-                )
-            stack.enter_context(module.register_forward_hook(partial(write, layer.index)))
-        yield

@@ -33,9 +33,7 @@ class Writer:
         attributes: Mapping[str, Any],
     ) -> None:
         self.path, self.dtype = path, dtype
-        self.layers = {layer.index: layer for layer in layers}
-        self.missing: set[int] = set()
-        self.row = (0, 0, 0)
+        self.start(0, 0)
         sample = np.ascontiguousarray(indices, dtype="<i8")
         self.group = zarr.create_group(
             path,
@@ -50,10 +48,10 @@ class Writer:
             },
         )
         n_manifolds, n_points = indices.shape
-        self.arrays: dict[int, zarr.Array[Any]] = {}
+        self.arrays: dict[str, zarr.Array[Any]] = {}
         for layer in layers:
             grid = grid_of(layer, n_manifolds, n_points, row_points, dtype)
-            self.arrays[layer.index] = self.group.create_array(
+            self.arrays[layer.label] = self.group.create_array(
                 layer.label,
                 shape=grid.shape,
                 dtype=dtype,
@@ -77,41 +75,24 @@ class Writer:
                 config={"write_empty_chunks": True},
             )
 
-    def start(self, manifold: int, first_point: int, n_points: int) -> None:
-        self.row = (manifold, first_point, n_points)
-        self.missing = set(self.layers)
+    def start(self, manifold: int, first_point: int) -> None:
+        """Say which points the next batch has."""
+        self.manifold, self.first_point = manifold, first_point
 
-    def write(self, index: int, output: Tensor) -> None:
-        """Store one layer's values for the present batch, from its first call in the batch."""
-        if index not in self.missing:
-            return
-        manifold, first, n_points = self.row
-        layer = self.layers[index]
-        if tuple(output.shape) != (n_points, *layer.output_shape):
-            raise UserError(
-                f"layer {layer.label} ({layer.name}) has output of shape {tuple(output.shape[1:])} "
-                f"for an image, but {layer.output_shape} in the table of layers; make the table again"
-            )
-        values = output.detach().reshape(1, n_points, -1).to("cpu", getattr(torch, self.dtype))
+    def write(self, layer: Layer, output: Tensor) -> None:
+        """Store one layer's values (n_points, n_features) for the present batch."""
+        values = output[None].to("cpu", getattr(torch, self.dtype))
         if self.dtype == "float16" and bool(values.isinf().any() and not output.isinf().any()):
             raise UserError(
                 f"activations.dtype: layer {layer.label} ({layer.name}) has values up to "
                 f"{output.abs().max().item():.4g}, but float16 holds up to 65504; set it to float32"
             )
-        self.arrays[index][manifold : manifold + 1, first : first + n_points] = values.numpy()
-        self.missing.discard(index)
-
-    def finish(self) -> None:
-        """End a batch, in which every layer must have been written."""
-        if self.missing:
-            names = ", ".join(self.layers[index].label for index in sorted(self.missing))
-            raise UserError(
-                f"layers that did not run in the forward pass: {names}; make the table of layers again"
-            )
+        points = slice(self.first_point, self.first_point + len(output))
+        self.arrays[layer.label][self.manifold : self.manifold + 1, points] = values.numpy()
 
     def complete(self) -> None:
         """Mark the store as complete, and write the checksums of its metadata."""
         self.group.attrs["complete"] = True
         metadata = [self.path / "zarr.json"]
-        metadata += [self.path / layer.label / "zarr.json" for layer in self.layers.values()]
+        metadata += [self.path / label / "zarr.json" for label in self.arrays]
         write_json(self.path.parent / STAMP, {"files": checksums(metadata, self.path.parent)})

@@ -242,10 +242,10 @@ def test_a_disk_too_small_is_noticed_before_anything_is_written(
 def test_a_disk_that_fills_up_leaves_nothing_half_written(store, model, tmp_path, monkeypatch):
     write = writer.Writer.write
 
-    def full(self, index, output):
-        if self.row[0] == 2 and index == 6:
+    def full(self, layer, output):
+        if self.manifold == 2 and layer.index == 6:
             raise OSError(errno.ENOSPC, "No space left on device")
-        write(self, index, output)
+        write(self, layer, output)
 
     with monkeypatch.context() as patch:
         patch.setattr(writer.Writer, "write", full)
