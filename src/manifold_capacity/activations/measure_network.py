@@ -1,0 +1,232 @@
+"""Capacity and geometry of a network's layers, from the network in memory: no workflow, no files."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from manifold_capacity.activations.forward import Forward
+from manifold_capacity.activations.projection import Projection
+from manifold_capacity.activations.samples import Samples, to_device
+from manifold_capacity.datasets.sampling import sample_manifolds
+from manifold_capacity.errors import UserError
+from manifold_capacity.logs import duration
+from manifold_capacity.models.device import resolve_device
+from manifold_capacity.models.find_layers import find_layers
+from manifold_capacity.models.layers import Layer, select_layers
+from manifold_capacity.summary.layer_table import LayerTable
+
+_VIEWS_WITH_A_NUMBER = ({"token"}, {"positions"})
+
+
+def measure_network(
+    model: nn.Module,
+    inputs: Any,
+    labels: Any = None,
+    *,
+    layers: str | Sequence[str] | Mapping[str, Any] | None = None,
+    views: Any = None,
+    points_per_class: int = 50,
+    measures: Sequence[str] = ("mean_field",),
+    batch_size: int = 64,
+    device: str | torch.device | None = None,
+    seed: int = 0,
+    repeats: int = 1,
+    projection: int | None = None,
+    max_gib: float = 2.0,
+    name: str | None = None,
+    **options: Any,
+) -> LayerTable:
+    """Measure the class manifolds in every chosen layer of a network.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any network; it is as before afterwards: weights, device, training mode. It runs in evaluation mode.
+    inputs : array, tensor, mapping of them by argument's name, or DataLoader
+        (n_samples, ...), as the network takes them, preprocessed. Floats become float32, integers int64.
+    labels : (n_samples,) array-like of numbers or text, optional
+        A DataLoader's items have them.
+    layers : str, list of str or mapping, optional
+        Names of modules or patterns (``"layer*"``), or the section ``layers`` of a configuration (``types``,
+        ``names``, ``outputs``, ``calls``, ...). By default, as there: the input, and every ``Conv2d`` and ``Linear``.
+    views : str, mapping or list, optional
+        A view of all layers (``"mean"``, ``{"token": 5}``, ``["mean", "last"]``), or a mapping from patterns to
+        views. By default ``"flatten"``.
+    points_per_class : int
+        Samples drawn from each class, without replacement; the pipeline draws the same.
+    measures : sequence of str
+        ``"mean_field"``, and ``"glue"`` for the exact capacity.
+    batch_size : int
+        Most samples in one forward pass.
+    device : str or torch.device, optional
+        By default where the model's parameters are.
+    seed : int
+        Of the drawn samples, and of the Gaussian samples.
+    repeats : int
+        Draws of points; each class needs ``repeats * points_per_class`` samples.
+    projection : int, optional
+        Wider layers are projected to so many features, at random (see `activations.projection`).
+    max_gib : float
+        Most memory for activations. Layers that need more together are measured in groups, with a forward pass
+        over all samples for each.
+    name : str, optional
+        The network's, in the table; by default its class.
+    **options
+        Of `manifold_capacity.measure`: ``margin``, ``n_gaussians``, ``solver``, ...
+
+    Returns
+    -------
+    LayerTable
+        A row per layer, as in ``layers.csv``.
+
+    Raises
+    ------
+    UserError
+        For inputs, labels, layers or views that do not fit, and for a layer larger than `max_gib`.
+
+    Examples
+    --------
+    >>> with torch.random.fork_rng():
+    ...     _ = torch.manual_seed(0)
+    ...     network = nn.Sequential(nn.Linear(10, 40), nn.ReLU(), nn.Linear(40, 3))
+    ...     inputs = torch.randn(90, 10)
+    >>> table = measure_network(network, inputs, np.arange(90) % 3, points_per_class=20)
+    >>> table["layer"].tolist()
+    ['0_Input', '1_Linear', '3_Linear']
+    """
+    samples = inputs if isinstance(inputs, Samples) else Samples(inputs, labels)
+    target = _device_of(model) if device is None else resolve_device(str(device))
+    classes = range(len(samples.class_names))
+    indices = sample_manifolds(samples.codes, classes, points_per_class * repeats, seed, "train")
+    with _as_before(model):
+        example = samples.batch(indices[0, :2])
+        table = find_layers(model, example=example)
+        chosen = select_layers(table, _selection(layers, views), model=name or "the network")
+        project = Projection(projection)
+        results = LayerTable.collector(
+            model=name or type(model).__name__,
+            class_names=samples.class_names,
+            measures=measures,
+            seed=seed,
+            repeats=repeats,
+            **options,
+        )
+        show = _Line(len(chosen))
+        for group in _groups(chosen, project, indices.size, max_gib):
+            arrays = _activations(model, group, samples, indices, batch_size, target, project, show)
+            for layer in group:
+                show(f"measuring {layer.label}")
+                results.add(layer, arrays.pop(layer.label))
+                show.done += 1
+        show.end()
+    return results.table()
+
+
+def _activations(
+    model: nn.Module,
+    layers: Sequence[Layer],
+    samples: Samples,
+    indices: np.ndarray,
+    batch_size: int,
+    device: torch.device,
+    project: Projection,
+    show: _Line,
+) -> dict[str, np.ndarray]:
+    """Points (n_manifolds, n_points, n_features) of each layer, from one forward pass over all of them."""
+    arrays = {
+        layer.label: np.empty((indices.size, project.width(layer)), np.float32) for layer in layers
+    }
+    first = 0
+
+    def keep(layer: Layer, output: Tensor) -> None:
+        values = project(layer, output).to("cpu", torch.float32).numpy()
+        arrays[layer.label][first : first + len(values)] = values
+
+    places = indices.ravel()
+    with Forward(model, layers, keep, precision="float32", device=device) as run:
+        for first in range(0, len(places), batch_size):  # noqa: B020  `keep` reads it
+            show(f"forward pass of {len(layers)} layers, {first:,} of {len(places):,} samples")
+            run(to_device(samples.batch(places[first : first + batch_size]), device))
+    return {label: array.reshape(*indices.shape, -1) for label, array in arrays.items()}
+
+
+def _groups(
+    layers: Sequence[Layer], project: Projection, n_points: int, max_gib: float
+) -> list[list[Layer]]:
+    """Layers in their order, in groups that fit into the memory."""
+    groups: list[list[Layer]] = []
+    free = 0.0
+    for layer in layers:
+        needed = 4 * n_points * project.width(layer)
+        if needed > max_gib * 2**30:
+            raise UserError(
+                f"max_gib: {max_gib}, but layer {layer.label} ({layer.name}) of {layer.n_features:,} features takes "
+                f"{needed / 2**30:.3g} GiB; set projection=5000, choose another view of it (views='mean'), fewer "
+                f"points_per_class, or max_gib={np.ceil(needed / 2**30):.0f}"
+            )
+        if not groups or needed > free:
+            groups.append([])
+            free = max_gib * 2**30
+        groups[-1].append(layer)
+        free -= needed
+    return groups
+
+
+def _selection(layers: Any, views: Any) -> dict[str, Any]:
+    """The section ``layers`` of a configuration."""
+    section: dict[str, Any] = {"input": "auto", "types": ["Conv2d", "Linear"], "names": []}
+    if isinstance(layers, Mapping):
+        section |= layers
+    elif layers is not None:
+        names = [layers] if isinstance(layers, str) else list(layers)
+        section |= {"input": "input" in names, "types": [], "names": names}
+        section["names"] = [name for name in names if name != "input"]
+    if views is not None:
+        by_pattern = isinstance(views, Mapping) and {*views} not in _VIEWS_WITH_A_NUMBER
+        section["views"] = dict(views) if by_pattern else {"*": views}
+    return section
+
+
+def _device_of(model: nn.Module) -> torch.device:
+    parameter = next(model.parameters(), None)
+    return torch.device("cpu") if parameter is None else parameter.device
+
+
+@contextmanager
+def _as_before(model: nn.Module) -> Iterator[None]:
+    """Afterwards the model is where it was, each module in its mode, and torch's random numbers go on as before."""
+    device, modes = _device_of(model), {module: module.training for module in model.modules()}
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+        model.to(device)
+
+
+class _Line:
+    """A line on a terminal that says how far it is; elsewhere nothing."""
+
+    def __init__(self, n_layers: int) -> None:
+        self.n_layers, self.done = n_layers, 0
+        self._shown = sys.stderr.isatty()
+        self._started = time.monotonic()
+
+    def __call__(self, what: str) -> None:
+        if self._shown:
+            text = f"{self.done} of {self.n_layers} layers: {what}"
+            print(f"\r\x1b[K{text[:100]}", end="", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        if self._shown:
+            took = duration(time.monotonic() - self._started)
+            print(f"\r\x1b[K{self.n_layers} layers measured in {took}", file=sys.stderr)
