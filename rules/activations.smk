@@ -19,7 +19,7 @@ STORE_SHARED = SHARED and config["activations"]["keep"]
 rule extract_activations:
     input:
         dataset="<dataset>/dataset.json",
-        images="<dataset>/{split}_images.npy",
+        samples="<dataset>/{split}_<samples>.npy",
         labels="<dataset>/{split}_labels.npy",
         weights="<results>/training/<network>/{checkpoint}.safetensors",
         layers="<results>/layers/{model}.csv",

@@ -48,8 +48,7 @@ CONFIG_FILES = workflow.overwrite_configfiles or workflow.configfiles
 SETUP = user_errors(set_up)(config, SCHEMA, CONFIG_FILES)
 if SHARED:
     user_errors(check_cache)(os.environ.get("SNAKEMAKE_OUTPUT_CACHE", ""))
-config = SETUP.config
-EXTERNAL, DATASET = SETUP.external, SETUP.dataset
+config, EXTERNAL, DATASET = SETUP.config, SETUP.external, SETUP.dataset
 MODELS = {model["label"]: model for model in config["models"]}
 RUNS = runs.runs_of(config)
 TRAINED = runs.trained_networks(config)
@@ -72,6 +71,7 @@ pathvars:
     logs=f"{config['results']}/logs",
     benchmarks=f"{config['results']}/benchmarks",
     dataset=f"{config['results']}/datasets/{DATASET.name}",
+    samples=getattr(DATASET, "kind", "images"),  # or inputs
     network=NETWORK,
     run=RUN,
 

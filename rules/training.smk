@@ -68,8 +68,8 @@ rule pretrained_weights:
 rule train:
     input:
         dataset="<dataset>/dataset.json",
-        images="<dataset>/train_images.npy",
-        test_images="<dataset>/test_images.npy",
+        samples="<dataset>/train_<samples>.npy",
+        test_samples="<dataset>/test_<samples>.npy",
         initial="<results>/training/<network>/epoch-000.safetensors",
     output:
         # No pathvars in the prefix: Snakemake's cache uses its length before they are filled in.

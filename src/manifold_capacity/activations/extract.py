@@ -68,7 +68,7 @@ def extract(
         Chosen from the model's own table of layers. Values are stored flattened: (channel, row,
         column) of a convolution, (token, channel) of a transformer's block.
     images : array of uint8, (n_images, height, width, n_channels)
-        A split of the dataset; may be memory-mapped.
+        A split of the dataset; may be memory-mapped. Or other inputs, as the network takes them.
     indices : array of int, (n_manifolds, n_points)
         Indices of each manifold's images.
     folder : Path

@@ -41,6 +41,8 @@ def resolve(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, A
     external = given_text(config, "activations.path") is not None
     if external:
         schema = {**schema, "required": []}
+    if given_text(config, "dataset.factory") is not None:
+        schema = schemas.with_free_name(schema)
     resolved = schemas.typed_values(dict(config), schema)
     if problems := schemas.plain_problems(resolved):  # "nan" and "inf" are numbers by now
         raise ConfigError(problems)
@@ -57,6 +59,8 @@ def resolve(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, A
         _fill_networks(resolved, schema)
         problems += checks.combination_problems(resolved)
         problems += checks.data_problems(resolved, lambda: describe(resolved["dataset"]))
+        if not problems and resolved["layers"]["input"] == "auto":
+            resolved["layers"]["input"] = describe(resolved["dataset"]).input_dtype != "int64"
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
     return resolved
@@ -64,6 +68,10 @@ def resolve(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, A
 
 def _fill_networks(resolved: dict[str, Any], schema: Mapping[str, Any]) -> None:
     """Fill in the defaults of a configuration that runs networks, in place."""
+    dataset = resolved["dataset"]
+    if dataset.get("factory") is not None and dataset.get("name") is None:
+        place = dataset["factory"].rpartition(":")[0]
+        dataset["name"] = default_name(place if place.endswith(".py") else place.split(".")[-1])
     resolved["models"] = [
         {"name": entry} if isinstance(entry, str) else dict(entry) for entry in resolved["models"]
     ]

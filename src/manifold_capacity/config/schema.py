@@ -34,6 +34,15 @@ def load_schema(path: Path | str) -> dict[str, Any]:
     return schema
 
 
+def with_free_name(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema for data of `dataset.factory`, whose name can be any that a folder may have, or be left out."""
+    free: dict[str, Any] = copy.deepcopy(dict(schema))
+    dataset = free["properties"]["dataset"]
+    dataset["required"] = []
+    dataset["properties"]["name"] = free["properties"]["models"]["items"]["properties"]["label"]
+    return free
+
+
 def repeated_keys(path: Path | str) -> list[str]:
     """A sentence for each key that a YAML file has twice: the second would silently replace the first."""
     import yaml

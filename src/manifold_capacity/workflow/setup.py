@@ -110,7 +110,7 @@ def _layers_of_network(config: Mapping[str, Any], model: Mapping[str, Any]) -> l
     dataset = describe(config["dataset"])
     return list_layers(
         **network_options(
-            model, n_classes=len(dataset.class_names), image_shape=dataset.image_shape
+            model, n_classes=len(dataset.class_names), image_shape=dataset.sample_shape
         )
     )
 

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import functools
 import json
+import os
+import platform
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from manifold_capacity import own_code
 from manifold_capacity.figures.registry import FIGURES
 from manifold_capacity.provenance import config_digest, key_of, source_digest
 from manifold_capacity.workflow import runs
@@ -51,15 +54,20 @@ class Steps:
         # What a network's input and output must fit.
         self._images = {
             "n_classes": len(setup.dataset.class_names),
-            "image_shape": list(getattr(setup.dataset, "image_shape", ())),
+            "image_shape": list(getattr(setup.dataset, "sample_shape", ())),
         }
 
     @functools.cache  # noqa: B019
     def dataset(self) -> Step:
         own = {key: value for key, value in self._config["dataset"].items() if key != "normalize"}
-        return self._step(
-            "dataset", "prepare_dataset", ["datasets.prepare"], dataset=own, files=[own["path"]]
-        )
+        files: list[str | os.PathLike[str] | None] = [own["path"]]
+        params: Step = {"dataset": own}
+        if own["factory"] is not None:
+            files += own_code.files(own["factory"], "dataset.factory")
+            # What a user's function returns may depend on it, as the texts of the standard library do.
+            params["python"] = platform.python_version()
+        modules = ["datasets.prepare"]
+        return self._step("dataset", "prepare_dataset", modules, files=files, **params)
 
     @functools.cache  # noqa: B019
     def layers(self, model: str, **_: Any) -> Step:
@@ -322,7 +330,7 @@ class Steps:
         modules: Iterable[str],
         inputs: Mapping[str, str] | None = None,
         *,
-        files: Iterable[str | None] = (),
+        files: Iterable[str | os.PathLike[str] | None] = (),
         of_job: Mapping[str, Any] | None = None,
         **params: Any,
     ) -> Step:
