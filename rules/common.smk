@@ -79,7 +79,7 @@ pathvars:
 wildcard_constraints:
     model="|".join(map(re.escape, MODELS)),
     seed=r"\d+",
-    checkpoint=r"epoch-\d\d\d+|pretrained|external",
+    checkpoint=r"epoch-\d\d\d+|final|pretrained|external",
     split="train|test|all",
     labels="(-shuffled)?",
     layer=r"\d+_\w+",

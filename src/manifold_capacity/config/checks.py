@@ -92,11 +92,6 @@ def combination_problems(config: Mapping[str, Any]) -> Iterator[str]:
             f"models: {label!r} is in the list {labels.count(label)} times; give each its own `label`, "
             "or use `seeds` to repeat a model"
         )
-    for model in config["models"]:
-        label, file, weights = model["label"], model["weights_file"], model["weights"]
-        if file is not None and weights != "pretrained":
-            needs = f"needs `weights: pretrained`, but `weights` is {weights}"
-            yield f"models: {label}: weights_file: {file!r} {needs}"
     for section in ("training", "activations"):
         if config["device"] == "cpu" and config[section]["precision"] == "tf32":
             yield (
@@ -239,7 +234,9 @@ def check_layers(
             except ValueError as error:
                 problems.append(str(error))
         found = {label: table for label, table in tables.items() if table is not None}
-        unfit = _unfit(config, {models[label]["name"]: table for label, table in found.items()})
+        # Of users' functions, one may make several networks.
+        name = {label: label if m.get("factory") else m["name"] for label, m in models.items()}
+        unfit = _unfit(config, {name[label]: table for label, table in found.items()})
         if not problems and not unfit:
             return found
     raise ConfigError(list(dict.fromkeys([*problems, *unfit])))

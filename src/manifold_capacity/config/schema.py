@@ -142,11 +142,12 @@ def shown(value: Any) -> str:
 def typed_values(value: Any, schema: Mapping[str, Any]) -> Any:
     """A copy in which text that spells a number or truth value becomes one, where text is not allowed.
 
-    A whole number becomes an integer where only integers are allowed.
+    A whole number becomes an integer where only integers are allowed. Keys are text, as in JSON.
     """
     if isinstance(value, Mapping):
         known = _properties(schema)
-        return {key: typed_values(entry, known.get(key, {})) for key, entry in value.items()}
+        keys = {key: str(key) if isinstance(key, int) else key for key in value}
+        return {keys[key]: typed_values(entry, known.get(key, {})) for key, entry in value.items()}
     if isinstance(value, list):
         return [typed_values(entry, _items(schema)) for entry in value]
     kinds = [kind for option in [schema, *schema.get("oneOf", [])] for kind in _types(option)]

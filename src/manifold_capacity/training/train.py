@@ -28,6 +28,7 @@ from manifold_capacity.logs import Progress
 from manifold_capacity.models import device as devices
 from manifold_capacity.models.augment import Draws, apply_draws, draw_augmentation, seeded_generator
 from manifold_capacity.models.checkpoints import load_model, save_state
+from manifold_capacity.models.own_networks import check_logits, check_trainable
 from manifold_capacity.models.preprocess import AsTheyAre, Preprocess
 from manifold_capacity.provenance import source_digest, stamp
 from manifold_capacity.training import recipe as recipes
@@ -131,6 +132,7 @@ def train(
     target = devices.resolve_device(device)
     model, metadata = load_model(initial)
     labels = {"train": train_data[1], "test": test_data[1]}
+    check_trainable(model)
     recipes.check_recipe(recipe, labels, metadata["network"]["n_classes"], checkpoints, target)
     if images_on_device is None:
         images_on_device = fits_on(target, train_data[0], test_data[0])
@@ -302,7 +304,8 @@ class _Run:
     def _outputs(self, images: Tensor) -> Tensor:
         """The network's outputs in float32, whatever precision it computes in."""
         with devices.autocast(self.recipe["precision"], self.device):
-            return self.model(images).float()
+            outputs = self.model(images)
+        return check_logits(outputs, len(images), self.metadata["network"]["n_classes"]).float()
 
     def _learning_rate(self, step: int) -> float:
         """The learning rate of a step of the present epoch."""

@@ -105,14 +105,18 @@ def _read(table: Path) -> list[Layer]:
 
 def _layers_of_network(config: Mapping[str, Any], model: Mapping[str, Any]) -> list[Layer]:
     from manifold_capacity.models.find_layers import list_layers
-    from manifold_capacity.models.weights import network_options
+    from manifold_capacity.models.weights import check_files, network_options
 
     dataset = describe(config["dataset"])
-    return list_layers(
-        **network_options(
-            model, n_classes=len(dataset.class_names), image_shape=dataset.sample_shape
-        )
+    network = network_options(
+        model,
+        n_classes=len(dataset.class_names),
+        image_shape=dataset.sample_shape,
+        input_dtype=dataset.input_dtype,
     )
+    layers = list_layers(**network, to_train=model["weights"] == "trained")
+    check_files(model, network)
+    return layers
 
 
 def selected_layers(table: Path, selection: Mapping[str, Any], model: str) -> list[Layer]:
