@@ -52,8 +52,7 @@ config, EXTERNAL, DATASET = SETUP.config, SETUP.external, SETUP.dataset
 MODELS = {model["label"]: model for model in config["models"]}
 RUNS = runs.runs_of(config)
 TRAINED = runs.trained_networks(config)
-LABELS = runs.label_suffixes(config)
-DRAWS = runs.draw_suffixes(config)
+LABELS, DRAWS = runs.label_suffixes(config), runs.draw_suffixes(config)
 # The parameters and keys of every step.
 PRINTS = Fingerprints(planning=workflow.is_main_process)
 STEPS = Steps(SETUP, Path(workflow.basedir, "scripts"), PRINTS)
@@ -84,6 +83,7 @@ wildcard_constraints:
     labels="(-shuffled)?",
     layer=r"\d+_\w+",
     draw=r"(-draw-\d+)?",
+    part=r"(-layers-\d+-\d+)?",
 
 
 def rising(amount):
