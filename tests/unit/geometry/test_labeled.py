@@ -16,7 +16,7 @@ RNG = np.random.default_rng(0)
 NAMES = np.array(["cat", "dog", "eel", "fox"])
 CODES = RNG.permutation(np.repeat(np.arange(4), 12))
 X = RNG.standard_normal((4, 30))[CODES] + 0.5 * RNG.standard_normal((48, 30))
-MANIFOLDS = [X[CODES == code] for code in range(4)]
+MANIFOLDS = [X[code == CODES] for code in range(4)]
 EXPECTED = measure(MANIFOLDS)
 
 
@@ -58,7 +58,7 @@ def test_further_axes_are_flattened():
     assert_as_expected(measure(images, CODES))
     assert_as_expected(measure(np.asfortranarray(images), CODES))
     assert_as_expected(measure(images.reshape(48, 5, 6), CODES))
-    assert_as_expected(measure([images[CODES == code] for code in range(4)]))
+    assert_as_expected(measure([images[code == CODES] for code in range(4)]))
     zarr = pytest.importorskip("zarr")
     stored = zarr.array(images, chunks=(10, 5, 3, 2))
     assert_as_expected(measure(stored, CODES))
@@ -67,7 +67,7 @@ def test_further_axes_are_flattened():
 def test_tables_of_points():
     table = pd.DataFrame(X, index=np.arange(48)[::-1])
     assert_as_expected(measure(table, CODES))
-    assert_as_expected(measure([table[CODES == code] for code in range(4)]))
+    assert_as_expected(measure([table[code == CODES] for code in range(4)]))
     mixed = pd.DataFrame(
         {"a": [True, False] * 24, "b": pd.array([1, 2, 3] * 16, "Int64"), "c": 0.5}
     )
@@ -89,7 +89,7 @@ def test_tensors(precision):
     expected = measure(tensor.detach().double().numpy(), CODES)
     assert_as_expected(measure(tensor, CODES), expected)
     assert_as_expected(measure(tensor.reshape(48, 5, 3, 2), torch.tensor(CODES)), expected)
-    manifolds = [tensor[CODES == code] for code in range(4)]
+    manifolds = [tensor[code == CODES] for code in range(4)]
     assert_as_expected(measure(manifolds), expected)
     assert_as_expected(measure(torch.stack(manifolds)), expected)
     assert_as_expected(measure_glue(torch.nn.Parameter(tensor), CODES), measure_glue(manifolds))
@@ -130,7 +130,7 @@ def test_torch_is_not_imported():
         (X, np.array([1, *NAMES[CODES][1:]], object), "values of several types (int, str"),
         (X[:, 0], CODES, "the points have the shape (48,); with labels it must be (n_samples, n_f"),
         (X[:, :0], CODES, "the points have the shape (48, 0)"),
-        (MANIFOLDS[:1] + [MANIFOLDS[1][1:]], CODES, "with labels, give one array (n_samples, ...)"),
+        ([*MANIFOLDS[:1], MANIFOLDS[1][1:]], CODES, "with labels, give one array (n_samples, ...)"),
         (X, None, "For points with a label each give the labels too, measure(points, labels)"),
         (X.reshape(8, 6, 5, 6), None, "its shape is (8, 6, 5, 6)"),
     ],
@@ -142,7 +142,7 @@ def test_what_is_no_set_of_labeled_points(points, labels, message):
 
 @pytest.mark.parametrize("labels", ["balanced", np.ones((10, 4))])
 def test_labels_of_manifolds_are_not_those_of_samples(labels):
-    with pytest.raises(ValueError, match="labels are those of the samples, .* as `dichotomies`"):
+    with pytest.raises(ValueError, match=r"labels are those of the samples, .* as `dichotomies`"):
         measure_glue(X, labels)
 
 
@@ -174,7 +174,7 @@ def test_rows_that_are_not_finite_are_dropped(function):
         found = function(damaged(rows), NAMES[CODES], drop_nan=True)
     kept = np.delete(np.arange(48), rows)
     assert_as_expected(found, function(X[kept], CODES[kept]))
-    without_labels = [damaged(rows)[CODES == code] for code in range(4)]
+    without_labels = [damaged(rows)[code == CODES] for code in range(4)]
     for manifolds in (without_labels, np.array(without_labels)):
         with pytest.warns(RuntimeWarning, match="3 of 48 points: 2 of manifold 1, 1 of manifold 3"):
             assert_as_expected(function(manifolds, drop_nan=True), found)
