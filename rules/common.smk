@@ -48,13 +48,11 @@ CONFIG_FILES = workflow.overwrite_configfiles or workflow.configfiles
 SETUP = user_errors(set_up)(config, SCHEMA, CONFIG_FILES)
 if SHARED:
     user_errors(check_cache)(os.environ.get("SNAKEMAKE_OUTPUT_CACHE", ""))
-config = SETUP.config
-EXTERNAL, DATASET = SETUP.external, SETUP.dataset
+config, EXTERNAL, DATASET = SETUP.config, SETUP.external, SETUP.dataset
 MODELS = {model["label"]: model for model in config["models"]}
 RUNS = runs.runs_of(config)
 TRAINED = runs.trained_networks(config)
-LABELS = runs.label_suffixes(config)
-DRAWS = runs.draw_suffixes(config)
+LABELS, DRAWS = runs.label_suffixes(config), runs.draw_suffixes(config)
 # The parameters and keys of every step.
 PRINTS = Fingerprints(planning=workflow.is_main_process)
 STEPS = Steps(SETUP, Path(workflow.basedir, "scripts"), PRINTS)
@@ -72,6 +70,7 @@ pathvars:
     logs=f"{config['results']}/logs",
     benchmarks=f"{config['results']}/benchmarks",
     dataset=f"{config['results']}/datasets/{DATASET.name}",
+    samples=getattr(DATASET, "kind", "images"),  # or inputs
     network=NETWORK,
     run=RUN,
 
@@ -79,11 +78,12 @@ pathvars:
 wildcard_constraints:
     model="|".join(map(re.escape, MODELS)),
     seed=r"\d+",
-    checkpoint=r"epoch-\d\d\d+|pretrained|external",
+    checkpoint=r"epoch-\d\d\d+|final|pretrained|external",
     split="train|test|all",
     labels="(-shuffled)?",
     layer=r"\d+_\w+",
     draw=r"(-draw-\d+)?",
+    part=r"(-layers-\d+-\d+)?",
 
 
 def rising(amount):

@@ -1,15 +1,15 @@
-# Prepare the dataset: images and labels, verified and written as arrays.
+# Prepare the dataset: images, or other inputs, and labels, verified and written as arrays.
 from manifold_capacity.datasets.catalog import needs_network
 
 
 rule prepare_dataset:
     output:
-        train_images="<dataset>/train_images.npy",
+        train_samples="<dataset>/train_<samples>.npy",
         train_labels="<dataset>/train_labels.npy",
-        train_checksums="<dataset>/train_images.crc32",
-        test_images="<dataset>/test_images.npy",
+        train_checksums="<dataset>/train_<samples>.crc32",
+        test_samples="<dataset>/test_<samples>.npy",
         test_labels="<dataset>/test_labels.npy",
-        test_checksums="<dataset>/test_images.crc32",
+        test_checksums="<dataset>/test_<samples>.crc32",
         dataset="<dataset>/dataset.json",
     log:
         "<logs>/prepare_dataset.log",
@@ -19,7 +19,8 @@ rule prepare_dataset:
     # Compute nodes of a cluster often have no network: downloads run where Snakemake runs.
     localrule: needs_network(DATASET.name)
     conda:
-        "../envs/dataset.yaml"
+        # A user's function may need torch.
+        f"../envs/{'torch' if config['dataset'].get('factory') else 'dataset'}.yaml"
     threads: 4
     resources:
         mem_mb=rising(2000),

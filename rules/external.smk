@@ -1,4 +1,5 @@
 # External activations: the table of their layers, in place of datasets, training and extraction.
+STORES = {}
 
 
 rule find_layers:

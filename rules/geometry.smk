@@ -1,16 +1,30 @@
 # Moments, geometry and (if asked for) simulated capacity: one job per layer of every run.
-
+from manifold_capacity.workflow import stores
 
 GLUE = "glue" in config["geometry"]["measures"]
-STORES = [] if EXTERNAL else "<results>/activations/<run>"
 # On another node, Snakemake identifies inputs by their contents, which it cannot do for a folder. That a job runs there is
 # not documented otherwise than by this attribute.
 MOMENTS_SHARED = SHARED and not EXTERNAL and not workflow.remote_exec
 
 
+def store_of_layer(wildcards):
+    """The store that a layer is read from; none for external activations."""
+    if EXTERNAL:
+        return []
+    # Not by way of the checkpoint, for jobs that a profile groups (see LAYER_TABLES); its table is there when such jobs are
+    # planned. Only of a file that is asked for by name, it may be missing.
+    table = Path(config["results"], "layers", f"{wildcards.model}.csv")
+    parts = SETUP.parts[wildcards.model]
+    if table.exists():
+        chosen = selected_layers(table, config["layers"], wildcards.model)
+        parts = stores.parts(config, chosen, len(SETUP.classes))
+    run = RUN.format(**wildcards) + stores.suffix_of(parts, wildcards.layer)
+    return f"<results>/activations/{run}"
+
+
 rule compute_moments:
     input:
-        STORES,
+        store_of_layer,
     output:
         "<results>/moments/<network>/{checkpoint}/{split}{labels}/{layer}{draw}.npz",
     log:
@@ -69,7 +83,7 @@ rule measure_geometry:
 
 rule simulate_capacity:
     input:
-        STORES,
+        store_of_layer,
     output:
         "<results>/simulated/<run>/{layer}.json",
     log:

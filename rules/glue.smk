@@ -7,7 +7,7 @@ GLUE_MB = 1500 + int(48e-6 * runs.most_points(SETUP) ** 2)
 
 rule compute_gram:
     input:
-        STORES,
+        store_of_layer,
     output:
         "<results>/gram/<run>/{layer}{draw}.npz",
     log:

@@ -1,16 +1,19 @@
-# With `activations.max_gib`: a run may write its temporary store once an earlier run's store has been deleted. A resource of
-# Snakemake can't express this: it is held while a job runs, not while its output exists.
+# With `activations.max_gib`: a temporary store may be written once an earlier one has been deleted. A resource of Snakemake
+# can't express this: it is held while a job runs, not while its output exists.
+from manifold_capacity.activations.parts import layers_of_part
+
+
+def outputs_before(wildcards):
+    """Everything computed from the store that is as many places ahead as there may be stores."""
+    store = STORES[SLOTS.before(wildcards.store)]
+    layers = layers_of_part(measured_layers(store.run.model), store.part.suffix)
+    return runs.outputs_of_run(config, store.run.path, layers)
 
 
 rule take_store_slot:
     input:
-        # Everything computed from the store of the run that is as many places ahead as there may be stores.
-        lambda wildcards: runs.outputs_of_run(
-            config,
-            SLOTS.before(wildcards.run),
-            measured_layers(RUNS[SLOTS.before(wildcards.run)].model),
-        ),
+        outputs_before,
     output:
-        touch("<results>/store_slots/{run}"),
+        touch("<results>/store_slots/{store}"),
     wildcard_constraints:
-        run="|".join(map(re.escape, SLOTS.waiting)) or "(?!)",
+        store="|".join(map(re.escape, SLOTS.waiting)) or "(?!)",

@@ -28,7 +28,7 @@ rule training:
 
 rule activations:
     input:
-        [f"<results>/activations/{path}" for path in RUNS if not EXTERNAL],
+        [f"<results>/activations/{path}" for path in STORES],
 
 
 rule geometry:

@@ -29,9 +29,12 @@ rule plan:
         layers_per_run=lambda wildcards: [
             len(measured_layers(run.model)) for run in RUNS.values()
         ],
-        store_bytes=[
-            SETUP.store_bytes[run.model] for run in RUNS.values() if not EXTERNAL
-        ],
+        store_bytes=[store.part.n_bytes for store in STORES.values()],
+        groups_of_layers={
+            model: [*map(str, parts)]
+            for model, parts in SETUP.parts.items()
+            if len(parts) > 1
+        },
         gram_bytes=4 * runs.most_points(SETUP) ** 2,
         keep=config["activations"]["keep"],
         at_once=SETUP.stores_at_once,

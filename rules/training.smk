@@ -25,6 +25,8 @@ checkpoint find_layers:
 rule initial_weights:
     output:
         "<results>/training/<network>/epoch-000.safetensors",
+    wildcard_constraints:
+        model=runs.labels_pattern(config, "trained", "random"),
     log:
         "<logs>/initial_weights/<network>.log",
     benchmark:
@@ -43,13 +45,16 @@ rule initial_weights:
         "../scripts/initial_weights.py"
 
 
+# Published weights, and those of files.
 rule pretrained_weights:
     output:
-        "<results>/training/<network>/pretrained.safetensors",
+        "<results>/training/<network>/{checkpoint}.safetensors",
+    wildcard_constraints:
+        model=runs.labels_pattern(config, "pretrained", "files"),
     log:
-        "<logs>/pretrained_weights/<network>.log",
+        "<logs>/pretrained_weights/<network>/{checkpoint}.log",
     benchmark:
-        "<benchmarks>/pretrained_weights/<network>.tsv"
+        "<benchmarks>/pretrained_weights/<network>/{checkpoint}.tsv"
     cache: SHARED
     localrule: True  # downloads: as prepare_dataset
     conda:
@@ -68,8 +73,8 @@ rule pretrained_weights:
 rule train:
     input:
         dataset="<dataset>/dataset.json",
-        images="<dataset>/train_images.npy",
-        test_images="<dataset>/test_images.npy",
+        samples="<dataset>/train_<samples>.npy",
+        test_samples="<dataset>/test_<samples>.npy",
         initial="<results>/training/<network>/epoch-000.safetensors",
     output:
         # No pathvars in the prefix: Snakemake's cache uses its length before they are filled in.
@@ -82,6 +87,8 @@ rule train:
             "metrics.csv",
             "metrics.json",
         ),
+    wildcard_constraints:
+        model=runs.labels_pattern(config, "trained"),
     log:
         "<logs>/train/<network>.log",
     benchmark:

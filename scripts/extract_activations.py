@@ -33,6 +33,7 @@ with logs.log_to(snakemake.log[0]), atomic_path(snakemake.output[0]) as output:
         images,
         sample_manifolds(labels, **drawn, **step.sample),
         output,
+        part=snakemake.wildcards.part,
         preprocess=Preprocess.for_checkpoint(metadata, step.normalize, dataset),
         **(drawn | step.options | {"device": device.type}),
         attributes={"model": step.model, **origin, "provenance": provenance},

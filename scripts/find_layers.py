@@ -11,7 +11,8 @@ from manifold_capacity.provenance import write_stamp
 
 with logs.log_to(snakemake.log[0]) as log:
     step, (table, stamp) = SimpleNamespace(**snakemake.params.step), snakemake.output
-    layers = list_layers(**network_options(step.model, **step.images))
+    trained = step.model["weights"] == "trained"
+    layers = list_layers(**network_options(step.model, **step.images), to_train=trained)
     write_layers(layers, Path(table))
     write_stamp(stamp, [table], step.keys)
     log.info("%d layers that run", len(layers))

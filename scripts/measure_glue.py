@@ -14,6 +14,7 @@ from manifold_capacity.geometry.variance import variance_of_gram
 with logs.log_to(snakemake.log[0]) as log:
     step, draws, found = SimpleNamespace(**snakemake.params.step), [], {"row": {}}
     all_eigenvalues = step.glue.pop("dimension_90")
+    step.glue["dichotomies"] = step.glue.pop("labels")
     try:
         for draw, file in enumerate(snakemake.input):
             gram = Gram.load(Path(file))

@@ -26,5 +26,6 @@ with logs.log_to(snakemake.log[0]) as log:
         at_once=params.at_once,
         submitted=submitted,
         gram_bytes=params.gram_bytes,
+        groups=params.groups_of_layers,
     )
     log.info("\n%s", text)

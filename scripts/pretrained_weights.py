@@ -1,4 +1,4 @@
-"""Pretrained weights of a network, checked against its architecture."""
+"""Weights from elsewhere: published ones, or a file's, checked against the network's architecture."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from manifold_capacity import logs
 from manifold_capacity.models.checkpoints import save_state
 from manifold_capacity.models.weights import (
+    first_file,
     network_options,
     pretrained_normalization,
     pretrained_state,
@@ -15,13 +16,11 @@ from manifold_capacity.provenance import extended
 with logs.log_to(snakemake.log[0]):
     step = SimpleNamespace(**snakemake.params.step)
     network = network_options(step.model, **step.images)
-    file = step.model["weights_file"]
-    state = pretrained_state(
-        network["name"], Path(file) if file else None, image_shape=network["image_shape"]
-    )
+    given = first_file(step.model)
+    state = pretrained_state(**network, **given)
     provenance = extended({}, "weights", step)
-    metadata = {"network": network, "weights": "pretrained", "epoch": None}
+    metadata = {"network": network, "weights": step.model["weights"], "epoch": step.epoch}
     metadata |= {"provenance": provenance}
-    if not file:
+    if not given and "factory" not in network:
         metadata["normalization"] = pretrained_normalization(network["name"])
     save_state(state, Path(snakemake.output[0]), metadata)

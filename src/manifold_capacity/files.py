@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,36 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read what `write_json` wrote, without the checksum; a UserError if it was damaged or changed."""
     content = Path(path).read_bytes().decode(errors="replace").removesuffix("\n")
     return unseal(content, os.fspath(path))
+
+
+def file_state(path: str) -> list[int | str]:
+    """What changes when the contents of a file, or of a folder with all below it, change."""
+    if os.path.isdir(path):
+        listing = hashlib.sha256()
+        for name, about in _below(path):
+            listing.update(
+                f"{name}\0{about.st_size}\0{about.st_mtime_ns}\n".encode(errors="surrogateescape")
+            )
+        return [listing.hexdigest()]
+    about = os.stat(path)
+    return [about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino]
+
+
+def _below(folder: str) -> Iterator[tuple[str, os.stat_result]]:
+    """All files below a folder in a fixed order: their relative names, and what is known of them.
+
+    Links are followed, but none into a folder that is being listed already.
+    """
+    above = set()
+    for here, folders, names in os.walk(folder, followlinks=True):
+        above.add(os.path.realpath(here))
+        folders[:] = sorted(
+            name for name in folders if os.path.realpath(os.path.join(here, name)) not in above
+        )
+        for name in sorted(names):
+            path = os.path.join(here, name)
+            with suppress(FileNotFoundError):  # a dangling link
+                yield os.path.relpath(path, folder), os.stat(path)
 
 
 def checksums(files: Iterable[str | os.PathLike[str]], folder: Path) -> dict[str, str]:

@@ -70,9 +70,11 @@ def call(spec: str, key: str, arguments: Mapping[str, Any], offered: Mapping[str
         names = [
             n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
         ]
+        also = (
+            f", and {', '.join(offered)} are given to a function that has them" if offered else ""
+        )
         raise UserError(
-            f"{key}: {spec!r} does not fit: {error}; its arguments are {', '.join(names) or 'none'}, and "
-            f"{', '.join(offered)} are given to a function that has them"
+            f"{key}: {spec!r} does not fit: {error}; its arguments are {', '.join(names) or 'none'}{also}"
         ) from error
     with _importable(_split(spec, key)[0]):
         try:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 
+import pandas
 import pytest
 
 # Two runs of the untrained network, of one layer each.
@@ -71,9 +72,55 @@ def test_a_lost_file_is_made_again_for_its_run_only(limited, tmp_path):
     assert workspace.planned("geometry")["extract_activations"] == 1
 
 
-def test_a_store_larger_than_the_limit_is_an_error(workspace):
+# Two runs of four layers, in three groups each: 12, 393, 25 and 2 kB.
+IN_GROUPS = {"activations.keep": False, "activations.max_gib": 400e3 / 2**30}
+
+
+@pytest.fixture(scope="module")
+def in_groups(finished_once, tmp_path_factory):
+    """A finished run of the shared run's configuration, whose layers were extracted in groups."""
+    workspace = finished_once.twin(tmp_path_factory.mktemp("groups") / "run")
+    workspace.delete_measurements()
+    workspace.configure(IN_GROUPS)
+    assert workspace.planned("geometry")["extract_activations"] == 6
+    workspace.snakemake()
+    return workspace
+
+
+def test_numbers_do_not_depend_on_groups_of_layers(in_groups, finished_once):
+    for table in ("layers", "manifolds", "centers"):
+        one, other = (
+            pandas.read_csv(workspace.results / f"summary/{table}.csv")
+            for workspace in (in_groups, finished_once)
+        )
+        pandas.testing.assert_frame_equal(
+            one.drop(columns="config_digest", errors="ignore"),
+            other.drop(columns="config_digest", errors="ignore"),
+            check_exact=True,
+        )
+    assert not list(in_groups.results.glob("activations/**/*.zarr"))
+
+
+@pytest.mark.parametrize("max_gib", [None, 1, 420e3 / 2**30])
+def test_another_division_repeats_nothing(in_groups, tmp_path, max_gib):
+    workspace = in_groups.twin(tmp_path / "twin")
+    workspace.configure(IN_GROUPS | {"activations.max_gib": max_gib})
+    assert workspace.planned("geometry") == {}
+
+
+def test_a_lost_layer_is_made_again_with_its_group_only(in_groups, tmp_path):
+    workspace = in_groups.twin(tmp_path / "twin")
+    for file in ("moments/{}.npz", "geometry/{}.json"):
+        path = file.format("small_cnn/seed-0/epoch-000/train/12_Linear")
+        (workspace.results / path).unlink()
+    plan = workspace.planned("geometry")
+    assert plan["extract_activations"] == 1
+    assert plan["compute_moments"] == 2  # those of 10_Linear, which shares its store
+
+
+def test_a_layer_larger_than_the_limit_is_an_error(workspace):
     workspace.configure(SWEEP | {"activations.max_gib": STORE_GIB / 2})
     printed = workspace.snakemake(check=False)
     assert "activations.max_gib" in printed
-    assert "one store of small_cnn takes" in printed
+    assert "layer 0_Input (input) alone takes" in printed
     assert not workspace.results.exists()

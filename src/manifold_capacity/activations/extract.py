@@ -18,6 +18,7 @@ from torch import nn
 
 from manifold_capacity.activations.forward import Forward
 from manifold_capacity.activations.grid import points_per_batch, store_size
+from manifold_capacity.activations.parts import layers_of_part
 from manifold_capacity.activations.store import STORE, StoreError
 from manifold_capacity.activations.writer import Writer
 from manifold_capacity.errors import UserError
@@ -56,6 +57,7 @@ def extract(
     device: str = "auto",
     precision: str = "float32",
     augment: Mapping[str, Any] | None = None,
+    part: str = "",
     attributes: Mapping[str, Any] | None = None,
 ) -> None:
     """Run images through a network and store the outputs of the chosen layers.
@@ -68,7 +70,7 @@ def extract(
         Chosen from the model's own table of layers. Values are stored flattened: (channel, row,
         column) of a convolution, (token, channel) of a transformer's block.
     images : array of uint8, (n_images, height, width, n_channels)
-        A split of the dataset; may be memory-mapped.
+        A split of the dataset; may be memory-mapped. Or other inputs, as the network takes them.
     indices : array of int, (n_manifolds, n_points)
         Indices of each manifold's images.
     folder : Path
@@ -96,6 +98,9 @@ def extract(
     augment : mapping, optional
         Keyword arguments of ``manifold_capacity.models.augment.draw_augmentation``, to measure
         augmented images.
+    part : str
+        Which of the layers to store, as `manifold_capacity.activations.parts.Part.suffix`; all by default.
+        Batches are divided by the widths of all layers, so that a layer is the same in any part.
     attributes : mapping, optional
         More metadata for the store: model, checkpoint, digests; anything JSON can hold.
 
@@ -120,7 +125,9 @@ def extract(
     path = folder / STORE
     if path.exists():
         shutil.rmtree(path)
-    size = store_size(layers, n_manifolds, n_points, dtype, batch_size=batch_size)
+    row_points = points_per_batch(layers, n_points, batch_size)
+    layers = layers_of_part(layers, part)
+    size = store_size(layers, n_manifolds, n_points, dtype, batch_size=row_points)
     logger.info("activations to be written to %s:\n%s", path, size)
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
@@ -129,7 +136,6 @@ def extract(
             f"activations: the store takes {_gib(size.total)} ({size.total} bytes), but {folder} has "
             f"only {_gib(free)} ({free} bytes) free; {_REMEDY}"
         )
-    row_points = points_per_batch(layers, n_points, batch_size)
     about = {
         "split": split,
         "seed": seed,

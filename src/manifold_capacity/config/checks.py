@@ -92,11 +92,6 @@ def combination_problems(config: Mapping[str, Any]) -> Iterator[str]:
             f"models: {label!r} is in the list {labels.count(label)} times; give each its own `label`, "
             "or use `seeds` to repeat a model"
         )
-    for model in config["models"]:
-        label, file, weights = model["label"], model["weights_file"], model["weights"]
-        if file is not None and weights != "pretrained":
-            needs = f"needs `weights: pretrained`, but `weights` is {weights}"
-            yield f"models: {label}: weights_file: {file!r} {needs}"
     for section in ("training", "activations"):
         if config["device"] == "cpu" and config[section]["precision"] == "tf32":
             yield (
@@ -128,14 +123,16 @@ def data_problems(config: Mapping[str, Any], find: Callable[[], Any]) -> Iterato
     if len(indices) < 2:
         has = f"{data.name} has only {len(indices)} class"
         yield f"manifolds.classes: {has}; capacity needs at least two manifolds"
-    yield from _normalize_problems(config, data)
+    if config["dataset"].get("normalize") is not None:
+        yield from _normalize_problems(config, data)
+        yield from _images_problems(config, data)
     points = manifolds["points_per_class"]
     for split in manifolds["splits"]:
         counts = data.counts[split]
         smallest = min(indices, key=lambda index: counts[index])
         count, name = counts[smallest], data.class_names[smallest]
         images, or_all = (
-            ("samples", ", all or equal") if split == SPLIT else (f"{split} images", "")
+            ("samples", ", all or equal") if split == SPLIT else (f"{split} {data.kind}", "")
         )
         have = f"{data.name} has only {count} {images} of class {name!r}"
         if points in ("all", "equal") and count < 2:
@@ -158,13 +155,42 @@ def _in_short(error: Exception) -> str:
 
 
 def _normalize_problems(config: Mapping[str, Any], data: Any) -> Iterator[str]:
-    normalize = config["dataset"].get("normalize")
+    normalize = config["dataset"]["normalize"]
+    if isinstance(normalize, Mapping) and data.input_dtype is not None:
+        yield (
+            f"dataset.normalize: {shown(normalize)}, but {data.name} {_NO_IMAGES}, which are given to the network as "
+            "they are; set it to auto or none"
+        )
+        return
     for key in ("mean", "std") if isinstance(normalize, Mapping) else ():
-        n_values, n_channels = len(normalize[key]), data.image_shape[2]
+        n_values, n_channels = len(normalize[key]), data.sample_shape[2]
         if n_values != n_channels:
             yield (
                 f"dataset.normalize.{key}: {n_values} values, but images of {data.name} have {n_channels} "
                 f"channel{'s' if n_channels > 1 else ''}; give one value per channel"
+            )
+
+
+_NO_IMAGES = "holds inputs that are no images"
+
+
+def _images_problems(config: Mapping[str, Any], data: Any) -> Iterator[str]:
+    """What is only for images, where the inputs are none."""
+    if data.input_dtype is None:
+        return
+    augment = {key: value for key, value in config["training"]["augment"].items() if value}
+    for key, value in augment.items():
+        yield f"training.augment.{key}: {value}, but {data.name} {_NO_IMAGES}; remove it"
+    if config["manifolds"]["augment"]:
+        yield f"manifolds.augment: true, but {data.name} {_NO_IMAGES}; set it to false"
+    for model in config["models"]:
+        if model["image_size"] is not None:
+            size = model["image_size"]
+            yield f"models: {model['label']}: image_size: {size}, but {data.name} {_NO_IMAGES}; remove it"
+        if not model.get("factory"):
+            yield (
+                f"models: {model['label']}: {model['name']} is for images, but {data.name} {_NO_IMAGES}; give a network "
+                "of your own with `factory`"
             )
 
 
@@ -208,7 +234,9 @@ def check_layers(
             except ValueError as error:
                 problems.append(str(error))
         found = {label: table for label, table in tables.items() if table is not None}
-        unfit = _unfit(config, {models[label]["name"]: table for label, table in found.items()})
+        # Of users' functions, one may make several networks.
+        name = {label: label if m.get("factory") else m["name"] for label, m in models.items()}
+        unfit = _unfit(config, {name[label]: table for label, table in found.items()})
         if not problems and not unfit:
             return found
     raise ConfigError(list(dict.fromkeys([*problems, *unfit])))

@@ -23,11 +23,18 @@ def external_activations(config: Mapping[str, Any]) -> ExternalActivations | Non
 
 
 def model_checkpoints(config: Mapping[str, Any], model: Mapping[str, Any]) -> list[str]:
-    """Names of the checkpoints at which a model is measured: `epoch-000`, ... or `pretrained`."""
+    """Names of the checkpoints at which a model is measured: `epoch-000`, ..., `final` or `pretrained`."""
     if model["weights"] in ("pretrained", EXTERNAL):
         return [model["weights"]]
+    if model["weights"] == "files":
+        return [checkpoint_name(key) for key in model["weights_files"]]
     epochs = config["checkpoints"] if model["weights"] == "trained" else [0]
-    return [f"epoch-{epoch:03d}" for epoch in epochs]
+    return [checkpoint_name(epoch) for epoch in epochs]
+
+
+def checkpoint_name(epoch: int | str) -> str:
+    """`epoch-010` of 10, as a number or as text; `final` stays."""
+    return "final" if epoch == "final" else f"epoch-{int(epoch):03d}"
 
 
 def class_indices(

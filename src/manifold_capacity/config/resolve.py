@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from manifold_capacity.activations.external import default_name
-from manifold_capacity.config import checks
+from manifold_capacity.config import checks, models
 from manifold_capacity.config import schema as schemas
 from manifold_capacity.config.choices import external_activations
 from manifold_capacity.config.schema import ConfigError, fill_defaults, given_text
@@ -41,6 +41,8 @@ def resolve(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, A
     external = given_text(config, "activations.path") is not None
     if external:
         schema = {**schema, "required": []}
+    if given_text(config, "dataset.factory") is not None:
+        schema = schemas.with_free_name(schema)
     resolved = schemas.typed_values(dict(config), schema)
     if problems := schemas.plain_problems(resolved):  # "nan" and "inf" are numbers by now
         raise ConfigError(problems)
@@ -53,10 +55,13 @@ def resolve(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, A
     if not problems and external:
         _fill_external(resolved, schema)
         problems += checks.data_problems(resolved, lambda: external_activations(resolved))
-    elif not problems:
+    elif not problems and not (problems := [*models.name_problems(resolved)]):
         _fill_networks(resolved, schema)
         problems += checks.combination_problems(resolved)
+        problems += models.file_problems(resolved)
         problems += checks.data_problems(resolved, lambda: describe(resolved["dataset"]))
+        if not problems and resolved["layers"]["input"] == "auto":
+            resolved["layers"]["input"] = describe(resolved["dataset"]).input_dtype != "int64"
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
     return resolved
@@ -64,13 +69,19 @@ def resolve(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, A
 
 def _fill_networks(resolved: dict[str, Any], schema: Mapping[str, Any]) -> None:
     """Fill in the defaults of a configuration that runs networks, in place."""
+    dataset = resolved["dataset"]
+    if dataset.get("factory") is not None and dataset.get("name") is None:
+        place = dataset["factory"].rpartition(":")[0]
+        dataset["name"] = default_name(place if place.endswith(".py") else place.split(".")[-1])
     resolved["models"] = [
-        {"name": entry} if isinstance(entry, str) else dict(entry) for entry in resolved["models"]
+        {"name": entry} if isinstance(entry, str) else models.named(entry)
+        for entry in resolved["models"]
     ]
     fill_defaults(resolved, schema)
     for model in resolved["models"]:
-        suffix = "" if model["weights"] == "trained" else f"-{model['weights']}"
-        model["label"] = model["label"] or model["name"] + suffix
+        model["label"] = model["label"] or models.default_label(model)
+        if model["weights_files"]:
+            model["weights_files"] = models.in_order(model["weights_files"])
     if resolved["layers"]["types"] == "all":
         resolved["layers"].update(types=[], names=["*"])
     epochs = resolved["training"]["epochs"]

@@ -34,6 +34,15 @@ def load_schema(path: Path | str) -> dict[str, Any]:
     return schema
 
 
+def with_free_name(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema for data of `dataset.factory`, whose name can be any that a folder may have, or be left out."""
+    free: dict[str, Any] = copy.deepcopy(dict(schema))
+    dataset = free["properties"]["dataset"]
+    dataset["required"] = []
+    dataset["properties"]["name"] = free["properties"]["models"]["items"]["properties"]["label"]
+    return free
+
+
 def repeated_keys(path: Path | str) -> list[str]:
     """A sentence for each key that a YAML file has twice: the second would silently replace the first."""
     import yaml
@@ -133,11 +142,12 @@ def shown(value: Any) -> str:
 def typed_values(value: Any, schema: Mapping[str, Any]) -> Any:
     """A copy in which text that spells a number or truth value becomes one, where text is not allowed.
 
-    A whole number becomes an integer where only integers are allowed.
+    A whole number becomes an integer where only integers are allowed. Keys are text, as in JSON.
     """
     if isinstance(value, Mapping):
         known = _properties(schema)
-        return {key: typed_values(entry, known.get(key, {})) for key, entry in value.items()}
+        keys = {key: str(key) if isinstance(key, int) else key for key in value}
+        return {keys[key]: typed_values(entry, known.get(key, {})) for key, entry in value.items()}
     if isinstance(value, list):
         return [typed_values(entry, _items(schema)) for entry in value]
     kinds = [kind for option in [schema, *schema.get("oneOf", [])] for kind in _types(option)]

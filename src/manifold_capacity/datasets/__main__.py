@@ -21,7 +21,7 @@ def with_table(page: str) -> str:
 
 
 def _row(dataset: NamedDataset) -> str:
-    height, width, channels = dataset.image_shape
+    height, width, channels = dataset.sample_shape
     source = "included in scikit-learn, no download"
     if isinstance(dataset.source, Published):
         n_files = len(dataset.source.sha256)

@@ -35,7 +35,7 @@ def read_idx_files(
     for split, (images, labels) in source.files.items():
         n_images = sum(dataset.counts[split])
         (all_labels,) = read_idx(paths[labels], (n_images,), n_images)
-        blocks = read_idx(paths[images], (n_images, *dataset.image_shape[:2]), block_length)
+        blocks = read_idx(paths[images], (n_images, *dataset.sample_shape[:2]), block_length)
         splits[split] = all_labels.astype(np.int64), (block[..., np.newaxis] for block in blocks)
     return splits
 
@@ -84,7 +84,7 @@ def read_cifar(
     path: Path, dataset: Dataset, archive: CifarArchive, block_length: int
 ) -> dict[str, Split]:
     """Both splits of a CIFAR archive, python version: a .tar.gz of pickled dicts."""
-    height, width, channels = dataset.image_shape
+    height, width, channels = dataset.sample_shape
     members = [member for of_split in archive.members.values() for member in of_split]
     content = _read_pickles(path, [*members, archive.meta])
 

@@ -1,4 +1,4 @@
-"""Read your images from an array file: images and labels in an `.npz`."""
+"""Read your images, or other inputs, from an array file: with their labels in an `.npz`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from manifold_capacity.datasets import inputs
 from manifold_capacity.datasets.archives import read_blocks
 from manifold_capacity.datasets.catalog import SPLITS, Blocks, Split
 from manifold_capacity.datasets.sampling import every_fourth
@@ -41,10 +42,11 @@ class _Header(NamedTuple):
 
 
 class ArrayFile:
-    """An `.npz` with images and labels, of each split or of all together; see docs/datasets.md.
+    """An `.npz` with images, or other inputs, and labels, of each split or of all together; see docs/datasets.md.
 
     The constructor reads all headers, compares them, and then reads the labels; nothing is unpickled. It
-    finds `class_names`, `image_shape` (height, width, channels) and `counts`, split -> images per class.
+    finds `class_names`, `sample_shape` (of images: height, width, channels), `counts`, split -> samples per
+    class, and `input_dtype`, the number format of inputs that are no images.
     """
 
     def __init__(self, path: Path) -> None:
@@ -53,45 +55,57 @@ class ArrayFile:
         if not path.is_file():
             raise UserError(f"dataset.path: there is no file {path}")
         keys = self._read_keys()
-        prefixes = ("",) if "images" in keys else tuple(f"{split}_" for split in SPLITS)
+        self._kind = "inputs" if {"inputs", "train_inputs"} & keys else "images"
+        all_together = self._kind in keys
+        prefixes = ("",) if all_together else tuple(f"{split}_" for split in SPLITS)
         self._headers = {key: self._read_header(key) for key in sorted(keys)}
-        shapes = {prefix: self._check_images(prefix) for prefix in prefixes}
+        check = self._check_images if self._kind == "images" else self._check_inputs
+        found = {prefix: check(prefix) for prefix in prefixes}
         self._labels = {prefix: self._read_labels(f"{prefix}labels") for prefix in prefixes}
         self.class_names = self._find_names("class_names" in keys)
-        if len(set(shapes.values())) > 1:
-            self._fail(
-                f"has train_images of {shapes['train_']}, but test_images of {shapes['test_']} "
-                "(height, width, channels); they must be the same"
+        if len(set(found.values())) > 1:
+            is_images = self._kind == "images"
+            train, test = (
+                str(shape) if is_images else f"{shape} {dtype}" for shape, dtype in found.values()
             )
-        self.image_shape = shapes[prefixes[0]]
+            axes = " (height, width, channels)" if is_images else ""
+            self._fail(
+                f"has train_{self._kind} of {train}, but test_{self._kind} of {test}{axes}; they must be "
+                "the same"
+            )
+        self.sample_shape, self.input_dtype = found[prefixes[0]]
         # Split -> prefix of the keys that hold it, and which of those images belong to it.
         self._selections = {
             prefix[:-1]: (prefix, np.ones(len(labels), dtype=bool))
             for prefix, labels in self._labels.items()
         }
-        if "images" in keys:
+        if all_together:
             is_test = every_fourth(self._labels[""])
             self._selections = {"train": ("", ~is_test), "test": ("", is_test)}
         self.counts = {split: self._count(split) for split in SPLITS}
 
     def splits(self, block_length: int) -> dict[str, Split]:
-        """Labels and images of each split, in the order of the file."""
+        """Labels and samples of each split, in the order of the file."""
         return {
-            split: (self._labels[prefix][chosen], self._read_images(prefix, chosen, block_length))
+            split: (self._labels[prefix][chosen], self._read_samples(prefix, chosen, block_length))
             for split, (prefix, chosen) in self._selections.items()
         }
 
     def _read_keys(self) -> set[str]:
-        both = {f"{split}_{kind}" for split in SPLITS for kind in ("images", "labels")}
+        allowed = [
+            {f"{prefix}{each}" for prefix in prefixes for each in (kind, "labels")}
+            for kind in ("images", "inputs")
+            for prefixes in ([f"{split}_" for split in SPLITS], [""])
+        ]
         try:
             with zipfile.ZipFile(self._path) as archive:
                 keys = {name.removesuffix(".npy") for name in archive.namelist()}
         except Exception as error:  # a damaged directory makes zipfile raise about anything
             self._fail(f"is not an .npz file: {error}")
-        if keys - {"class_names"} not in (both, {"images", "labels"}):
+        if keys - {"class_names"} not in allowed:
             self._fail(
-                f"holds {', '.join(sorted(keys)) or 'nothing'}; it must hold {', '.join(sorted(both))}, "
-                "or images, labels, and may hold class_names"
+                f"holds {', '.join(sorted(keys)) or 'nothing'}; it must hold {', '.join(sorted(allowed[0]))}, "
+                "or images, labels, or the same with inputs in place of images, and may hold class_names"
             )
         return keys
 
@@ -125,14 +139,31 @@ class ArrayFile:
             self._fail("has the same class name twice")
         return names
 
-    def _check_images(self, prefix: str) -> tuple[int, int, int]:
-        """Check the headers of images and of their labels: height, width, channels."""
-        key, labels = f"{prefix}images", self._headers[f"{prefix}labels"]
+    def _check_inputs(self, prefix: str) -> tuple[tuple[int, ...], str | None]:
+        """Check the headers of inputs and of their labels: shape of a sample, number format."""
+        shape, dtype, _ = self._headers[f"{prefix}inputs"]
+        stored = inputs.stored_dtype(shape, dtype)
+        if stored is None:
+            self._fail(f"has {prefix}inputs of type {dtype} and shape {shape}; {inputs.ALLOWED}")
+        self._check_labels(prefix)
+        return shape[1:], stored
+
+    def _check_labels(self, prefix: str) -> None:
+        key, labels = f"{prefix}{self._kind}", self._headers[f"{prefix}labels"]
         if len(labels.shape) != 1 or labels.dtype.kind not in "iu" or not labels.shape[0]:
             self._fail(
                 f"has {prefix}labels of type {labels.dtype} and shape {labels.shape}; they must be "
-                "integers of shape (n_images,)"
+                f"integers of shape (n_{self._kind},)"
             )
+        n_samples = self._headers[key].shape[0]
+        if n_samples != labels.shape[0]:
+            self._fail(f"has {n_samples} {key}, but {labels.shape[0]} {prefix}labels")
+        if n_samples > MOST_IMAGES:
+            self._fail(f"has {n_samples:,} {key}; at most {MOST_IMAGES:,} can be read")
+
+    def _check_images(self, prefix: str) -> tuple[tuple[int, ...], str | None]:
+        """Check the headers of images and of their labels: height, width, channels; no number format."""
+        key = f"{prefix}images"
         shape, dtype, _ = self._headers[key]
         height, width, channels = (*shape, 1, 0, 0, 0)[1:4]
         is_image = len(shape) in (3, 4) and height and width and channels in (1, 3)
@@ -142,32 +173,37 @@ class ArrayFile:
                 "[0, 1], of shape (n_images, height, width) or (n_images, height, width, channels) with 1 "
                 "or 3 channels"
             )
-        if shape[0] != labels.shape[0]:
-            self._fail(f"has {shape[0]} {key}, but {labels.shape[0]} {prefix}labels")
-        if shape[0] > MOST_IMAGES or height * width > MOST_PIXELS:
+        if height * width > MOST_PIXELS:
             self._fail(
-                f"has {key} of shape {shape}; at most {MOST_IMAGES:,} images of at most {MOST_PIXELS:,} "
-                "pixels can be read"
+                f"has {key} of shape {shape}; images of at most {MOST_PIXELS:,} pixels can be read"
             )
-        return height, width, channels
+        self._check_labels(prefix)
+        return (height, width, channels), None
 
     def _count(self, split: str) -> tuple[int, ...]:
         prefix, chosen = self._selections[split]
         counts = np.bincount(self._labels[prefix][chosen], minlength=len(self.class_names))
         if not counts.all():
             name = self.class_names[int(counts.argmin())]
-            why = "" if prefix else ": every fourth of the class's `images` is a test image"
-            self._fail(f"has no {split} images of class {name!r}{why}")
+            kind = self._kind
+            why = "" if prefix else f": every fourth of the class's `{kind}` is a test {kind[:-1]}"
+            self._fail(f"has no {split} {kind} of class {name!r}{why}")
         return tuple(counts.tolist())
 
-    def _read_images(self, prefix: str, chosen: NDArray[np.bool_], block_length: int) -> Blocks:
-        key = f"{prefix}images"
-        n_images, dtype = self._headers[key].shape[0], self._headers[key].dtype
-        shape, where = (n_images, *self.image_shape), f"dataset.path: {self._path}"
+    def _read_samples(self, prefix: str, chosen: NDArray[np.bool_], block_length: int) -> Blocks:
+        key = f"{prefix}{self._kind}"
+        n_samples, dtype = self._headers[key].shape[0], self._headers[key].dtype
+        shape, where = (n_samples, *self.sample_shape), f"dataset.path: {self._path}"
+        first = 0
         with self._open(key) as file:
             for block in read_blocks(file, dtype, shape, block_length, where, key):
-                yield self._as_uint8(key, block[chosen[: len(block)]])
-                chosen = chosen[len(block) :]
+                picked = chosen[first : first + len(block)]
+                if self.input_dtype is None:
+                    yield self._as_uint8(key, block[picked])
+                else:
+                    where_found = f"{where} {key}"
+                    yield inputs.as_stored(block, self.input_dtype, first, where_found)[picked]
+                first += len(block)
 
     def _as_uint8(self, key: str, block: NDArray[Any]) -> NDArray[np.uint8]:
         if block.dtype == np.uint8:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,8 +18,8 @@ from manifold_capacity.errors import UserError
 SPLITS = ("train", "test")
 # A mirror's own file may have any size up to this one, which no archive of a named dataset needs.
 LARGEST_DOWNLOAD_BYTES = 512 * 1024**2
-# Labels, and the images (n, height, width, channels) block by block.
-Blocks = Iterable[NDArray[np.uint8]]
+# Labels, and the samples (n, *sample_shape) block by block.
+Blocks = Iterable[NDArray[Any]]
 Split = tuple[NDArray[np.int64], Blocks]
 
 
@@ -33,16 +33,29 @@ class Dataset:
         Name in the configuration.
     class_names : tuple of str
         In the order of the labels.
-    image_shape : tuple of int
-        Height, width, channels.
+    sample_shape : tuple of int
+        Of images: height, width, channels; of other inputs: as the network takes them.
     counts : dict
-        For `"train"` and `"test"`: images per class.
+        For `"train"` and `"test"`: samples per class.
+    input_dtype : str, optional
+        Number format of inputs that are no images: `float32`, `int64` or `bool`. None for images.
     """
 
     name: str
     class_names: tuple[str, ...]
-    image_shape: tuple[int, int, int]
+    sample_shape: tuple[int, ...]
     counts: dict[str, tuple[int, ...]]
+    input_dtype: str | None = field(default=None, kw_only=True)
+
+    @property
+    def kind(self) -> str:
+        """What the samples are, and the name of their files."""
+        return "images" if self.input_dtype is None else "inputs"
+
+    @property
+    def dtype(self) -> str:
+        """Number format in which the samples are stored."""
+        return self.input_dtype or "uint8"
 
 
 @dataclass(frozen=True)
@@ -109,7 +122,7 @@ _ENTRIES = (
     NamedDataset(
         name="digits",
         class_names=_DIGITS,
-        image_shape=(8, 8, 1),
+        sample_shape=(8, 8, 1),
         counts={
             "train": (134, 137, 133, 138, 136, 137, 136, 135, 131, 135),
             "test": (44, 45, 44, 45, 45, 45, 45, 44, 43, 45),
@@ -119,7 +132,7 @@ _ENTRIES = (
     NamedDataset(
         name="mnist",
         class_names=_DIGITS,
-        image_shape=(28, 28, 1),
+        sample_shape=(28, 28, 1),
         counts={
             "train": (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949),
             "test": (980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009),
@@ -143,7 +156,7 @@ _ENTRIES = (
     NamedDataset(
         name="fashion_mnist",
         class_names=tuple(_CLOTHES.split(",")),
-        image_shape=(28, 28, 1),
+        sample_shape=(28, 28, 1),
         counts={"train": (6000,) * 10, "test": (1000,) * 10},
         source=IdxFiles(
             folders=(
@@ -163,7 +176,7 @@ _ENTRIES = (
     NamedDataset(
         name="cifar10",
         class_names=tuple(_CIFAR10.split()),
-        image_shape=(32, 32, 3),
+        sample_shape=(32, 32, 3),
         counts={"train": (5000,) * 10, "test": (1000,) * 10},
         source=CifarArchive(
             folders=_TORONTO,
@@ -183,7 +196,7 @@ _ENTRIES = (
     NamedDataset(
         name="cifar100",
         class_names=tuple(_CIFAR100.split()),
-        image_shape=(32, 32, 3),
+        sample_shape=(32, 32, 3),
         counts={"train": (500,) * 100, "test": (100,) * 100},
         source=CifarArchive(
             folders=_TORONTO,

@@ -33,9 +33,11 @@ class ImageFolder:
     """A folder with `train/<class>/` and `test/<class>/`, image files in each; see docs/datasets.md.
 
     The constructor lists the files, and reads the header of the first image if no `image_size` is given.
-    It finds `class_names`, the sorted names of the class folders; `image_shape` (height, width, 3); and
+    It finds `class_names`, the sorted names of the class folders; `sample_shape` (height, width, 3); and
     `counts`, split -> images per class.
     """
+
+    input_dtype = None  # of inputs that are no images
 
     def __init__(self, root: Path, image_size: int | None) -> None:
         if image_size is not None and image_size < 1:
@@ -54,9 +56,9 @@ class ImageFolder:
         self.counts = {split: tuple(map(len, self._files[split])) for split in SPLITS}
         if image_size is None:
             with _open_image(self._files["train"][0][0]) as image:
-                self.image_shape = (image.height, image.width, 3)
+                self.sample_shape = (image.height, image.width, 3)
         else:
-            self.image_shape = (image_size, image_size, 3)
+            self.sample_shape = (image_size, image_size, 3)
 
     def splits(self, block_length: int, threads: int) -> dict[str, Split]:
         """Labels and images of each split; class after class, files in the order of their names."""
@@ -75,14 +77,14 @@ class ImageFolder:
         with ThreadPoolExecutor(threads) as pool:
             for begin in range(0, len(paths), block_length):
                 some = paths[begin : begin + block_length]
-                block = np.empty((len(some), *self.image_shape), dtype=np.uint8)
+                block = np.empty((len(some), *self.sample_shape), dtype=np.uint8)
                 for position, image in enumerate(pool.map(self._decode, some)):
                     block[position] = image
                     progress.update(1)
                 yield block
 
     def _decode(self, path: Path) -> NDArray[np.uint8]:
-        """Pixels of one image, `image_shape`."""
+        """Pixels of one image, `sample_shape`."""
         with _open_image(path) as opened:
             # Pillow warns unless transparency in a palette becomes a channel before it is dropped.
             has_key = opened.mode == "P" and "transparency" in opened.info
@@ -90,10 +92,10 @@ class ImageFolder:
         if self._image_size is not None:
             image = _resize_and_crop(image, self._image_size)
         pixels = np.asarray(image)
-        if pixels.shape != self.image_shape:
+        if pixels.shape != self.sample_shape:
             raise UserError(
                 f"dataset.path: the image {path} has {pixels.shape[0]} x {pixels.shape[1]} pixels, but the "
-                f"first has {self.image_shape[0]} x {self.image_shape[1]}; set dataset.image_size to "
+                f"first has {self.sample_shape[0]} x {self.sample_shape[1]}; set dataset.image_size to "
                 "resize all images"
             )
         return pixels

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,11 +17,12 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from manifold_capacity.datasets import catalog
+from manifold_capacity.datasets import catalog, factory
 from manifold_capacity.datasets.archives import read_cifar, read_idx_files
 from manifold_capacity.datasets.array_file import ArrayFile
 from manifold_capacity.datasets.catalog import NAMED, SPLITS, Blocks, Dataset, Split
 from manifold_capacity.datasets.download import DownloadError, download
+from manifold_capacity.datasets.factory import FactoryData
 from manifold_capacity.datasets.image_folder import ImageFolder
 from manifold_capacity.datasets.sampling import every_fourth
 from manifold_capacity.errors import DiskFullError, UserError, nearest
@@ -37,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 # Version of the layout that `prepare` writes.
 FORMAT_VERSION = 1
-# Of a block of images to read, decode and write: memory does not grow with their number.
+# Of a block of samples to read, decode and write: memory does not grow with their number.
 BLOCK_BYTES = 16 * 1024**2
 
 
@@ -48,32 +50,56 @@ def describe(config: Mapping[str, Any]) -> Dataset:
     ----------
     config : mapping
         The `dataset` section of the configuration: `name`, and as far as they apply `path`, `url`,
-        `sha256`, `image_size`.
+        `sha256`, `image_size`, `factory`, `arguments`.
 
     Raises
     ------
     UserError
         For an unknown name, a key that does not apply to this dataset, an address or checksum that is
-        not one, and for your images if they are missing or not as docs/datasets.md says.
+        not one, and for your data if they are missing or not as docs/datasets.md says.
     """
+    _check_keys(config)
+    name = config["name"]
+    if config.get("factory") is not None:
+        dataset = factory.remembered(config)
+        if dataset is None:
+            dataset = _described(name, FactoryData(config))
+            factory.remember(config, dataset)
+        return dataset
+    if name in NAMED:
+        catalog.remote_files(config)
+        return NAMED[name]
+    return _described(name, _your_data(config))
+
+
+def _check_keys(config: Mapping[str, Any]) -> None:
+    """Whether the name is known, or free, and all keys apply to it."""
     name, known = config["name"], catalog.applicable_keys()
-    if name not in known:
+    is_factory = config.get("factory") is not None
+    if is_factory and name in (*known, "downloads"):
+        raise UserError(
+            f"dataset.name: {name!r} has a meaning of its own; give the data of dataset.factory another name"
+        )
+    if not is_factory and name not in known:
         raise UserError(
             f"dataset.name: {name!r} is not supported; use one of {', '.join(known)}"
             f"{nearest(name, known)}"
         )
-    for key in ("path", "url", "sha256", "image_size"):
-        if config.get(key) is not None and key not in known[name]:
+    known["dataset.factory"] = frozenset({"path", "arguments"})
+    allowed = known["dataset.factory" if is_factory else name]
+    for key in ("path", "url", "sha256", "image_size", "arguments"):
+        if config.get(key) not in (None, {}) and key not in allowed:
             users = ", ".join(other for other, keys in known.items() if key in keys)
             raise UserError(
                 f"dataset.{key}: {config[key]!r} does not apply to {name}, only to {users}; remove it "
                 "or set it to null"
             )
-    if name in NAMED:
-        catalog.remote_files(config)
-        return NAMED[name]
-    found = _your_images(config)
-    return Dataset(name, found.class_names, found.image_shape, found.counts)
+
+
+def _described(name: str, found: ImageFolder | ArrayFile | FactoryData) -> Dataset:
+    return Dataset(
+        name, found.class_names, found.sample_shape, found.counts, input_dtype=found.input_dtype
+    )
 
 
 def prepare(
@@ -92,6 +118,8 @@ def prepare(
     - `train_labels.npy`, `test_labels.npy`: int64 (n_images,);
     - `train_images.crc32`, `test_images.crc32`: the CRC-32 of each image, 4 bytes, little-endian;
     - `dataset.json`: name, counts, statistics, checksums and source, see docs/datasets.md.
+
+    Of inputs that are no images, the first are `train_inputs.npy` and so on: (n_inputs, ...) float32, int64 or bool.
 
     The files are complete before they get their names; `dataset.json` is the last one.
 
@@ -117,31 +145,36 @@ def prepare(
     dataset = describe(config)
     splits, source = _read(dataset, config, downloads, threads)
     n_train, n_test = (sum(dataset.counts[split]) for split in SPLITS)
-    height, width, channels = dataset.image_shape
-    n_bytes = (n_train + n_test) * height * width * channels
+    kind, values = dataset.kind, math.prod(dataset.sample_shape)
     with _staging(output) as staging:
+        n_bytes = (n_train + n_test) * values * np.dtype(dataset.dtype).itemsize
         require_space(staging, n_bytes, f"the dataset {dataset.name}")
-        sums = {split: np.zeros((2, channels), dtype=np.int64) for split in SPLITS}
+        sums = {split: np.zeros((2, dataset.sample_shape[-1]), dtype=np.int64) for split in SPLITS}
         for split, (labels, blocks) in splits.items():
             _check_labels(dataset, split, labels)
-            shape = (len(labels), *dataset.image_shape)
-            images = staging / f"{split}_images.npy"
+            shape = (len(labels), *dataset.sample_shape)
             crcs: list[int] = []
-            _write_array(images, np.uint8, shape, _with_sums(blocks, sums[split], crcs))
+            blocks = _with_crcs(blocks, crcs)
+            if kind == "images":
+                blocks = _with_sums(blocks, sums[split])
+            _write_array(staging / f"{split}_{kind}.npy", dataset.dtype, shape, blocks)
             _write_array(staging / f"{split}_labels.npy", np.int64, labels.shape, [labels])
-            with _synced(staging / f"{split}_images.crc32") as file:
+            with _synced(staging / f"{split}_{kind}.crc32") as file:
                 file.write(np.array(crcs, "<u4").tobytes())
         sha256 = checksums(sorted(staging.glob("*_*.*")), staging)
         lines = "".join(f"{sha256[name]}  {name}\n" for name in sha256 if name.endswith(".npy"))
-        mean, std = _mean_and_std(sums["train"], n_train * height * width)
         facts = {
             "format_version": FORMAT_VERSION,
             "name": dataset.name,
             "class_names": dataset.class_names,
-            "image_shape": dataset.image_shape,
-            "counts": dataset.counts,
-            "mean": mean,
-            "std": std,
+            f"{kind[:-1]}_shape": dataset.sample_shape,
+        }
+        if kind == "images":
+            mean, std = _mean_and_std(sums["train"], n_train * values // dataset.sample_shape[-1])
+            facts |= {"counts": dataset.counts, "mean": mean, "std": std}
+        else:
+            facts |= {"input_dtype": dataset.dtype, "counts": dataset.counts}
+        facts |= {
             "digest": hashlib.sha256(lines.encode()).hexdigest(),
             "source": source,
             "keys": dict(keys or {}),
@@ -154,7 +187,7 @@ def prepare(
         (output / "dataset.json").unlink(missing_ok=True)
         for name in (*sha256, "dataset.json"):
             os.replace(staging / name, output / name)
-    numbers = f"{n_train:,} training images, {n_test:,} test images"
+    numbers = f"{n_train:,} training {kind}, {n_test:,} test {kind}"
     logger.info("%s: %d classes, %s", dataset.name, len(dataset.class_names), numbers)
 
 
@@ -162,9 +195,20 @@ def _read(
     dataset: Dataset, config: Mapping[str, Any], downloads: Path, threads: int
 ) -> tuple[dict[str, Split], dict[str, Any]]:
     """Both splits, and where they are from."""
-    block_length = max(1, BLOCK_BYTES // int(np.prod(dataset.image_shape)))
+    sample_bytes = math.prod(dataset.sample_shape) * np.dtype(dataset.dtype).itemsize
+    block_length = max(1, BLOCK_BYTES // sample_bytes)
+    if config.get("factory") is not None:
+        data = FactoryData(config)
+        if (now := _described(dataset.name, data)) != dataset:
+            factory.remember(config, now)
+            raise UserError(
+                f"{factory.KEY}: {config['factory']!r} returned other classes, shapes or numbers of samples than when "
+                "the configuration was checked; it must return the same again: fix its seeds, and give what it "
+                "reads as dataset.path"
+            )
+        return data.splits(block_length), factory.source(config)
     if not isinstance(dataset, catalog.NamedDataset):
-        found, origin = _your_images(config), {"path": config["path"]}
+        found, origin = _your_data(config), {"path": config["path"]}
         if isinstance(found, ImageFolder):
             return found.splits(block_length, threads), origin
         checksum = file_sha256(Path(config["path"]))
@@ -182,7 +226,7 @@ def _read(
     return splits, {"files": origin}
 
 
-def _your_images(config: Mapping[str, Any]) -> ImageFolder | ArrayFile:
+def _your_data(config: Mapping[str, Any]) -> ImageFolder | ArrayFile:
     is_folder = config["name"] == "imagefolder"
     if config.get("path") is None:
         what = "image folder" if is_folder else ".npz file"
@@ -242,13 +286,16 @@ def _check_labels(dataset: Dataset, split: str, labels: NDArray[np.int64]) -> No
         )
 
 
-def _with_sums(blocks: Blocks, sums: NDArray[np.int64], crcs: list[int]) -> Blocks:
-    """The same blocks; adds each channel's values, and their squares, to `sums` (2, channels).
-
-    The CRC-32 of each image is appended to `crcs`.
-    """
+def _with_crcs(blocks: Blocks, crcs: list[int]) -> Blocks:
+    """The same blocks; the CRC-32 of each sample is appended to `crcs`."""
     for block in blocks:
         crcs += map(crc32, np.ascontiguousarray(block))
+        yield block
+
+
+def _with_sums(blocks: Blocks, sums: NDArray[np.int64]) -> Blocks:
+    """The same images; adds each channel's values, and their squares, to `sums` (2, channels)."""
+    for block in blocks:
         for row, values in enumerate((block, np.square(block, dtype=np.uint16))):
             sums[row] += values.sum(axis=0, dtype=np.int64).sum(axis=(0, 1))
         yield block
@@ -274,7 +321,7 @@ def _write_array(path: Path, dtype: Any, shape: tuple[int, ...], blocks: Iterabl
         for block in blocks:
             file.write(np.ascontiguousarray(block).data)
             written += len(block)
-    assert written == shape[0], f"{written} images for {shape[0]} labels"
+    assert written == shape[0], f"{written} samples for {shape[0]} labels"
 
 
 @contextmanager

@@ -15,37 +15,38 @@ from manifold_capacity.errors import UserError
 from manifold_capacity.files import check_file
 
 
-class VerifiedImages:
-    """Images in a file, (n_images, height, width, channels) uint8, each verified whenever it is read.
+class VerifiedSamples:
+    """Images, or other inputs, in a file (n_samples, ...), each verified whenever it is read.
 
     Indexed by a slice or an array of places along the first axis.
     """
 
     def __init__(self, path: Path, crcs: NDArray[np.uint32]) -> None:
-        self._images: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
+        self._samples: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
         self._path, self._crcs = path, crcs
-        self.shape, self.dtype = self._images.shape, self._images.dtype
-        self.nbytes = self._images.nbytes
+        self.shape, self.dtype = self._samples.shape, self._samples.dtype
+        self.nbytes = self._samples.nbytes
 
     def __len__(self) -> int:
-        return len(self._images)
+        return len(self._samples)
 
-    def __getitem__(self, places: Any) -> NDArray[np.uint8]:
-        images = np.array(self._images[places])
+    def __getitem__(self, places: Any) -> NDArray[Any]:
+        samples = np.array(self._samples[places])
         expected = self._crcs[places].ravel()
-        crcs = map(crc32, images.reshape(-1, *self.shape[1:]))
+        crcs = map(crc32, samples.reshape(-1, *self.shape[1:]))
         found = np.fromiter(crcs, np.uint32, expected.size)
         if (found != expected).any():
             index = np.arange(len(self))[places].ravel()[(found != expected).argmax()]
+            what = "image" if self.dtype == np.uint8 else "input"
             raise UserError(
-                f"{self._path} was damaged or changed: the checksum of image {index} does not fit; delete "
+                f"{self._path} was damaged or changed: the checksum of {what} {index} does not fit; delete "
                 f"{self._path.parent} and run the same command again"
             )
-        return images
+        return samples
 
 
-def load_split(folder: Path, split: str) -> tuple[VerifiedImages, NDArray[np.int64]]:
-    """Images and labels that `prepare` wrote.
+def load_split(folder: Path, split: str) -> tuple[VerifiedSamples, NDArray[np.int64]]:
+    """Images, or other inputs, and labels that `prepare` wrote.
 
     Parameters
     ----------
@@ -56,8 +57,9 @@ def load_split(folder: Path, split: str) -> tuple[VerifiedImages, NDArray[np.int
 
     Returns
     -------
-    images : (n_images, height, width, channels) uint8, read and verified when they are indexed
-    labels : (n_images,) int64
+    samples : read and verified when they are indexed
+        Images: (n_images, height, width, channels) uint8. Other inputs: (n_inputs, ...) float32, int64 or bool.
+    labels : (n_samples,) int64
 
     Raises
     ------
@@ -66,21 +68,23 @@ def load_split(folder: Path, split: str) -> tuple[VerifiedImages, NDArray[np.int
     """
     _check_split(split)
     try:
-        for name in (f"{split}_labels.npy", f"{split}_images.crc32"):
-            about = check_file(folder / name, folder / "dataset.json")
+        about = check_file(folder / f"{split}_labels.npy", folder / "dataset.json")
+        kind = "images" if "image_shape" in about else "inputs"
+        check_file(folder / f"{split}_{kind}.crc32", folder / "dataset.json")
         labels = np.load(folder / f"{split}_labels.npy", allow_pickle=False)
-        crcs = np.fromfile(folder / f"{split}_images.crc32", "<u4")
-        images = VerifiedImages(folder / f"{split}_images.npy", crcs)
+        crcs = np.fromfile(folder / f"{split}_{kind}.crc32", "<u4")
+        samples = VerifiedSamples(folder / f"{split}_{kind}.npy", crcs)
+        shape = (sum(about["counts"][split]), *about[f"{kind[:-1]}_shape"])
+        dtype = about.get("input_dtype", "uint8")
     except (OSError, ValueError, LookupError) as error:
         reason = f"holds no complete dataset ({error})"
         raise UserError(f"{folder} {reason}; prepare it again") from error
-    shape, expected = images.shape, (sum(about["counts"][split]), *about["image_shape"])
-    if shape != expected or images.dtype != np.uint8:
+    if samples.shape != shape or samples.dtype != dtype:
         raise UserError(
-            f"{folder}/{split}_images.npy has shape {shape} and type {images.dtype}, but must be "
-            f"{expected} of uint8; prepare it again"
+            f"{folder}/{split}_{kind}.npy has shape {samples.shape} and type {samples.dtype}, but must be "
+            f"{shape} of {dtype}; prepare it again"
         )
-    return images, labels
+    return samples, labels
 
 
 def sample_manifolds(

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from manifold_capacity.geometry.arguments import FloatArray
 from manifold_capacity.geometry.caveats import CAVEATS
@@ -74,25 +75,28 @@ def _find(moments: Moments, geometry: Geometry) -> Iterator[tuple[str, str]]:
             "features",
             f"With {moments.n_features} features for {total} points the labels may not be separable in the layer itself.",
         )
-    least, most = int(n_points.min()), int(n_points.max())
-    if least < most:
-        yield (
-            "unequal",
-            f"The classes have {least} to {most} points; the more points, the lower the capacity.",
-        )
+    yield from _unequal(n_points).items()
     if fit.stopped != "rises" and fit.rank == len(fit.correlations) - 1:
         yield "rank_bound", f"The rank K = {fit.rank} is the largest that was tried."
     yield from rank_choice(row).items()
     if n_unconverged.any():
         bad = np.flatnonzero(n_unconverged)
-        named = ", ".join(map(str, bad[:10].tolist())) + (", ..." if len(bad) > 10 else "")
+        named = moments.naming.manifolds(bad[:10].tolist()) + (", ..." if len(bad) > 10 else "")
         yield (
             "programs",
-            f"{int(n_unconverged.sum())} quadratic programs did not converge, of manifold {named}: worst relative "
+            f"{int(n_unconverged.sum())} quadratic programs did not converge, of {named}: worst relative "
             f"gap {geometry.worst_gap.max():.1e}.",
         )
     if not fit.converged:
         yield "fit", f"The fit of {fit.rank} shared directions did not reach its tolerance."
+
+
+def _unequal(n_points: NDArray[np.int64]) -> dict[str, str]:
+    least, most = int(n_points.min()), int(n_points.max())
+    if least == most:
+        return {}
+    text = f"The classes have {least} to {most} points; the more points, the lower the capacity: draw equally many from each."
+    return {"unequal": text}
 
 
 def rank_choice(row: Mapping[str, Any]) -> dict[str, str]:
@@ -114,14 +118,17 @@ def _dominating_point(moments: Moments) -> str:
     for i, gram in enumerate(moments.deviation_gram):
         squares: FloatArray = gram.diagonal()
         if len(squares) >= _OUTLIER_POINTS and squares.max() > _OUTLIER_SHARE * squares.sum():
-            point, share = int(squares.argmax()), squares.max() / squares.sum()
-            return f"Point {point} of manifold {i} alone has {share:.0%} of its variance: is it damaged?"
+            point, share = (
+                moments.naming.point(i, int(squares.argmax())),
+                squares.max() / squares.sum(),
+            )
+            return f"{point[0].upper()}{point[1:]} alone has {share:.0%} of its variance: is it damaged?"
     return ""
 
 
 def glue_caveats(glue: Glue) -> dict[str, str]:
     """The caveats of an exact capacity: codes, and what to say of each."""
-    found = {}
+    found = _unequal(glue.n_points)
     if glue.near_floor:
         found["glue_floor"] = (
             f"The exact capacity {glue.capacity:.3g} is near {glue.capacity_floor:.3g}, that of as many points without "

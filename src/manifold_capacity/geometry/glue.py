@@ -40,11 +40,12 @@ from manifold_capacity.geometry.glue_measures import (
 from manifold_capacity.geometry.glue_result import Glue, GlueSamples
 from manifold_capacity.geometry.glue_samples import (
     Draw,
-    check_labels,
-    given_labels,
+    check_dichotomies,
+    given_dichotomies,
     project_points,
 )
 from manifold_capacity.geometry.gram import Gram, gram_from_arrays
+from manifold_capacity.geometry.manifolds import as_manifolds
 
 INACTIVE = ("zero", "skip")
 
@@ -56,9 +57,11 @@ _FIRST_SAMPLES = 4 * CHUNK
 
 def measure_glue(
     manifolds: Any,
+    labels: Any = None,
     *,
+    drop_nan: bool = False,
     n_samples: int | Literal["auto"] = 300,
-    labels: str | ArrayLike = "random",
+    dichotomies: str | ArrayLike = "random",
     center: bool = True,
     inactive: str = "zero",
     relative_error: float = 0.01,
@@ -71,15 +74,17 @@ def measure_glue(
 
     Parameters
     ----------
-    manifolds : P arrays (n_points_i, n_features), or one (P, n_points, n_features)
+    manifolds : P arrays (n_points_i, ...), or one (P, n_points, n_features); with labels (n_samples, ...)
+    labels : (n_samples,), optional
+    drop_nan : bool
         As in `manifold_capacity.measure`.
     n_samples : int or "auto"
         Samples of labels and Gaussian vectors, 2 at least. Capacity is known well from few where it
         is small; the other quantities need about 200, since the anchor centers come from the same
         samples. "auto" draws until the standard error of the capacity is at most `relative_error`
         of it, or `max_samples` are drawn (then it warns).
-    labels : {"random", "balanced", "one_vs_rest"} or (n_samples, P) array
-        Labels of each sample: 1 or -1 at random for each manifold, but not the same for all (unless
+    dichotomies : {"random", "balanced", "one_vs_rest"} or (n_samples, P) array
+        Labels of the manifolds, which a readout has to tell apart, in each sample: 1 or -1 at random for each manifold, but not the same for all (unless
         P is 1); half of them 1; all -1 but one, in turn; or the given.
     center : bool
         Whether points are taken relative to the mean of all, as `manifold_capacity.measure` does.
@@ -114,7 +119,7 @@ def measure_glue(
     CaveatWarning
         For each caveat (`Glue.caveats`): the numbers may mean less than they seem to.
     RuntimeWarning
-        If "auto" reached `max_samples`.
+        If "auto" reached `max_samples`, or `drop_nan` left out points.
 
     Notes
     -----
@@ -137,13 +142,19 @@ def measure_glue(
     >>> found.separability([0, 10, 20]).round(1).tolist()
     [0.0, 0.5, 1.0]
     """
-    _check_options(n_samples, labels, inactive, relative_error, solver)
+    if isinstance(labels, str) or np.ndim(labels) == 2:
+        raise UserError(
+            "labels are those of the samples, one for each; those of the manifolds, that a readout has to tell apart, are "
+            'given as `dichotomies`: "random", "balanced", "one_vs_rest" or an array'
+        )
+    _check_options(n_samples, dichotomies, inactive, relative_error, solver)
     threads = arguments.check_threads(threads)
+    manifolds = as_manifolds(manifolds, labels, drop_nan=drop_nan)
     gram = gram_from_arrays(manifolds, center=center, threads=threads)
     return glue_from_gram(
         gram,
         n_samples=n_samples,
-        labels=labels,
+        dichotomies=dichotomies,
         inactive=inactive,
         relative_error=relative_error,
         max_samples=max_samples,
@@ -157,7 +168,7 @@ def glue_from_gram(
     gram: Gram,
     *,
     n_samples: int | Literal["auto"] = 300,
-    labels: str | ArrayLike = "random",
+    dichotomies: str | ArrayLike = "random",
     inactive: str = "zero",
     relative_error: float = 0.01,
     max_samples: int = 3_000,
@@ -175,14 +186,14 @@ def glue_from_gram(
     >>> glue_from_gram(gram, n_samples=20).worst_gap < 1e-9
     True
     """
-    _check_options(n_samples, labels, inactive, relative_error, solver)
+    _check_options(n_samples, dichotomies, inactive, relative_error, solver)
     seed = arguments.check_integer("seed", seed, least=0)
     threads = arguments.check_threads(threads)
     most = arguments.check_integer("max_samples", max_samples, least=2)
     if n_samples != "auto":
         most = arguments.check_integer("n_samples", n_samples, least=2, other="'auto'")
     points = different_points(gram)
-    draw = Draw(labels, len(gram.n_points), points.rank, seed, most)
+    draw = Draw(dichotomies, len(gram.n_points), points.rank, seed, most)
     cones = ConeSolver(points, threads, solver)
     parts = [draw(0, min(CHUNK, most))]
     solved = cones.project(*parts[0])
@@ -200,7 +211,10 @@ def glue_from_gram(
             f"n_samples='auto' stopped at max_samples = {most} with a relative error of {reached:.2g} "
             f"in the layer's capacity; relative_error asks for {relative_error:g}"
         )
-    settings = {"labels": labels if isinstance(labels, str) else "given", "seed": seed}
+    settings = {
+        "dichotomies": dichotomies if isinstance(dichotomies, str) else "given",
+        "seed": seed,
+    }
     vectors = np.concatenate([vectors for _, vectors in parts])
     projections = vectors @ points.coordinates.T
     return _gather(
@@ -210,7 +224,7 @@ def glue_from_gram(
 
 def glue_from_samples(
     manifolds: Any,
-    labels: ArrayLike,
+    dichotomies: ArrayLike,
     gaussians: ArrayLike,
     *,
     center: bool = True,
@@ -224,19 +238,19 @@ def glue_from_samples(
     ----------
     manifolds : P arrays (n_points_i, n_features), or one (P, n_points, n_features)
         As in `measure_glue`.
-    labels : (K, P) array
+    dichotomies : (K, P) array
         1 or -1.
     gaussians : (K, n_features) array
         Standard normal vectors in the space of features.
     center, inactive, solver, threads
         As in `measure_glue`, as are errors, warnings and result.
     """
-    _check_options(2, labels, inactive, 1.0, solver)
+    _check_options(2, dichotomies, inactive, 1.0, solver)
     threads = arguments.check_threads(threads)
     gram = gram_from_arrays(manifolds, center=center, threads=threads)
     points = different_points(gram)
     vectors = np.asarray(gaussians, dtype=np.float64)
-    signs = given_labels(labels, len(gram.n_points), len(vectors))
+    signs = given_dichotomies(dichotomies, len(gram.n_points), len(vectors))
     if vectors.ndim != 2 or vectors.shape[1] != gram.n_features or len(vectors) < 2:
         raise UserError(
             f"gaussians has shape {vectors.shape}; it must be (n_samples, {gram.n_features}): a coordinate "
@@ -247,17 +261,19 @@ def glue_from_samples(
     projections = project_points(manifolds, vectors, center)[:, points.kept]
     projections /= points.lengths * points.unit
     solved = ConeSolver(points, threads, solver).project(signs, points.coordinates_of(projections))
-    settings: dict[str, Any] = {"labels": "given", "seed": None, "solver": solver}
+    settings: dict[str, Any] = {"dichotomies": "given", "seed": None, "solver": solver}
     return _gather(gram, points, projections, solved, inactive, threads, False, **settings)
 
 
 def _check_options(
-    n_samples: Any, labels: Any, inactive: str, relative_error: float, solver: str
+    n_samples: Any, dichotomies: Any, inactive: str, relative_error: float, solver: str
 ) -> None:
     arguments.check_solver(solver)
-    check_labels(labels)
-    if not isinstance(labels, str) and n_samples == "auto":
-        raise UserError("labels are given as an array, so n_samples must be its length, not 'auto'")
+    check_dichotomies(dichotomies)
+    if not isinstance(dichotomies, str) and n_samples == "auto":
+        raise UserError(
+            "dichotomies are given as an array, so n_samples must be its length, not 'auto'"
+        )
     if inactive not in INACTIVE:
         raise UserError(f"inactive is {inactive!r}; choose one of {', '.join(map(repr, INACTIVE))}")
     if not relative_error > 0:
@@ -328,6 +344,7 @@ def _gather(
         ),
         problem=problem,
         n_features=gram.n_features,
+        classes=gram.classes,
         rank=points.rank,
         centered=gram.centered,
         inactive=inactive,

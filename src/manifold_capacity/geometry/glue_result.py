@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from manifold_capacity.geometry.arguments import FloatArray
 from manifold_capacity.geometry.intervals import in_brackets, over_classes
+from manifold_capacity.geometry.labeled import points_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,8 +109,10 @@ class Glue:
         Features, and directions that the points span.
     caveat_texts : dict
         What keeps the numbers from meaning what they seem to: codes, as in `Geometry`, and what to say of each.
-    centered, labels, inactive, solver, seed
-        As in `measure_glue`; `labels` is "given" and `seed` None where they were given.
+    classes : tuple of str
+        Names of the manifolds, if they were given by labels; else empty.
+    centered, dichotomies, inactive, solver, seed
+        As in `measure_glue`; `dichotomies` is "given" and `seed` None where they were given.
     """
 
     capacity: float
@@ -146,11 +149,12 @@ class Glue:
     n_features: int
     rank: int
     centered: bool
-    labels: str
+    dichotomies: str
     inactive: str
     solver: str
     seed: int | None
     caveat_texts: Mapping[str, str] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         shown = [
@@ -164,7 +168,7 @@ class Glue:
         ]
         said = f"; caveats: {', '.join(self.caveats)}" if self.caveats else ""
         return (
-            f"<Glue of {len(self.n_points)} manifolds in {self.n_features} features: capacity {shown[0]}, "
+            f"<Glue of {len(self.n_points)} manifolds of {points_text(self.n_points)} in {self.n_features} features: capacity {shown[0]}, "
             f"dimension {shown[1]}, radius {self.radius:.4g}, utility {self.utility:.4g}, 95 % intervals over classes"
             f"{said}>"
         )
@@ -245,7 +249,7 @@ class Glue:
             "n_features": self.n_features,
             "rank": self.rank,
             "n_samples": self.n_samples,
-            "labels": self.labels,
+            "dichotomies": self.dichotomies,
             "centered": self.centered,
             "inactive": self.inactive,
             "solver": self.solver,
@@ -261,9 +265,10 @@ class Glue:
         return numbers
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per manifold, in their order."""
+        """One row per manifold, in their order; the index are the names of the classes, if labels were given."""
         import pandas as pd
 
         names = ("capacity", "capacity_stderr", "dimension", "dimension_stderr", "active_fraction")
         columns = {name: getattr(self, f"manifold_{name}") for name in names}
-        return pd.DataFrame({"n_points": self.n_points, **columns})
+        index = pd.Index(self.classes, name="class_name") if self.classes else None
+        return pd.DataFrame({"n_points": self.n_points, **columns}, index=index)

@@ -11,28 +11,30 @@ from manifold_capacity.errors import UserError
 from manifold_capacity.geometry.arguments import FloatArray
 from manifold_capacity.geometry.manifolds import Source, as_float64
 
-LABELS = ("random", "balanced", "one_vs_rest")
+DICHOTOMIES = ("random", "balanced", "one_vs_rest")
 
 
-def check_labels(labels: Any) -> None:
-    """UserError unless labels are an array, or one of the names."""
-    if isinstance(labels, str) and labels not in LABELS:
+def check_dichotomies(dichotomies: Any) -> None:
+    """UserError unless they are an array, or one of the names."""
+    if isinstance(dichotomies, str) and dichotomies not in DICHOTOMIES:
         raise UserError(
-            f"labels is {labels!r}; choose one of {', '.join(map(repr, LABELS))}, or give an array "
+            f"dichotomies is {dichotomies!r}; choose one of {', '.join(map(repr, DICHOTOMIES))}, or give an array "
             "(n_samples, n_manifolds) of 1 and -1"
         )
 
 
-def given_labels(labels: ArrayLike, n_manifolds: int, n_samples: int) -> FloatArray:
+def given_dichotomies(dichotomies: ArrayLike, n_manifolds: int, n_samples: int) -> FloatArray:
     """Labels (n_samples, P) as floats, checked."""
-    signs = np.asarray(labels)
+    signs = np.asarray(dichotomies)
     if signs.shape != (n_samples, n_manifolds):
         raise UserError(
-            f"labels has shape {signs.shape}; for {n_samples} samples of {n_manifolds} manifolds it must be "
+            f"dichotomies has shape {signs.shape}; for {n_samples} samples of {n_manifolds} manifolds it must be "
             f"({n_samples}, {n_manifolds})"
         )
     if not np.isin(signs, (-1, 1)).all():
-        raise UserError("labels holds other values than 1 and -1; every label must be one of them")
+        raise UserError(
+            "dichotomies holds other values than 1 and -1; every label must be one of them"
+        )
     return signs.astype(np.float64)
 
 
@@ -52,10 +54,10 @@ def project_points(manifolds: Any, vectors: FloatArray, center: bool) -> FloatAr
 class Draw:
     """Labels (n, P) and Gaussian vectors (n, rank) of samples, each from its own generator."""
 
-    def __init__(self, labels: Any, n_manifolds: int, rank: int, seed: int, most: int) -> None:
-        self._kind, self._n_manifolds, self._rank, self._seed = labels, n_manifolds, rank, seed
-        if not isinstance(labels, str):
-            self._given = given_labels(labels, n_manifolds, most)
+    def __init__(self, dichotomies: Any, n_manifolds: int, rank: int, seed: int, most: int) -> None:
+        self._kind, self._n_manifolds, self._rank, self._seed = dichotomies, n_manifolds, rank, seed
+        if not isinstance(dichotomies, str):
+            self._given = given_dichotomies(dichotomies, n_manifolds, most)
 
     def __call__(self, first: int, last: int) -> tuple[FloatArray, FloatArray]:
         labels = np.empty((last - first, self._n_manifolds))

@@ -64,6 +64,7 @@ def combine_glue(
         }
         frame["glue_capacity"] = np.full(len(frame["glue_capacity"]), np.nan)
     texts = merged([draw.caveat_texts for draw in draws])
+    texts.pop("unequal", None)  # as the mean field's row says beside it
     row |= {"caveats": " ".join(texts), "caveats_text": " ".join(texts.values())}
     return row, {name: values.tolist() for name, values in frame.items()}
 

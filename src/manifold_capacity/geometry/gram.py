@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from manifold_capacity.errors import UserError
 from manifold_capacity.geometry.archives import read_archive, write_archive
 from manifold_capacity.geometry.arguments import FloatArray, check_threads
-from manifold_capacity.geometry.manifolds import Source, as_float64, check_finite
+from manifold_capacity.geometry.manifolds import Source, as_float64
 from manifold_capacity.geometry.outliers import describe_outlier
 
 FORMAT_VERSION = 1
@@ -51,6 +51,8 @@ class Gram:
         Whether points are relative to the mean of all points.
     outlier : str
         What there is to say of a sample so far from all others that they lose digits; else empty.
+    classes : tuple of str
+        The manifolds' names, if they have any; not saved.
     provenance : dict
         What the matrix was computed from, by step; anything that JSON can represent.
     """
@@ -60,12 +62,13 @@ class Gram:
     n_features: int
     centered: bool
     outlier: str = ""
+    classes: tuple[str, ...] = field(default=(), compare=False)
     provenance: dict[str, Any] = field(default_factory=dict, compare=False)
 
     def shuffled(self, seed: int | Sequence[int]) -> Gram:
         """That of all points permuted over the manifolds, as `gram_from_arrays` makes it with this `shuffle`."""
         order = np.random.default_rng(seed).permutation(len(self.matrix))
-        return replace(self, matrix=self.matrix[np.ix_(order, order)])
+        return replace(self, matrix=self.matrix[np.ix_(order, order)], classes=())
 
     @property
     def participation_ratio(self) -> float:
@@ -196,7 +199,8 @@ def gram_from_arrays(
         )
     outlier = describe_outlier(source, squares, np.zeros(1), rescaled=False)
     n_points = np.array(source.sizes, dtype=np.int64)
-    return Gram(matrix, n_points, source.n_features, bool(center), outlier)
+    classes = source.naming.classes
+    return Gram(matrix, n_points, source.n_features, bool(center), outlier, classes)
 
 
 def _blocks(source: Source, center: bool) -> Iterator[FloatArray]:
@@ -204,6 +208,6 @@ def _blocks(source: Source, center: bool) -> Iterator[FloatArray]:
     if center:
         yield from source.centered_blocks(source.sizes)
         return
-    for first_feature, block in source.blocks(min(_BLOCK_FEATURES, source.n_features)):
-        check_finite(block, first_feature)
+    for _, block in source.blocks(min(_BLOCK_FEATURES, source.n_features)):
+        source.check_finite(block)
         yield np.concatenate([as_float64(values) for values in block])

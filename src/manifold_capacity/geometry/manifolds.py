@@ -9,14 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from manifold_capacity.errors import UserError
+from manifold_capacity.errors import UserError, warn_caller
 from manifold_capacity.geometry.arguments import FloatArray
+from manifold_capacity.geometry.labeled import Labeled, Naming, Rows, by_label, read_labels
+from manifold_capacity.geometry.user_arrays import as_array, flattened
 
 # A chunked array is read in whole chunks unless one row of chunks would take more memory than this.
 _MAX_READ_BYTES = 96 * 2**20
 
-# Features that `Source.centered_blocks` reads at a time.
+# Features that are read at a time where it is not the caller's choice.
 _BLOCK_FEATURES = 2048
+
+# Points with values that are not finite that a message names.
+_MOST_NAMED = 5
 
 
 class DegenerateManifoldsError(UserError):
@@ -37,23 +42,13 @@ def as_float64(values: NDArray[Any]) -> FloatArray:
     return np.asarray(values, dtype=np.float64)
 
 
-def check_finite(block: Sequence[NDArray[Any]], first_feature: int) -> None:
-    """Raise for the first value that is NaN or infinite, naming where it is."""
-    for i, points in enumerate(block):
-        bad = np.argwhere(~np.isfinite(as_float64(points)))
-        if len(bad):
-            point, feature = bad[0].tolist()
-            raise UserError(
-                f"manifold {i}: point {point}, feature {first_feature + feature} is "
-                f"{points[point, feature]}; the geometry needs finite activations "
-                "(drop the point, or find out where in the network it comes from)"
-            )
-
-
 class Source:
     """Manifolds as blocks of features, whether they are in one array or in one array each."""
 
     def __init__(self, manifolds: Any, shuffle: int | Sequence[int] | None = None) -> None:
+        self.naming = Naming()
+        if isinstance(manifolds, Labeled):
+            manifolds, self.naming = manifolds.arrays, manifolds.naming
         self._arrays = _as_arrays(manifolds)
         whole = len(self._arrays) == 1 and len(self._arrays[0].shape) == 3
         if whole:
@@ -69,7 +64,9 @@ class Source:
             )
         if 0 in self.sizes:
             empty = self.sizes.index(0)
-            raise UserError(f"manifold {empty} has no points; leave it out or sample points for it")
+            raise UserError(
+                f"{self.naming.manifolds([empty])} has no points; leave it out or sample points for it"
+            )
         widths = [int(array.shape[-1]) for array in self._arrays]
         different = [i for i, width in enumerate(widths) if width != self.n_features]
         if different:
@@ -89,6 +86,7 @@ class Source:
         self._order: NDArray[np.int64] | None = None
         if shuffle is not None:
             self._order = np.random.default_rng(shuffle).permutation(self.n_total)
+            self.naming = Naming()
 
     def blocks(self, block_features: int) -> Iterator[tuple[int, list[NDArray[Any]]]]:
         """Yield (first feature, [points (m_i, width) of each manifold])."""
@@ -105,13 +103,52 @@ class Source:
 
     def centered_blocks(self, sizes: Sequence[int]) -> Iterator[FloatArray]:
         """Yield blocks of the first `sizes` points of each manifold, relative to their mean."""
-        for first_feature, block in self.blocks(min(_BLOCK_FEATURES, self.n_features)):
-            check_finite(block, first_feature)
+        for _, block in self.blocks(min(_BLOCK_FEATURES, self.n_features)):
+            self.check_finite(block)
             kept = [as_float64(values[:n]) for values, n in zip(block, sizes, strict=True)]
             points = np.concatenate(kept)
             points -= points[0]  # a large offset would cost the mean its digits
             points -= points.mean(axis=0)
             yield points
+
+    def check_finite(self, block: Sequence[NDArray[Any]]) -> None:
+        """Raise if a value of the block is NaN or infinite, naming all points of the layer that have such values."""
+        if not all(np.isfinite(as_float64(points)).all() for points in block):
+            raise UserError(
+                f"{self.find_not_finite()[1]}; the geometry needs finite activations (drop these points, in Python with "
+                "drop_nan=True, or find out where in the network they come from)"
+            )
+
+    def find_not_finite(self) -> tuple[list[NDArray[np.bool_]], str]:
+        """Which points of each manifold have values that are NaN or infinite, and what to say of them; empty if none."""
+        bad = [np.zeros(size, dtype=bool) for size in self.sizes]
+        first: dict[tuple[int, int], str] = {}
+        n_features = 0
+        for start, block in self.blocks(min(_BLOCK_FEATURES, self.n_features)):
+            wrong = [~np.isfinite(as_float64(points)) for points in block]
+            n_features += int(np.any([each.any(axis=0) for each in wrong], axis=0).sum())
+            for i, (points, each) in enumerate(zip(block, wrong, strict=True)):
+                for point in np.flatnonzero(each.any(axis=1) & ~bad[i])[:_MOST_NAMED].tolist():
+                    feature = int(each[point].argmax())
+                    first[i, point] = f"feature {start + feature} is {points[point, feature]}"
+                bad[i] |= each.any(axis=1)
+        n_bad = int(sum(each.sum() for each in bad))
+        if not n_bad:
+            return bad, ""
+        named = [f"{self.naming.point(*where)}, {first[where]}" for where in sorted(first)]
+        more = f"; and {n_bad - _MOST_NAMED} more" if n_bad > _MOST_NAMED else ""
+        return bad, (
+            f"{n_bad} of {self.n_total} points have values that are NaN or infinite, in {n_features} of "
+            f"{self.n_features} features: {'; '.join(named[:_MOST_NAMED])}{more}"
+        )
+
+    def without(self, bad: Sequence[NDArray[np.bool_]]) -> Labeled:
+        """The manifolds without some points of each; messages go on to call the others by their numbers."""
+        arrays = [*np.asarray(self._arrays[0])] if len(self._arrays[0].shape) == 3 else self._arrays
+        kept = tuple(np.flatnonzero(~each) for each in bad)
+        chosen = [Rows.of(array).take(rows) for array, rows in zip(arrays, kept, strict=True)]
+        names = tuple(own[rows] for own, rows in zip(self.naming.rows, kept, strict=False)) or kept
+        return Labeled(chosen, Naming(self.naming.classes, names))
 
     def _read_features(self, block_features: int) -> int:
         """Features to read at a time: whole chunks of an array that has them, if memory allows."""
@@ -121,6 +158,43 @@ class Source:
         if chunk == 1 or chunk * self.n_total * itemsize > _MAX_READ_BYTES:
             return block_features
         return chunk * max(1, block_features // chunk)
+
+
+def as_manifolds(manifolds: Any, labels: Any = None, *, drop_nan: bool = False) -> Any:
+    """Manifolds as `Source` takes them: with labels (n_samples,), `manifolds` are samples, those of a label a manifold.
+
+    With `drop_nan`, points that have NaN or infinite values are left out, and a warning says how many of which class.
+    """
+    if labels is not None:
+        _check_same_index(manifolds, labels)
+        manifolds = by_label(manifolds, read_labels(labels))
+    if not drop_nan:
+        return manifolds
+    source = Source(manifolds)
+    bad, text = source.find_not_finite()
+    if not text:
+        return manifolds
+    say_dropped(bad, source.naming)
+    return source.without(bad)
+
+
+def say_dropped(bad: Sequence[NDArray[np.bool_]], naming: Naming) -> None:
+    """Warn of the points of each manifold that `drop_nan` left out."""
+    counts = {i: int(each.sum()) for i, each in enumerate(bad) if each.any()}
+    if counts:
+        of_each = ", ".join(f"{n} of {naming.manifolds([i])}" for i, n in counts.items())
+        total = sum(map(len, bad))
+        warn_caller(f"drop_nan left out {sum(counts.values())} of {total} points: {of_each}")
+
+
+def _check_same_index(points: Any, labels: Any) -> None:
+    mine, theirs = (getattr(each, "index", None) for each in (points, labels))
+    is_index = all(hasattr(each, "equals") for each in (mine, theirs))
+    if mine is not None and is_index and not mine.equals(theirs):
+        raise UserError(
+            "the table of points and the labels have different indices; bring both in the same order, and give "
+            "labels.to_numpy() if they belong together row by row"
+        )
 
 
 def _as_arrays(manifolds: Any) -> list[Any]:
@@ -135,23 +209,23 @@ def _as_arrays(manifolds: Any) -> list[Any]:
             f"the manifolds are given as a path, {os.fspath(manifolds)!r}; load the file: "
             "measure(numpy.load(path)), or use the command line: manifold-capacity measure FILE"
         )
-    if not hasattr(manifolds, "shape") and not isinstance(manifolds, Sequence):
-        manifolds = np.asarray(manifolds) if hasattr(manifolds, "__array__") else manifolds
-    if hasattr(manifolds, "shape"):
-        if len(manifolds.shape) != 3:
+    if hasattr(manifolds, "shape") or hasattr(manifolds, "__array__"):
+        array = as_array(manifolds)
+        if len(array.shape) != 3:
             raise UserError(
                 "one array of manifolds must have the axes (manifold, point, feature); its shape is "
-                f"{tuple(manifolds.shape)}. For manifolds of unequal sizes give a list of arrays"
+                f"{tuple(array.shape)}. For points with a label each give the labels too, measure(points, labels); for "
+                "manifolds of unequal sizes a list of arrays"
             )
-        return [manifolds]
-    arrays = [array if hasattr(array, "shape") else np.asarray(array) for array in manifolds]
+        return [array]
+    arrays = [as_array(array) for array in manifolds]
     for i, array in enumerate(arrays):
-        if len(array.shape) != 2:
+        if len(array.shape) < 2:
             raise UserError(
-                f"manifold {i} has shape {tuple(array.shape)}; "
-                "each manifold must be an array (n_points, n_features)"
+                f"manifold {i} has shape {tuple(array.shape)}; each manifold must be an array (n_points, n_features), or "
+                "with further axes, which are flattened"
             )
-    return arrays
+    return [flattened(array) for array in arrays]
 
 
 def _read(array: Any, start: int, stop: int) -> list[NDArray[Any]]:

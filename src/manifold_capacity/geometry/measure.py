@@ -17,10 +17,15 @@ from manifold_capacity.errors import CaveatWarning, UserError, warn_caller
 from manifold_capacity.geometry import arguments, centers, near_ranks
 from manifold_capacity.geometry.anchors import points_from_gram, sample_anchors
 from manifold_capacity.geometry.arguments import FloatArray
-from manifold_capacity.geometry.centers import CenterStructure, ProjectedMoments
+from manifold_capacity.geometry.centers import (
+    CenterStructure,
+    CoincidingCentersError,
+    ProjectedMoments,
+)
 from manifold_capacity.geometry.certificates import AnchorGeometry
 from manifold_capacity.geometry.find_caveats import center_variance_ratio, find_caveats
-from manifold_capacity.geometry.manifolds import DegenerateManifoldsError
+from manifold_capacity.geometry.labeled import Naming
+from manifold_capacity.geometry.manifolds import DegenerateManifoldsError, as_manifolds
 from manifold_capacity.geometry.moments import Moments, moments_from_arrays
 from manifold_capacity.geometry.result import GAUSSIAN_STDERR, Geometry, gather_geometry
 
@@ -40,7 +45,9 @@ _CENTER_VARIANCE = 1e-8
 
 def measure(
     manifolds: Any,
+    labels: Any = None,
     *,
+    drop_nan: bool = False,
     margin: float = 0.0,
     n_gaussians: int | Literal["auto"] = 300,
     relative_error: float = 0.01,
@@ -53,8 +60,17 @@ def measure(
 
     Parameters
     ----------
-    manifolds : P arrays (n_points_i, n_features), or one (P, n_points, n_features)
-        Points of each manifold: NumPy arrays, lists, zarr arrays, or anything with ``__array__``.
+    manifolds : P arrays (n_points_i, ...), or one (P, n_points, n_features); with labels (n_samples, ...)
+        Points of each manifold, or with `labels` one array of all samples. Further axes are flattened into
+        features, as of images (n, channels, height, width); only one array without labels must have three
+        axes. NumPy arrays, tables of pandas, tensors of torch (on any device, of any precision), lists, zarr
+        arrays, or anything with ``__array__``.
+    labels : (n_samples,), optional
+        Label of each sample, a number or text; also a column of pandas. The samples of a label are a
+        manifold, in the order of the sorted labels, which are its name in `Geometry.to_frame` and in messages.
+    drop_nan : bool
+        Leave out points that have NaN or infinite values (otherwise an error that lists them), and warn of how
+        many of which class.
     margin : float
         Margin kappa, 0 or more, in units of a center's norm.
     n_gaussians : int or "auto"
@@ -90,7 +106,7 @@ def measure(
     CaveatWarning
         For each caveat (`Geometry.caveats`): the numbers may mean less than they seem to.
     RuntimeWarning
-        If "auto" reached `max_gaussians`.
+        If "auto" reached `max_gaussians`, or `drop_nan` left out points.
 
     Notes
     -----
@@ -111,9 +127,16 @@ def measure(
     True
     >>> wide.summary()["n_unconverged"]
     0
+
+    The same points as one array, with a label each:
+
+    >>> points, labels = (centers + noise).reshape(160, 50), np.repeat(list("abcdefgh"), 20)
+    >>> labeled = measure(points, labels)
+    >>> bool((labeled.capacity == wide.capacity).all()), labeled.to_frame().index[0]
+    (True, 'a')
     """
     return geometry_from_moments(
-        moments_from_arrays(manifolds),
+        moments_from_arrays(as_manifolds(manifolds, labels, drop_nan=drop_nan)),
         margin=margin,
         n_gaussians=n_gaussians,
         relative_error=relative_error,
@@ -217,14 +240,21 @@ def find_centers(moments: Moments, seed: int) -> tuple[CenterStructure, Projecte
             "the manifolds cannot be separated; give the activations as they are",
             tuple(range(moments.n_manifolds)),
         )
-    structure = centers.fit_centers(moments.center_gram, seed=seed)
+    naming = moments.naming
+    try:
+        structure = centers.fit_centers(moments.center_gram, seed=seed)
+    except CoincidingCentersError as error:  # which knows no names
+        text = str(error).replace(
+            Naming().manifolds(error.manifolds), naming.manifolds(error.manifolds), 1
+        )
+        raise CoincidingCentersError(text, error.manifolds) from None
     with np.errstate(invalid="ignore"):  # NaN is caught below
         projected = centers.project(moments, structure)
     ratio = projected.projected_center_norm / projected.center_norm
     lost = np.flatnonzero(~(ratio > _CENTER_TOLERANCE)).tolist()
     if lost:
         raise DegenerateManifoldsError(
-            f"the center of manifold {', '.join(map(str, lost))} lies in the {structure.rank} "
+            f"the center of {naming.manifolds(lost)} lies in the {structure.rank} "
             "directions that the centers share: nothing of it is left after projection, so the "
             "manifold has no size relative to it; leave the manifold out or sample other points",
             tuple(lost),

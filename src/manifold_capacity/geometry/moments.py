@@ -27,7 +27,8 @@ from threadpoolctl import threadpool_limits
 from manifold_capacity.errors import UserError
 from manifold_capacity.geometry.archives import read_archive, write_archive
 from manifold_capacity.geometry.arguments import FloatArray
-from manifold_capacity.geometry.manifolds import Source, as_float64, check_finite
+from manifold_capacity.geometry.labeled import Naming
+from manifold_capacity.geometry.manifolds import Source, as_float64
 from manifold_capacity.geometry.outliers import describe_outlier
 
 FORMAT_VERSION = 2
@@ -69,6 +70,8 @@ class Moments:
         overflow or vanish: then a power of two near their size. The geometry does not depend on it.
     outlier : str
         What there is to say of a sample so far from all others that they lose digits; else empty.
+    naming : Naming
+        What messages call the manifolds and points; not saved.
     provenance : dict
         What the moments were computed from, by step; anything that JSON can represent.
     """
@@ -80,6 +83,7 @@ class Moments:
     n_features: int
     scale: float = 1.0
     outlier: str = ""
+    naming: Naming = field(default=Naming(), compare=False)
     provenance: dict[str, Any] = field(default_factory=dict, compare=False)
 
     @property
@@ -264,7 +268,7 @@ def _accumulate(source: Source, block_features: int, scale: float) -> Moments | 
     first_squares = np.zeros(n_manifolds)  # distances of the first points from a typical one
 
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        for first_feature, block in source.blocks(block_features):
+        for _, block in source.blocks(block_features):
             width = block[0].shape[1]
             deviations = deviation_buffer[: total * width].reshape(total, width)
             centers = center_buffer[: n_manifolds * width].reshape(n_manifolds, width)
@@ -283,7 +287,7 @@ def _accumulate(source: Source, block_features: int, scale: float) -> Moments | 
                 deviation_gram[i] += gram
             centers /= size_column
             if not np.isfinite(centers).all():
-                check_finite(block, first_feature)
+                source.check_finite(block)
                 return None
             first_squares += ((firsts - np.median(firsts, axis=0)) ** 2).sum(axis=1)
             # Only differences matter; a large common offset would cost the centers their digits.
@@ -315,6 +319,7 @@ def _accumulate(source: Source, block_features: int, scale: float) -> Moments | 
         n_features=source.n_features,
         scale=scale,
         outlier=outlier,
+        naming=source.naming,
     )
 
 

@@ -13,6 +13,8 @@ from manifold_capacity.geometry.manifolds import Source, as_float64
 _EPS = float(np.finfo(np.float64).eps)
 # Loss of digits (eps times the squared ratio of distances) that is said, and that is refused.
 _SAID, _REFUSED = 1e-9, 1e-3
+# Relative to the largest distance: the squares of smaller ones are 0.
+_VANISHING = 1e-150
 _BLOCK_FEATURES = 1024
 
 
@@ -51,12 +53,13 @@ def describe_outlier(
     if lost <= _SAID and not rescaled:
         return ""
     far, typical = _farthest(source)
-    if rescaled and typical > 0:
-        lost = max(lost, _EPS * min(far.distance / typical, 1 / _EPS) ** 2)
+    if rescaled and far.distance * _VANISHING > typical > 0:
+        lost = 1.0
     if lost <= _SAID:
         return ""
+    point = source.naming.point(far.manifold, far.point)
     text = (
-        f"Point {far.point} of manifold {far.manifold} has the value {far.value:g} in feature {far.feature}, "
+        f"{point[0].upper()}{point[1:]} has the value {far.value:g} in feature {far.feature}, "
         f"{far.distance:.1e} from that feature's median. In float64, the other points keep only {-np.log10(lost):.0f} of "
         "their digits."
     )
@@ -64,7 +67,7 @@ def describe_outlier(
         return text
     kept = "none" if lost > 0.1 else "too few"
     raise UserError(
-        f"manifold {far.manifold}: point {far.point}, feature {far.feature} is {far.value:g}, {far.distance:.1e} from that "
+        f"{point}, feature {far.feature} is {far.value:g}, {far.distance:.1e} from that "
         f"feature's median, so far from all others that {kept} of their digits are left in float64 (is it the code of a "
         "missing value?); drop the point or the feature"
     )

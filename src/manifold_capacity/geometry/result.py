@@ -13,6 +13,7 @@ from manifold_capacity.geometry.arguments import FloatArray
 from manifold_capacity.geometry.centers import CenterStructure, ProjectedMoments
 from manifold_capacity.geometry.certificates import AnchorGeometry
 from manifold_capacity.geometry.intervals import QUANTITIES, in_brackets, over_classes
+from manifold_capacity.geometry.labeled import points_text
 from manifold_capacity.geometry.moments import Moments
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ class Geometry:
     caveat_texts : dict
         What keeps the numbers from meaning what they seem to: codes of `caveats.CAVEATS`, and what to say
         of each. Empty when all is well.
+    classes : tuple of str
+        Names of the manifolds, if they were given by labels; else empty.
     n_features, margin, n_gaussians, seed, solver
         As in `measure`; `n_gaussians` is the number that was drawn.
     """
@@ -98,6 +101,7 @@ class Geometry:
     solver: str
     rank_ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     caveat_texts: Mapping[str, str] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         numbers: dict[str, Any] = self.summary()
@@ -108,7 +112,7 @@ class Geometry:
         ]
         said = f"; caveats: {', '.join(self.caveats)}" if self.caveats else ""
         return (
-            f"<Geometry of {numbers['n_manifolds']} manifolds in {self.n_features} features: "
+            f"<Geometry of {numbers['n_manifolds']} manifolds of {points_text(self.n_points)} in {self.n_features} features: "
             f"{', '.join(measures)}, 95 % intervals over {numbers['interval_over']}{said}>"
         )
 
@@ -204,13 +208,17 @@ class Geometry:
         }
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per manifold, in their order: number of points, geometry and certificates."""
+        """One row per manifold, in their order: number of points, geometry and certificates.
+
+        The index are the names of the classes, if labels were given.
+        """
         import pandas as pd
 
         sizes = ("center_norm", "projected_center_norm", "spread", "signal_to_noise")
         rest = ("mean_correlation", "participation_ratio", "worst_gap", "n_unconverged")
         names = ("n_points", *_MEASURED, *sizes, *rest)
-        frame = pd.DataFrame({name: getattr(self, name) for name in names})
+        index = pd.Index(self.classes, name="class_name") if self.classes else None
+        frame = pd.DataFrame({name: getattr(self, name) for name in names}, index=index)
         return frame.rename(columns={"mean_correlation": "center_correlation"})
 
     def to_xarray(self) -> Any:
@@ -263,6 +271,7 @@ def gather_geometry(
         centers_participation_ratio=float(np.trace(gram) ** 2 / (gram**2).sum()),
         centers_dimension_90=dimension_at(0.9, gram),
         n_features=moments.n_features,
+        classes=moments.naming.classes,
         **settings,
     )
 

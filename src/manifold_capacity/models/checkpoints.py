@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from manifold_capacity.errors import UserError
 from manifold_capacity.files import AGAIN, atomic_path, seal, unseal
-from manifold_capacity.models.networks import NORMALIZING, meta_model
+from manifold_capacity.models.networks import NORMALIZING, skeleton
 
 State = dict[str, Tensor]
 
@@ -31,7 +31,7 @@ def save_state(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, A
     The metadata have checksums of themselves and of the weights, which are verified when they are read.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
+    tensors = _apart({key: tensor.detach().cpu().contiguous() for key, tensor in state.items()})
     about = {**metadata, "weights_sha256": _checksum(tensors)}
     with atomic_path(path) as part:
         save_file(tensors, part, {_METADATA_KEY: seal(json.dumps(about, sort_keys=True))})
@@ -73,16 +73,29 @@ def _checksum(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def load_weights(model: nn.Module, state: Mapping[str, Tensor], *, assign: bool = False) -> None:
-    """Put a state into a network.
+def _apart(tensors: State) -> State:
+    """Tensors that share memory, as tied weights do, as copies, since safetensors refuse them."""
+    seen: set[int] = set()
+    apart: State = {}
+    for key, tensor in tensors.items():
+        place = tensor.untyped_storage().data_ptr()
+        apart[key] = tensor.clone() if place in seen else tensor
+        seen.add(place)
+    return apart
+
+
+def load_weights(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Put a state into a network; if that is on torch's meta device, it takes the tensors themselves.
 
     Some modules look at the version that a state was written with. A file written by torch holds it;
     safetensors do not, and are taken to be of the present version, as this package's are.
     """
-    versions = getattr(state, "_metadata", None) or model.state_dict()._metadata  # type: ignore[attr-defined]
+    present = model.state_dict()
+    versions = getattr(state, "_metadata", None) or present._metadata  # type: ignore[attr-defined]
     versioned = OrderedDict(state)
     versioned._metadata = versions  # type: ignore[attr-defined]
-    model.load_state_dict(versioned, assign=assign)
+    on_meta = any(isinstance(each, Tensor) and each.is_meta for each in present.values())
+    model.load_state_dict(versioned, assign=on_meta)
 
 
 def load_model(path: Path) -> tuple[nn.Module, dict[str, Any]]:
@@ -102,8 +115,8 @@ def load_model(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     """
     state, metadata = load_state(path)
     network = metadata["network"]
-    model = meta_model(**network)
-    load_weights(model, state, assign=True)
-    if network["name"] in NORMALIZING:
+    model = skeleton(**network, seed=metadata.get("seed", 0))
+    load_weights(model, state)
+    if network["name"] in NORMALIZING and not network.get("factory"):
         model.transform_input = metadata.get("weights") == "pretrained"  # type: ignore[assignment]
     return model.eval(), metadata

@@ -6,24 +6,50 @@ import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from manifold_capacity.models.layers import Layer
-from manifold_capacity.models.networks import SMALL_CNN, build_model, meta_model, unfit_error
+from manifold_capacity.models.networks import (
+    SMALL_CNN,
+    build_model,
+    seeded,
+    skeleton,
+    unfit_error,
+)
+from manifold_capacity.models.own_networks import (
+    check_logits,
+    check_trainable,
+    example_batch,
+    try_out,
+)
 
 
-def list_layers(name: str, *, n_classes: int, image_shape: Sequence[int]) -> list[Layer]:
-    """The layers of a model, given its name: :func:`find_layers` without weights."""
-    if name == SMALL_CNN:
+def list_layers(
+    name: str, *, n_classes: int, image_shape: Sequence[int], to_train: bool = False, **own: Any
+) -> list[Layer]:
+    """The layers of a model, given the arguments of ``build_model``: :func:`find_layers` without weights.
+
+    A UserError if a network of the user's that is `to_train` has an output that cannot be trained.
+    """
+    sizes: dict[str, Any] = {"n_classes": n_classes, "image_shape": image_shape}
+    factory, dtype = own.get("factory"), own.get("input_dtype")
+    if name == SMALL_CNN and factory is None:
         # It computes in milliseconds. What torch loads for a forward pass without data takes seconds.
-        with torch.random.fork_rng(devices=[]):
-            model = build_model(name, n_classes=n_classes, image_shape=image_shape)
+        with seeded(0):
+            model = build_model(name, **sizes, **own)
     else:
-        model = meta_model(name, n_classes=n_classes, image_shape=image_shape)
+        model = skeleton(name, **sizes, **own)
+    if factory is not None:
+        outputs = try_out(model, image_shape, dtype, factory)
+        if to_train:
+            check_trainable(model)
+            check_logits(outputs, len(example_batch(model, image_shape)), n_classes)
+        dtype = dtype or "float32"
     try:
-        return find_layers(model, image_shape)
+        return find_layers(model, image_shape, dtype)
     except (RuntimeError, AssertionError, ValueError, IndexError) as error:
         raise unfit_error(name, image_shape, error) from error
 
@@ -34,7 +60,9 @@ def leaf_modules(model: nn.Module) -> list[tuple[int, str, nn.Module]]:
     return [(index, *named) for index, named in enumerate(leaves, start=1)]
 
 
-def find_layers(model: nn.Module, image_shape: Sequence[int]) -> list[Layer]:
+def find_layers(
+    model: nn.Module, image_shape: Sequence[int], input_dtype: str | None = None
+) -> list[Layer]:
     """The table of layers: the input, then every leaf module that runs in a forward pass.
 
     Parameters
@@ -43,6 +71,8 @@ def find_layers(model: nn.Module, image_shape: Sequence[int]) -> list[Layer]:
         On any device; on torch's meta device nothing is computed.
     image_shape : sequence of int
         (channels, height, width) of the network's input.
+    input_dtype : str, optional
+        Type of the network's input, such as ``int64``; by default that of its weights.
 
     Returns
     -------
@@ -57,8 +87,7 @@ def find_layers(model: nn.Module, image_shape: Sequence[int]) -> list[Layer]:
     ``nn.MultiheadAttention`` and swin's attention, whose weights are used directly), and modules
     whose output is not a single tensor with the batch as its first axis.
     """
-    parameter = next(model.parameters())
-    batch = torch.zeros((2, *image_shape), device=parameter.device, dtype=parameter.dtype)
+    batch = example_batch(model, image_shape, input_dtype)
     shapes: dict[int, tuple[int, ...]] = {}
 
     def note(index: int, _module: nn.Module, _arguments: object, output: object) -> None:

@@ -1,14 +1,19 @@
-"""Networks, built by name: a small one, and torchvision's classifiers."""
+"""Networks: a small one, torchvision's and timm's classifiers by name, and users' own."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from manifold_capacity.errors import UserError, nearest
+from manifold_capacity.models import timm_networks
+from manifold_capacity.models.own_networks import build_own
 
 SMALL_CNN = "small_cnn"
 
@@ -59,45 +64,79 @@ def check_model(name: str) -> None:
     """Raise a UserError that names the nearest model if there is none of this name."""
     if name == SMALL_CNN:
         return
+    if timm_networks.is_timm(name):
+        timm_networks.check_name(name)
+        return
     known = model_names()
     if name not in known:
         raise UserError(
-            f"models.name: {name!r} is not a model{nearest(name, known, cutoff=0.0)} "
-            f"(known: {SMALL_CNN} and torchvision's {len(known) - 1} classification models)"
+            f"models.name: {name!r} is not a model{nearest(name, known, cutoff=0.0)} (known: {SMALL_CNN}, "
+            f"torchvision's {len(known) - 1} classification models, and timm/NAME); for a network of your "
+            "own set models.factory"
         )
 
 
 def input_shape(
-    name: str, image_shape: Sequence[int], image_size: int | None = None
-) -> tuple[int, int, int]:
-    """Shape (channels, height, width) of a network's input for one image.
+    name: str,
+    image_shape: Sequence[int],
+    image_size: int | None = None,
+    factory: str | None = None,
+    input_dtype: str | None = None,
+) -> tuple[int, ...]:
+    """Shape of a network's input for one sample: (channels, height, width) of an image.
 
     `image_shape` is (height, width, channels) of the dataset's images, `image_size` the side to which
-    they are resized. torchvision's models have three channels; ``small_cnn`` as many as the images.
+    they are resized. torchvision's and timm's models have three channels; others as many as the images.
+    With an `input_dtype` the samples are no images, and the network gets them as they are.
     """
+    if input_dtype is not None:
+        if factory is None:
+            raise UserError(
+                f"models.name: {name} takes images, but the dataset's inputs are {input_dtype} of shape "
+                f"{tuple(image_shape)}; give a network of your own that takes them (models.factory)"
+            )
+        return tuple(image_shape)
     height, width, channels = image_shape
     if image_size is not None:
         height = width = image_size
-    return (channels if name == SMALL_CNN else 3, height, width)
+    return (channels if name == SMALL_CNN or factory else 3, height, width)
 
 
-def build_model(name: str, *, n_classes: int, image_shape: Sequence[int]) -> nn.Module:
+def build_model(
+    name: str,
+    *,
+    n_classes: int,
+    image_shape: Sequence[int],
+    factory: str | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    input_dtype: str | None = None,
+) -> nn.Module:
     """Build a network with random weights, drawn from torch's global generator.
 
     Parameters
     ----------
     name : str
-        ``small_cnn`` or one of torchvision's classifiers.
+        ``small_cnn``, one of torchvision's classifiers, or ``timm/`` and a name of timm's. Any text for
+        a network of a `factory`.
     n_classes : int
         Outputs of the last layer.
     image_shape : sequence of int
         (channels, height, width) of the network's input, see :func:`input_shape`.
+    factory : str, optional
+        A function that returns the network: ``file.py:function`` or ``package.module:function``.
+    arguments : mapping, optional
+        Its keyword arguments, or those of ``timm.create_model``.
+    input_dtype : str, optional
+        Type of the network's input if it is not float32, such as ``int64``.
 
     Notes
     -----
     The auxiliary heads of ``googlenet`` and ``inception_v3`` are left out: only the training recipe
     of their papers uses them.
     """
+    if factory is not None:
+        sizes: dict[str, Any] = {"n_classes": n_classes, "image_shape": image_shape}
+        return build_own(factory, arguments or {}, **sizes, input_dtype=input_dtype)
     check_model(name)
     channels, height, width = image_shape
     if name == SMALL_CNN:
@@ -107,6 +146,8 @@ def build_model(name: str, *, n_classes: int, image_shape: Sequence[int]) -> nn.
             f"models.name: {name} needs images of 3 channels, but these have {channels}; "
             f"gray images are repeated to 3 channels, others need {SMALL_CNN}"
         )
+    if timm_networks.is_timm(name):
+        return timm_networks.build(name, n_classes, arguments)
     options: dict[str, Any] = {}
     if name in NORMALIZING:
         options = {"aux_logits": False, "init_weights": True}
@@ -136,12 +177,42 @@ def first_line(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def meta_model(name: str, *, n_classes: int, image_shape: Sequence[int]) -> nn.Module:
-    """A network on torch's meta device; built in memory first if its constructor needs values."""
+def is_own(name: str, factory: str | None) -> bool:
+    """Whether a network comes from a user's function or from timm: it may do anything, and is built in memory."""
+    return factory is not None or timm_networks.is_timm(name)
+
+
+def skeleton(name: str, *, seed: int = 0, **network: Any) -> nn.Module:
+    """A network whose weights are to be replaced, given the arguments of :func:`build_model`.
+
+    It is on torch's meta device, built in memory first if its constructor needs values. Users' own are
+    built as they were for the first weights, from the same seed: they may hold random numbers that are not weights.
+    """
+    if is_own(name, network.get("factory")):
+        with seeded(seed):
+            return build_model(name, **network)
     check_model(name)
     try:
         with torch.device("meta"):
-            return build_model(name, n_classes=n_classes, image_shape=image_shape)
+            return build_model(name, **network)
     except NotImplementedError:
-        with torch.random.fork_rng(devices=[]):
-            return build_model(name, n_classes=n_classes, image_shape=image_shape).to("meta")
+        with seeded(seed):
+            return build_model(name, **network).to("meta")
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Random numbers from a seed: torch's on the CPU, and NumPy's and Python's, which users' networks may draw.
+
+    Afterwards all generators are as before.
+    """
+    numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            np.random.set_state(numpy_state)  # noqa: NPY002
+            random.setstate(python_state)

@@ -1,4 +1,4 @@
-"""From stored images to a network's input: scaled, resized, normalized."""
+"""From stored images to a network's input: scaled, resized, normalized. Other inputs stay as they are."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Preprocess:
 
     Parameters
     ----------
-    image_shape : tuple of int
+    input_shape : tuple of int
         (channels, height, width) of the result. Other heights and widths are resized (bilinear,
         antialiased); one channel is repeated.
     mean, std : sequence of float, optional
@@ -28,11 +28,11 @@ class Preprocess:
 
     def __init__(
         self,
-        image_shape: tuple[int, int, int],
+        input_shape: Sequence[int],
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
     ) -> None:
-        self.image_shape = tuple(image_shape)
+        self.input_shape = tuple(input_shape)
         self.mean = [0.0] if mean is None else list(mean)
         self.std = [1.0] if std is None else list(std)
         if not all(value > 0 for value in self.std):
@@ -52,18 +52,21 @@ class Preprocess:
 
         ``auto`` is what published weights were trained with, according to the checkpoint's metadata,
         else mean and standard deviation of the training images, from `dataset`, the content of ``dataset.json``.
+        Inputs that are no images are not normalized.
         """
-        image_shape = metadata["network"]["image_shape"]
+        input_shape = metadata["network"]["image_shape"]
+        if "input_dtype" in dataset:
+            return AsTheyAre(input_shape)
         if normalize == "none":
-            return cls(image_shape)
+            return cls(input_shape)
         if normalize == "auto":
             normalize = metadata.get("normalization") or dataset
         assert isinstance(normalize, Mapping)
-        return cls(image_shape, normalize["mean"], normalize["std"])
+        return cls(input_shape, normalize["mean"], normalize["std"])
 
     def __call__(self, images: Tensor) -> Tensor:
         """Scale to [0, 1], resize, normalize: uint8 (n_images, n_channels, height, width) to float32."""
-        channels, height, width = self.image_shape
+        channels, height, width = self.input_shape
         pixels = images.float() / 255
         if pixels.shape[2:] != (height, width):
             pixels = F.interpolate(pixels, size=(height, width), mode="bilinear", antialias=True)
@@ -76,6 +79,13 @@ class Preprocess:
                 f"the images have {images.shape[1]} channels, the network expects {channels}"
             )
         return pixels.contiguous()
+
+
+class AsTheyAre(Preprocess):
+    """Hands inputs that are no images to the network as they are."""
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        return inputs
 
 
 @functools.cache
@@ -91,7 +101,12 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device)
 
 
-def to_batch(images: np.ndarray, device: torch.device) -> Tensor:
-    """Stored images (n_images, height, width, n_channels) as a batch with channels first."""
+def to_batch(samples: np.ndarray, device: torch.device) -> Tensor:
+    """Stored images, or other inputs, as a batch on a device, see `channels_first`."""
     # A copy: torch warns about read-only arrays, such as memory-mapped ones.
-    return to_device(torch.from_numpy(np.array(images)), device).permute(0, 3, 1, 2)
+    return channels_first(to_device(torch.from_numpy(np.array(samples)), device))
+
+
+def channels_first(samples: Tensor) -> Tensor:
+    """Of stored images (n_images, height, width, n_channels), which are uint8; other inputs stay as they are."""
+    return samples.permute(0, 3, 1, 2) if samples.dtype == torch.uint8 else samples

@@ -65,15 +65,17 @@ def _facts(facts: Mapping[str, Any]) -> str:
 
 
 def _dataset_facts(dataset: Mapping[str, Any]) -> dict[str, str]:
-    shape, classes = dataset["image_shape"], dataset["class_names"]
+    classes, is_images = dataset["class_names"], "image_shape" in dataset
+    shape = dataset["image_shape" if is_images else "input_shape"]
     more = f", ... and {len(classes) - 20} more" if len(classes) > 20 else ""
     facts = {
         "Name": dataset["name"],
-        "Images": "×".join(map(str, shape)) + " (height, width, channels)",
+        "Images" if is_images else "Inputs": "×".join(map(str, shape))
+        + (" (height, width, channels)" if is_images else f" of {dataset['input_dtype']}"),
         "Classes": f"{len(classes)}: {', '.join(classes[:20])}{more}",
     }
     for split, counts in dataset["counts"].items():
-        facts[f"{split.capitalize()} images"] = f"{sum(counts):,}"
+        facts[f"{split.capitalize()} {'images' if is_images else 'inputs'}"] = f"{sum(counts):,}"
     source = dataset.get("source") or {}
     return facts | {
         "Source": ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in source.items()),

@@ -69,7 +69,7 @@ def layers_page(layers: pd.DataFrame, manifolds: pd.DataFrame, logs: Path) -> st
             "starts": np.searchsorted(places[kept], np.arange(len(shown) + 1)).tolist(),
             "detailed": detailed.tolist(),
             "logs": [
-                [[name, log(path)] for name, path in _jobs(row).items() if wanted]
+                [[name, log(path)] for name, path in _jobs(row, logs).items() if wanted]
                 for row, wanted in zip(rows, detailed, strict=True)
             ],
             "texts": texts,
@@ -187,8 +187,8 @@ def _trust(row: Mapping[Any, Any]) -> list[str]:
     return sentences
 
 
-def _jobs(row: Mapping[Any, Any]) -> dict[str, Path]:
-    """The jobs that a layer's numbers depend on, the last one first, and where their logs are."""
+def _jobs(row: Mapping[Any, Any], logs: Path) -> dict[str, Path]:
+    """The jobs that a layer's numbers depend on, the last one first, and where in `logs` theirs are."""
     network = Path(row["model"], f"seed-{row['seed']}")
     shuffled = "-shuffled" if row["labels"] == SHUFFLED else ""
     store = network / row["checkpoint"] / row["split"]
@@ -202,10 +202,20 @@ def _jobs(row: Mapping[Any, Any]) -> dict[str, Path]:
     if "simulated_capacity" in row and not shuffled:
         jobs["simulate_capacity"] = Path("simulate_capacity", run, f"{row['layer']}.log")
     if row["weights"] != EXTERNAL:
-        jobs["extract_activations"] = Path("extract_activations", f"{store}.log")
+        jobs["extract_activations"] = _extraction_log(logs, str(store), row["layer"])
     if row["weights"] == "trained" and row["epoch"] != 0:
         jobs["train"] = Path("train", f"{network}.log")
     return jobs
+
+
+def _extraction_log(logs: Path, store: str, layer: str) -> Path:
+    """The log of the job that extracted a layer: of all layers of the run, or of a group with this one."""
+    whole = Path("extract_activations", f"{store}.log")
+    groups = (logs / whole).parent.glob(f"{whole.stem}-layers-*.log")
+    found = [path for path in groups if f"\n{layer} " in path.read_text(encoding="utf-8")]
+    # After a change of `activations.max_gib` there may be several.
+    found.sort(key=lambda path: path.stat().st_mtime_ns)
+    return found[-1].relative_to(logs) if found else whole
 
 
 def _log(path: Path, texts: list[str]) -> int | None:

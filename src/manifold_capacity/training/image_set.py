@@ -1,4 +1,4 @@
-"""Training images in memory or on the GPU."""
+"""Training images, or other inputs, in memory or on the GPU."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from manifold_capacity.models.preprocess import to_batch, to_device
+from manifold_capacity.models.preprocess import channels_first, to_batch, to_device
 
 logger = logging.getLogger(__name__)
 
@@ -23,8 +23,9 @@ _COPY_BYTES = 64 * 2**20
 class ImageSet:
     """A split's images and labels, from which batches are gathered on a device.
 
-    Images are uint8 (n_images, height, width, n_channels), maybe memory-mapped. Resident ones are all
-    kept in the device's memory; of others, each batch is copied, to a GPU while it computes.
+    Images are uint8 (n_images, height, width, n_channels), maybe memory-mapped; other inputs are as the
+    network takes them. Resident ones are all kept in the device's memory; of others, each batch is
+    copied, to a GPU while it computes.
     """
 
     def __init__(
@@ -35,7 +36,8 @@ class ImageSet:
         self._labels = to_device(torch.from_numpy(np.array(labels)), device)
         self._resident: Tensor | None = None
         if resident:
-            self._resident = torch.empty(images.shape, dtype=torch.uint8, device=device)
+            dtype = torch.from_numpy(np.empty(0, images.dtype)).dtype
+            self._resident = torch.empty(images.shape, dtype=dtype, device=device)
             n_images = max(1, _COPY_BYTES // max(1, images[:1].nbytes))
             for start in range(0, len(images), n_images):
                 part = torch.from_numpy(np.array(images[start : start + n_images]))
@@ -45,12 +47,12 @@ class ImageSet:
         return len(self._labels)
 
     def batch(self, chosen: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Images (n, n_channels, height, width), uint8, and labels (n,), of the `chosen` indices (n,)."""
+        """Images (n, n_channels, height, width), or other inputs, and labels (n,), of the `chosen` indices (n,)."""
         index = to_device(torch.from_numpy(chosen), self._device)
         if self._resident is None:
             images = to_batch(self._images[chosen], self._device)
         else:
-            images = self._resident.index_select(0, index).permute(0, 3, 1, 2)
+            images = channels_first(self._resident.index_select(0, index))
         return images, self._labels.index_select(0, index)
 
 

@@ -28,7 +28,8 @@ from manifold_capacity.logs import Progress
 from manifold_capacity.models import device as devices
 from manifold_capacity.models.augment import Draws, apply_draws, draw_augmentation, seeded_generator
 from manifold_capacity.models.checkpoints import load_model, save_state
-from manifold_capacity.models.preprocess import Preprocess
+from manifold_capacity.models.own_networks import check_logits, check_trainable
+from manifold_capacity.models.preprocess import AsTheyAre, Preprocess
 from manifold_capacity.provenance import source_digest, stamp
 from manifold_capacity.training import recipe as recipes
 from manifold_capacity.training.descent import Descent
@@ -85,8 +86,8 @@ def train(
     initial : Path
         Checkpoint to start from; its metadata say which network it is.
     train_data, test_data : (images, labels)
-        images uint8 (n_images, height, width, n_channels), may be memory-mapped; labels int
-        (n_images,).
+        images uint8 (n_images, height, width, n_channels), may be memory-mapped, or other inputs as the
+        network takes them; labels int (n_images,).
     recipe : mapping
         The resolved ``training`` section: epochs, optimizer (``sgd``), learning_rate, momentum,
         weight_decay, schedule (``constant``, or ``cosine``: the learning rate falls to 0 over the
@@ -115,7 +116,7 @@ def train(
     images_on_device : bool, optional
         Whether all images are kept in the device's memory. By default on a GPU that has room.
     channels_last : bool, optional
-        Whether the channels are the innermost axis. By default on a GPU's tensor cores.
+        Whether the channels are the innermost axis. By default of images on a GPU's tensor cores.
 
     Raises
     ------
@@ -131,11 +132,13 @@ def train(
     target = devices.resolve_device(device)
     model, metadata = load_model(initial)
     labels = {"train": train_data[1], "test": test_data[1]}
+    check_trainable(model)
     recipes.check_recipe(recipe, labels, metadata["network"]["n_classes"], checkpoints, target)
     if images_on_device is None:
         images_on_device = fits_on(target, train_data[0], test_data[0])
     if channels_last is None:
-        channels_last = devices.prefers_channels_last(recipe["precision"], target)
+        is_tensor_core = devices.prefers_channels_last(recipe["precision"], target)
+        channels_last = is_tensor_core and not isinstance(preprocess, AsTheyAre)
     digest = recipes.training_digest(
         initial,
         (*train_data, *test_data),
@@ -247,7 +250,7 @@ class _Run:
                     raise DivergedError(
                         f"training diverged: the loss is {state.loss_sum} in {self._place()}; lower "
                         f"training.learning_rate (now {self.recipe['learning_rate']}), or check the "
-                        "images' normalization"
+                        "inputs' normalization"
                     )
             if due:
                 self._save()
@@ -270,14 +273,16 @@ class _Run:
                 for step in steps
             ]
             images, labels = self.train_set.batch(order[first * size : steps.stop * size])
-            pixels = self._network_input(apply_draws(images, Draws.join(draws)))
+            if not isinstance(self.preprocess, AsTheyAre):
+                images = apply_draws(images, Draws.join(draws))
+            pixels = self._network_input(images)
             yield from zip(pixels.split(size), labels.split(size), strict=True)
 
     def _n_at_once(self, least: int) -> int:
         """Images to prepare or to evaluate together: `least` on the CPU, many on a GPU."""
         if self.device.type == "cpu":
             return least
-        return max(least, _AHEAD_BYTES // (4 * math.prod(self.preprocess.image_shape)))
+        return max(least, _AHEAD_BYTES // (4 * math.prod(self.preprocess.input_shape)))
 
     def _network_input(self, images: Tensor) -> Tensor:
         return self.preprocess(images).contiguous(memory_format=self.layout)
@@ -299,7 +304,8 @@ class _Run:
     def _outputs(self, images: Tensor) -> Tensor:
         """The network's outputs in float32, whatever precision it computes in."""
         with devices.autocast(self.recipe["precision"], self.device):
-            return self.model(images).float()
+            outputs = self.model(images)
+        return check_logits(outputs, len(images), self.metadata["network"]["n_classes"]).float()
 
     def _learning_rate(self, step: int) -> float:
         """The learning rate of a step of the present epoch."""

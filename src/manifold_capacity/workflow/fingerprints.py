@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import os
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from manifold_capacity.files import file_sha256, write_text
+from manifold_capacity.files import file_sha256, file_state, write_text
 
 # Contents of larger files are not hashed: that would take longer than a minute.
 LARGEST_HASHED = 50 * 2**30
@@ -45,7 +43,7 @@ class Fingerprints:
     def _of(self, path: str) -> str:
         state, remembered = None, self._remembered.get(path)
         if remembered is None or self._planning or not os.path.isdir(path):
-            state = _state(path)
+            state = file_state(path)
         if remembered and state in (None, remembered["state"]):
             return str(remembered["fingerprint"])
         assert state is not None
@@ -65,39 +63,9 @@ class Fingerprints:
         return found if isinstance(found, dict) else {}
 
 
-def _state(path: str) -> list[int | str]:
-    """What changes when the contents change."""
-    if os.path.isdir(path):
-        listing = hashlib.sha256()
-        for name, about in _files(path):
-            listing.update(
-                f"{name}\0{about.st_size}\0{about.st_mtime_ns}\n".encode(errors="surrogateescape")
-            )
-        return [listing.hexdigest()]
-    about = os.stat(path)
-    return [about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino]
-
-
 def _fingerprint(path: str, state: list[int | str]) -> str:
     if os.path.isdir(path):
         return f"names, sizes and times: {state[0]}"
     if os.path.getsize(path) > LARGEST_HASHED:
         return f"size and time: {state[0]} {state[1]}"
     return f"sha256: {file_sha256(Path(path))}"
-
-
-def _files(folder: str) -> Iterator[tuple[str, os.stat_result]]:
-    """All files below a folder in a fixed order: their relative names, and what is known of them.
-
-    Links are followed, but none into a folder that is being listed already.
-    """
-    above = set()
-    for here, folders, names in os.walk(folder, followlinks=True):
-        above.add(os.path.realpath(here))
-        folders[:] = sorted(
-            name for name in folders if os.path.realpath(os.path.join(here, name)) not in above
-        )
-        for name in sorted(names):
-            path = os.path.join(here, name)
-            with suppress(FileNotFoundError):  # a dangling link
-                yield os.path.relpath(path, folder), os.stat(path)

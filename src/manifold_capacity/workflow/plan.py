@@ -14,64 +14,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from manifold_capacity.activations.grid import store_size
-from manifold_capacity.config.choices import class_indices
-from manifold_capacity.datasets.prepare import describe
+from manifold_capacity.activations.parts import GIB
 from manifold_capacity.errors import UserError
 from manifold_capacity.logs import duration
-from manifold_capacity.models.layers import Layer, select_layers
-
-GIB = 2**30
-
-
-def store_bytes(config: Mapping[str, Any], tables: Mapping[str, Sequence[Layer]]) -> dict[str, int]:
-    """Size in bytes of each model's store of activations, for one checkpoint and split.
-
-    Parameters
-    ----------
-    config : mapping
-        The resolved configuration.
-    tables : mapping
-        Label of each model -> all its layers.
-    """
-    classes = class_indices(config["manifolds"]["classes"], describe(config["dataset"]))
-    return {
-        label: store_size(
-            select_layers(layers, config["layers"], model=label),
-            len(classes),
-            config["manifolds"]["points_per_class"] * config["geometry"]["repeats"],
-            config["activations"]["dtype"],
-            batch_size=config["activations"]["batch_size"],
-        ).total
-        for label, layers in tables.items()
-    }
-
-
-def stores_at_once(max_gib: float | None, sizes: Mapping[str, int]) -> int | None:
-    """How many stores fit on the disk at once; None without a limit (or without stores).
-
-    Parameters
-    ----------
-    max_gib : float or None
-        `activations.max_gib`.
-    sizes : mapping
-        Label of each model -> bytes of one of its stores. All count as much as the largest.
-
-    Raises
-    ------
-    UserError
-        If the largest store alone exceeds the limit.
-    """
-    if max_gib is None or not sizes:
-        return None
-    label, size = max(sizes.items(), key=lambda item: item[1])
-    if size > max_gib * GIB:
-        raise UserError(
-            f"activations.max_gib: {max_gib:g}, but one store of {label} takes {size / GIB:.4g} GiB; "
-            f"allowed: {size / GIB:.4g} or more, or choose fewer layers (layers), fewer points "
-            "(manifolds.points_per_class, geometry.repeats) or activations.dtype: float16"
-        )
-    return int(max_gib * GIB // size)
 
 
 def planned_jobs(snakefile: Path, config: Mapping[str, Any], python: str) -> dict[str, int]:
@@ -191,6 +136,7 @@ def describe_plan(
     at_once: int | None,
     submitted: int | None = None,
     gram_bytes: int = 0,
+    groups: Mapping[str, Sequence[str]] | None = None,
 ) -> str:
     """The plan as text.
 
@@ -201,7 +147,7 @@ def describe_plan(
     seconds : mapping
         From `seconds_of_jobs`.
     store_sizes : sequence of int
-        Bytes of the store of every run of the configuration.
+        Bytes of every store of the configuration's runs.
     folder : Path
         The results folder; need not exist yet.
     keep : bool
@@ -212,6 +158,8 @@ def describe_plan(
         From `submissions`, if there is a profile of a cluster.
     gram_bytes : int
         Size of one file of inner products, for the exact capacity; they are kept.
+    groups : mapping, optional
+        Label of a model -> its groups of layers, each in words; one that needs no groups is left out.
     """
     if not jobs:
         return "Nothing to be done: all results are there."
@@ -238,6 +186,11 @@ def describe_plan(
         lines.append(f"With profiles/slurm: {submitted:,} submissions.")
     n_stores, sizes = jobs.get("extract_activations", 0), sorted(store_sizes, reverse=True)
     n_grams = jobs.get("compute_gram", 0)
+    if n_stores:
+        lines += [
+            f"{model}: {len(each)} groups of layers, with a forward pass and a store each: {', '.join(each)}."
+            for model, each in (groups or {}).items()
+        ]
     return "\n".join([*lines, *_disk(n_stores, sizes, folder, keep, at_once, n_grams, gram_bytes)])
 
 
@@ -267,7 +220,7 @@ def _disk(
             why = "limited by activations.max_gib"
         total = _gib(sum(sizes[:n_stores]))
         lines += [
-            f"Activations: {n_stores:,} runs of {each} each, {total} in all.",
+            f"Activations: {n_stores:,} stores of {each} each, {total} in all.",
             f"At most {_gib(need)} at one time: {why}.",
         ]
     need += n_grams * gram_bytes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import os
+import re
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -66,6 +67,12 @@ def trained_networks(config: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def labels_pattern(config: Mapping[str, Any], *weights: str) -> str:
+    """A pattern of the models whose weights come from there. Rules that make the same paths have each its own models."""
+    labels = [m["label"] for m in config["models"] if m["weights"] in weights]
+    return "|".join(map(re.escape, labels)) or "(?!)"
+
+
 def label_suffixes(config: Mapping[str, Any]) -> list[str]:
     """What follows a run in the paths of its results: nothing, or a suffix for the control with shuffled labels."""
     return ["", "-shuffled"] if config["manifolds"]["shuffle_labels"] else [""]
@@ -75,6 +82,12 @@ def draw_suffixes(config: Mapping[str, Any]) -> list[str]:
     """What follows a layer in the paths of its moments, for each draw of points."""
     n_draws = config["geometry"]["repeats"]
     return ["", *(f"-draw-{draw}" for draw in range(2, n_draws + 1))]
+
+
+def epoch_of(checkpoint: str) -> int | None:
+    """The number in the name of a checkpoint, if it has one."""
+    epoch = checkpoint.removeprefix("epoch-")
+    return int(epoch) if epoch.isdigit() else None
 
 
 def identity(wildcards: Any, *, dataset: str, weights: str) -> dict[str, Any]:
@@ -87,14 +100,13 @@ def identity(wildcards: Any, *, dataset: str, weights: str) -> dict[str, Any]:
     dataset, weights : str
         Name of the dataset, and origin of the model's weights.
     """
-    epoch = wildcards.checkpoint.removeprefix("epoch-")
     return {
         "dataset": dataset,
         "model": wildcards.model,
         "weights": weights,
         "seed": int(wildcards.seed),
         "checkpoint": wildcards.checkpoint,
-        "epoch": int(epoch) if epoch.isdigit() else None,
+        "epoch": epoch_of(wildcards.checkpoint),
         "split": wildcards.split,
         "labels": SHUFFLED if wildcards.labels else ORIGINAL,
     }

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from manifold_capacity.activations.external import ExternalActivations
+from manifold_capacity.activations.parts import Part
 from manifold_capacity.config.checks import check_layers
 from manifold_capacity.config.choices import class_indices, external_activations
 from manifold_capacity.config.resolve import resolve
@@ -20,7 +21,7 @@ from manifold_capacity.datasets.prepare import describe
 from manifold_capacity.errors import UserError
 from manifold_capacity.files import check_file
 from manifold_capacity.models.layers import Layer, read_layers, select_layers
-from manifold_capacity.workflow.plan import store_bytes, stores_at_once
+from manifold_capacity.workflow.stores import parts_of_models, stores_at_once
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class Setup:
         Index of each measured class -> its name.
     layers : dict
         Label of each model -> all its layers.
-    store_bytes : dict
-        Label of each model -> bytes of one of its stores; empty for external activations.
+    parts : dict
+        Label of each model -> the stores of one of its runs; empty for external activations.
     stores_at_once : int or None
         How many stores may be on the disk at once; None without a limit.
     """
@@ -50,7 +51,7 @@ class Setup:
     dataset: Dataset | ExternalActivations
     classes: dict[int, str]
     layers: dict[str, Sequence[Layer]]
-    store_bytes: dict[str, int]
+    parts: dict[str, tuple[Part, ...]]
     stores_at_once: int | None
 
 
@@ -74,7 +75,7 @@ def set_up(
         known=lambda model: external.layers if external else _layers_on_disk(config, model),
         find=lambda model: _layers_of_network(config, model),
     )
-    sizes = {} if external else store_bytes(config, layers)
+    parts = {} if external else parts_of_models(config, layers)
     return Setup(
         config=config,
         external=external,
@@ -84,8 +85,8 @@ def set_up(
             for index in class_indices(config["manifolds"]["classes"], dataset)
         },
         layers=layers,
-        store_bytes=sizes,
-        stores_at_once=stores_at_once(config["activations"]["max_gib"], sizes),
+        parts=parts,
+        stores_at_once=stores_at_once(config["activations"]["max_gib"], parts),
     )
 
 
@@ -105,14 +106,18 @@ def _read(table: Path) -> list[Layer]:
 
 def _layers_of_network(config: Mapping[str, Any], model: Mapping[str, Any]) -> list[Layer]:
     from manifold_capacity.models.find_layers import list_layers
-    from manifold_capacity.models.weights import network_options
+    from manifold_capacity.models.weights import check_files, network_options
 
     dataset = describe(config["dataset"])
-    return list_layers(
-        **network_options(
-            model, n_classes=len(dataset.class_names), image_shape=dataset.image_shape
-        )
+    network = network_options(
+        model,
+        n_classes=len(dataset.class_names),
+        image_shape=dataset.sample_shape,
+        input_dtype=dataset.input_dtype,
     )
+    layers = list_layers(**network, to_train=model["weights"] == "trained")
+    check_files(model, network)
+    return layers
 
 
 def selected_layers(table: Path, selection: Mapping[str, Any], model: str) -> list[Layer]:

@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import functools
 import json
+import os
+import platform
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from manifold_capacity import own_code
+from manifold_capacity.config.choices import checkpoint_name
 from manifold_capacity.figures.registry import FIGURES
 from manifold_capacity.provenance import config_digest, key_of, source_digest
 from manifold_capacity.workflow import runs
@@ -51,15 +55,21 @@ class Steps:
         # What a network's input and output must fit.
         self._images = {
             "n_classes": len(setup.dataset.class_names),
-            "image_shape": list(getattr(setup.dataset, "image_shape", ())),
+            "image_shape": list(getattr(setup.dataset, "sample_shape", ())),
+            "input_dtype": getattr(setup.dataset, "input_dtype", None),
         }
 
     @functools.cache  # noqa: B019
     def dataset(self) -> Step:
         own = {key: value for key, value in self._config["dataset"].items() if key != "normalize"}
-        return self._step(
-            "dataset", "prepare_dataset", ["datasets.prepare"], dataset=own, files=[own["path"]]
-        )
+        files: list[str | os.PathLike[str] | None] = [own["path"]]
+        params: Step = {"dataset": own}
+        if own["factory"] is not None:
+            files += own_code.files(own["factory"], "dataset.factory")
+            # What a user's function returns may depend on it, as the texts of the standard library do.
+            params["python"] = platform.python_version()
+        modules = ["datasets.prepare"]
+        return self._step("dataset", "prepare_dataset", modules, files=files, **params)
 
     @functools.cache  # noqa: B019
     def layers(self, model: str, **_: Any) -> Step:
@@ -73,17 +83,17 @@ class Steps:
             "layers",
             "find_layers",
             ["models.find_layers", "models.weights"],
-            model=self._models[model],
+            files=self._own_files(model),
+            model=self._model(model),
             images=self._images,
         )
 
     def initial_weights(self, model: str, seed: str, **_: Any) -> Step:
         return self._weights("initial_weights", model, seed=int(seed))
 
-    def pretrained_weights(self, model: str, **_: Any) -> Step:
-        return self._weights(
-            "pretrained_weights", model, files=[self._models[model]["weights_file"]]
-        )
+    def pretrained_weights(self, model: str, checkpoint: str = "pretrained", **_: Any) -> Step:
+        epoch = runs.epoch_of(checkpoint)
+        return self._weights("pretrained_weights", model, checkpoint, epoch=epoch)
 
     @functools.cache  # noqa: B019
     def trained_weights(self, model: str, seed: str, **_: Any) -> Step:
@@ -103,8 +113,8 @@ class Steps:
         )
 
     def weights(self, model: str, seed: str, checkpoint: str) -> Step:
-        if checkpoint == "pretrained":
-            return self.pretrained_weights(model)
+        if self._models[model]["weights"] in ("pretrained", "files"):
+            return self.pretrained_weights(model, checkpoint)
         if checkpoint == "epoch-000":
             return self.initial_weights(model, seed)
         return self.trained_weights(model, seed)
@@ -123,7 +133,7 @@ class Steps:
                 **self.layers(model)["keys"],
                 **self.weights(model, seed, checkpoint)["keys"],
             },
-            model=self._models[model],
+            model=self._model(model, checkpoint),
             seed=int(seed),
             checkpoint=checkpoint,
             split=split,
@@ -279,7 +289,8 @@ class Steps:
 
         A small network's layers finish before a second thread starts to help.
         """
-        return 1 if self._models[model]["name"] == "small_cnn" else 8
+        entry = self._models[model]
+        return 1 if entry["name"] == "small_cnn" and entry["factory"] is None else 8
 
     @property
     def _reader(self) -> str:
@@ -305,11 +316,36 @@ class Steps:
                     found["/".join(filter(None, [path + labels, layer]))] = step["keys"]
         return found
 
-    def _weights(self, script: str, model: str, **params: Any) -> Step:
-        modules = ["models.weights", "models.checkpoints"]
+    def _weights(
+        self, script: str, model: str, checkpoint: str | None = None, **params: Any
+    ) -> Step:
         return self._step(
-            "weights", script, modules, model=self._models[model], images=self._images, **params
+            "weights",
+            script,
+            ["models.weights", "models.checkpoints"],
+            files=self._own_files(model, checkpoint),
+            model=self._model(model, checkpoint),
+            images=self._images,
+            **params,
         )
+
+    def _model(self, model: str, checkpoint: str | None = None) -> dict[str, Any]:
+        """A model's entry, of several files of weights with that of the checkpoint, or else with the first."""
+        entry = self._models[model]
+        if entry["weights"] != "files":
+            return entry
+        files = entry["weights_files"]
+        named = [key for key in files if checkpoint_name(key) == checkpoint]
+        key = next(iter([*named, *files]))
+        return {**entry, "weights_files": {key: files[key]}}
+
+    @functools.cache  # noqa: B019
+    def _own_files(self, model: str, checkpoint: str | None = None) -> list[str]:
+        """The user's files that a network is made from: code, and weights if they come from a file."""
+        entry = self._model(model, checkpoint)
+        code = own_code.files(entry["factory"], "models.factory") if entry["factory"] else []
+        weights = [entry["weights_file"], *(entry["weights_files"] or {}).values()]
+        return [*map(str, code), *filter(None, weights)]
 
     @functools.cache  # noqa: B019  as of the other methods: one object per process
     def _code(self, script: str, *modules: str) -> str:
@@ -322,7 +358,7 @@ class Steps:
         modules: Iterable[str],
         inputs: Mapping[str, str] | None = None,
         *,
-        files: Iterable[str | None] = (),
+        files: Iterable[str | os.PathLike[str] | None] = (),
         of_job: Mapping[str, Any] | None = None,
         **params: Any,
     ) -> Step:

@@ -1,4 +1,4 @@
-"""The order of extraction, in which runs wait so that the stores of activations fit on the disk."""
+"""The order of extraction, in which stores of activations wait until they fit on the disk."""
 
 from __future__ import annotations
 
@@ -8,20 +8,44 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from manifold_capacity.models.layers import Layer, select_layers
+from manifold_capacity.activations.parts import Part
 from manifold_capacity.workflow.runs import Run, outputs_of_run, runs_of
 
 
 @dataclass(frozen=True)
+class Store:
+    """One store of a run's activations: of all its layers, or of some."""
+
+    run: Run
+    part: Part
+
+    @property
+    def path(self) -> str:
+        """The part that the paths of its files share."""
+        return self.run.path + self.part.suffix
+
+
+def stores_of(config: Mapping[str, Any], parts: Mapping[str, Sequence[Part]]) -> dict[str, Store]:
+    """Path -> store, of all stores of a resolved configuration in their order.
+
+    `parts` are from `manifold_capacity.workflow.stores.parts_of_models`.
+    """
+    stores = [
+        Store(run, part) for run in runs_of(config).values() for part in parts.get(run.model, ())
+    ]
+    return {store.path: store for store in stores}
+
+
+@dataclass(frozen=True)
 class StoreSlots:
-    """The order in which runs extract their activations.
+    """The order in which stores are written.
 
     Attributes
     ----------
     order : list of str
-        Paths of the unfinished runs; those whose store exists come first.
+        Paths of the stores from which something is still to be computed; those that exist come first.
     waiting : list of str
-        The runs that wait for an earlier one: all but the first `n`, unless their store exists.
+        The stores that wait for an earlier one: all but the first `n`, unless they exist.
     n : int
         How many stores may exist at once.
     """
@@ -30,47 +54,42 @@ class StoreSlots:
     waiting: list[str]
     n: int
 
-    def before(self, run: str) -> str:
-        """The run whose outputs must exist before this one may extract."""
-        return self.order[self.order.index(run) - self.n]
+    def before(self, store: str) -> str:
+        """The store whose outputs must exist before this one may be written."""
+        return self.order[self.order.index(store) - self.n]
 
 
 def store_slots(
-    config: Mapping[str, Any], layers: Mapping[str, Sequence[Layer]], n: int | None
+    config: Mapping[str, Any], stores: Mapping[str, Store], n: int | None
 ) -> StoreSlots:
-    """Put the unfinished runs in order, by the files on the disk now.
+    """Put the stores in order, by the files on the disk now.
 
-    A finished run is left out: otherwise Snakemake would repeat it along with the run before it.
+    One whose outputs all exist is left out: otherwise Snakemake would repeat it along with the one before it.
 
     Parameters
     ----------
     config : mapping
         The resolved configuration.
-    layers : mapping
-        Label of each model -> all its layers.
+    stores : mapping
+        From `stores_of`.
     n : int or None
-        How many stores may exist at once; without a limit (None), no run waits.
+        How many stores may exist at once; without a limit (None), none waits.
     """
     if n is None:
         return StoreSlots([], [], 0)
 
-    def finished(run: Run) -> bool:
-        selected = select_layers(layers[run.model], config["layers"])
-        return all(map(os.path.exists, outputs_of_run(config, run.path, selected)))
+    def finished(store: Store) -> bool:
+        return all(map(os.path.exists, outputs_of_run(config, store.run.path, store.part.layers)))
 
     def exists(path: str) -> bool:
         return Path(config["results"], "activations", path).is_dir()
 
-    unfinished = [path for path, run in runs_of(config).items() if not finished(run)]
+    unfinished = [path for path, store in stores.items() if not finished(store)]
     order = sorted(unfinished, key=lambda path: not exists(path))
     return StoreSlots(order, [path for path in order[n:] if not exists(path)], n)
 
 
-def slot_files(config: Mapping[str, Any], slots: StoreSlots, run: str) -> list[str]:
-    """The file of the run's slot, if it must wait for one.
-
-    An existing slot remains an input even if the limit has changed, and a run that was finished without
-    a slot gets none: Snakemake would repeat an extraction whose inputs are others.
-    """
-    slot = f"{config['results']}/store_slots/{run}"
-    return [slot] if run in slots.waiting or os.path.exists(slot) else []
+def slot_files(config: Mapping[str, Any], slots: StoreSlots, store: str) -> list[str]:
+    """The file of the store's slot, if it must wait for one; an existing slot remains an input, whatever the limit."""
+    slot = f"{config['results']}/store_slots/{store}"
+    return [slot] if store in slots.waiting or os.path.exists(slot) else []

@@ -85,7 +85,7 @@ def test_problems_name_key_value_and_remedy(problems, changes, expected):
     "changes",
     [
         {"device": "auto", "training.precision": "tf32"},
-        {"models": [{"name": "vgg16", "weights_file": "w.pth", "weights": "pretrained"}]},
+        {"models": [{"name": "vgg16", "weights_file": __file__, "weights": "pretrained"}]},
         {"activations": {"max_gib": 2, "keep": False}, "dataset.name": "digits"},
         {"checkpoints": [20]},
         {"manifolds.points_per_class": 131},

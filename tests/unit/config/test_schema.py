@@ -33,7 +33,7 @@ from manifold_capacity.datasets.catalog import NAMED
         ({"seeds": []}, ["seeds: []", "of at least 1"]),
         ({"seeds": 3}, ["seeds: 3", "list", "for one entry write [3]"]),
         ({"models": "small_cnn"}, ["for one entry write [small_cnn]"]),
-        ({"models": [{"label": "x"}]}, ["models[0].name: missing; add it. `small_cnn`, or"]),
+        ({"models": [{"label": "x"}]}, ["models[0].name: missing; add the name", "factory: f"]),
         ({"models": [{"name": "vgg16", "label": "a/b"}]}, ['models[0].label: "a/b"', "matching ^"]),
         ({"training.precision": "fp16"}, ['training.precision: "fp16"', "float32, tf32, bfloat16"]),
         ({"checkpoints": ["last"]}, ['checkpoints[0]: "last"', "integer ≥ 0 or final"]),

@@ -61,7 +61,7 @@ def write_cifar100(tmp_path, *more, **changes):
 
 def read(path, block_length=3):
     """Split -> labels and all images."""
-    changes = {"class_names": ("apple", "bear"), "image_shape": (2, 3, 3)}
+    changes = {"class_names": ("apple", "bear"), "sample_shape": (2, 3, 3)}
     dataset = dataclasses.replace(NAMED["cifar100"], **changes)
     splits = read_cifar(path, dataset, dataset.source, block_length)
     return {

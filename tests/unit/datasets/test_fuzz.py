@@ -46,12 +46,12 @@ def concatenated(splits):
     }
 
 
-def assert_good(splits, image_shape=(4, 5, 3)):
+def assert_good(splits, sample_shape=(4, 5, 3)):
     for labels, images in splits.values():
         assert labels.dtype == np.int64
         assert set(labels.tolist()) <= {0, 1}
         assert images.dtype == np.uint8
-        assert images.shape == (len(labels), *image_shape)
+        assert images.shape == (len(labels), *sample_shape)
 
 
 def assert_same(found, expected):
@@ -82,7 +82,7 @@ def test_idx_files(tmp_path, damaged, data, repacked):
 CIFAR = NamedDataset(
     name="cifar",
     class_names=("apple", "bear"),
-    image_shape=(4, 5, 3),
+    sample_shape=(4, 5, 3),
     counts={"train": (4, 4), "test": (4, 4)},
     source=CifarArchive(
         folders=(),
@@ -164,7 +164,7 @@ def test_image_folders(tmp_path, damaged, data, suffix, size):
         return
     splits = outcome(lambda: concatenated(images.splits(5, 1)))
     if splits is not None:
-        assert_good(splits, images.image_shape)
+        assert_good(splits, images.sample_shape)
 
 
 def npz(compressed):

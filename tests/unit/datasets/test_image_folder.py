@@ -43,7 +43,7 @@ def folder(tmp_path):
 def test_folder_is_the_same_in_any_blocks(folder, block_length, threads):
     images = ImageFolder(folder, None)
     assert images.class_names == ("cat", "dog")
-    assert images.image_shape == (6, 5, 3)
+    assert images.sample_shape == (6, 5, 3)
     assert images.counts == {"train": (3, 2), "test": (1, 2)}
     for split, expected, seeds in (
         ("train", [0, 0, 0, 1, 1], [1, 2, 3, 4, 5]),
@@ -59,7 +59,7 @@ def test_the_constructor_decodes_nothing(folder):
     for path in folder.rglob("*.png"):
         # The header stays, the pixels go.
         path.write_bytes(path.read_bytes()[:45])
-    assert ImageFolder(folder, None).image_shape == (6, 5, 3)
+    assert ImageFolder(folder, None).sample_shape == (6, 5, 3)
     for path in folder.rglob("*.png"):
         path.write_bytes(b"")
     assert ImageFolder(folder, 4).counts == {"train": (3, 2), "test": (1, 2)}
@@ -82,7 +82,7 @@ def test_gray_palette_and_transparent_images_become_rgb(tmp_path):
     for name in ("3.bmp", "4.ppm", "5.tiff", "6.webp"):
         save_image(train / name, color, **({"lossless": True} if "webp" in name else {}))
     save_image(tmp_path / "test" / "a" / "0.png", color)
-    assert ImageFolder(tmp_path, None).image_shape == (4, 4, 3)
+    assert ImageFolder(tmp_path, None).sample_shape == (4, 4, 3)
     _, pixels = read(tmp_path, "train")
     expected = [
         np.repeat(gray[..., np.newaxis], 3, axis=2),
@@ -108,7 +108,7 @@ def test_resized_and_cropped_as_torchvision_does(tmp_path, size):
             pixels = random_pixels(height, width, number)
             save_image(tmp_path / split / "a" / f"{number}.png", pixels)
     _, pixels = read(tmp_path, "train", size)
-    assert ImageFolder(tmp_path, size).image_shape == pixels.shape[1:] == (size, size, 3)
+    assert ImageFolder(tmp_path, size).sample_shape == pixels.shape[1:] == (size, size, 3)
     for number, (height, width) in enumerate(shapes):
         image = Image.fromarray(random_pixels(height, width, number))
         expected = transforms.center_crop(transforms.resize(image, size), size)

@@ -76,9 +76,13 @@ def test_split_of_the_digits_is_fixed(digits):
 def test_facts_beside_the_arrays(digits):
     facts = facts_of(digits)
     images = load_split(digits, "train")[0][:]
-    described = dataclasses.asdict(NAMED["digits"]) | {"format_version": 1}
-    for key in ("format_version", "name", "class_names", "image_shape", "counts"):
-        assert facts[key] == json.loads(json.dumps(described[key]))
+    described = dataclasses.asdict(NAMED["digits"])
+    for key, value in {
+        "format_version": 1,
+        "image_shape": described["sample_shape"],
+        **{key: described[key] for key in ("name", "class_names", "counts")},
+    }.items():
+        assert facts[key] == json.loads(json.dumps(value))
     np.testing.assert_allclose(facts["mean"], [np.mean(images / 255)], rtol=1e-12)
     np.testing.assert_allclose(facts["std"], [np.std(images / 255)], rtol=1e-12)
     assert facts["source"] == {"bundled_with": "scikit-learn"}
@@ -114,7 +118,7 @@ def split_of(dataset, split):
     """Random images and shuffled labels, as many of each class as there have to be."""
     labels = np.repeat(np.arange(len(dataset.class_names)), dataset.counts[split])
     rng = np.random.default_rng(SPLITS.index(split))
-    shape = (len(labels), *dataset.image_shape)
+    shape = (len(labels), *dataset.sample_shape)
     return rng.integers(0, 256, shape, dtype=np.uint8), rng.permutation(labels)
 
 

@@ -98,14 +98,14 @@ def test_a_value_that_float64_cannot_hold_beside_the_others(point):
         ) == said
     for value in (1e20, 9.96921e36, -1e300):
         far[3, point, 5] = value
-        with pytest.raises(ValueError, match=f"manifold 3: point {point}, feature 5 is"):
+        with pytest.raises(ValueError, match=f"point {point} of manifold 3, feature 5 is"):
             measure(far)
 
 
 def test_a_class_that_float64_cannot_hold_beside_the_others():
     far = clouds()
     far[3, :, 5] += 1e12
-    with pytest.raises(ValueError, match=r"manifold 3: point \d+, feature 5 is 1e\+12"):
+    with pytest.raises(ValueError, match=r"point \d+ of manifold 3, feature 5 is 1e\+12"):
         measure(far)
     # All classes there are no outlier: only differences matter.
     far[:, :, 5] = 1e12

@@ -131,7 +131,7 @@ def test_manifolds_add_up():
 def test_orthogonal_points(n_manifolds):
     """Capacity 2; axes and centers such that radius, dimension and utility are 1; k is binomial."""
     found = measure_glue(
-        np.eye(n_manifolds)[:, None], center=False, n_samples=2000, labels="balanced"
+        np.eye(n_manifolds)[:, None], center=False, n_samples=2000, dichotomies="balanced"
     )
     for name, expected in (("capacity", 2), ("capacity_published", 2)):
         near(found, name, expected)
@@ -249,11 +249,13 @@ def test_agrees_with_simulated_capacity():
 def test_labels():
     """Labels by name are those that they say; equal ones are the easiest, where the mean helps."""
     manifolds = clouds(6)
-    by_name = measure_glue(manifolds, n_samples=30, labels="one_vs_rest", seed=2)
-    given = measure_glue(manifolds, n_samples=30, labels=np.tile(2 * np.eye(6) - 1, (5, 1)), seed=2)
+    by_name = measure_glue(manifolds, n_samples=30, dichotomies="one_vs_rest", seed=2)
+    given = measure_glue(
+        manifolds, n_samples=30, dichotomies=np.tile(2 * np.eye(6) - 1, (5, 1)), seed=2
+    )
     same(by_name, given, 0)
-    assert (by_name.labels, given.labels) == ("one_vs_rest", "given")
-    opposite = measure_glue(manifolds, n_samples=30, labels=np.ones((30, 6)), center=False)
+    assert (by_name.dichotomies, given.dichotomies) == ("one_vs_rest", "given")
+    opposite = measure_glue(manifolds, n_samples=30, dichotomies=np.ones((30, 6)), center=False)
     assert opposite.capacity > measure_glue(manifolds, center=False, n_samples=30).capacity
 
 

@@ -209,13 +209,16 @@ def test_far_from_the_origin():
     ("options", "message"),
     [
         (
-            {"labels": "all"},
-            "labels is 'all'; choose one of 'random', 'balanced', 'one_vs_rest', or",
+            {"dichotomies": "all"},
+            "dichotomies is 'all'; choose one of 'random', 'balanced', 'one_vs_rest', or",
         ),
-        ({"labels": np.ones((5, 6))}, r"labels has shape \(5, 6\); for 300 samples of 6 manifolds"),
-        ({"labels": np.zeros((300, 6))}, "labels holds other values than 1 and -1"),
         (
-            {"labels": np.ones((5, 6)), "n_samples": "auto"},
+            {"dichotomies": np.ones((5, 6))},
+            r"dichotomies has shape \(5, 6\); for 300 samples of 6 manifolds",
+        ),
+        ({"dichotomies": np.zeros((300, 6))}, "dichotomies holds other values than 1 and -1"),
+        (
+            {"dichotomies": np.ones((5, 6)), "n_samples": "auto"},
             "n_samples must be its length, not 'auto'",
         ),
         ({"inactive": "mean"}, "inactive is 'mean'; choose one of 'zero', 'skip'"),
@@ -235,7 +238,7 @@ def test_bad_arguments(options, message):
 @pytest.mark.parametrize(
     ("labels", "gaussians", "message"),
     [
-        (np.ones((3, 5)), np.ones((3, 40)), r"labels has shape \(3, 5\)"),
+        (np.ones((3, 5)), np.ones((3, 40)), r"dichotomies has shape \(3, 5\)"),
         (np.ones((3, 6)), np.ones((3, 39)), r"gaussians has shape \(3, 39\); .* \(n_samples, 40\)"),
         (np.ones((1, 6)), np.ones((1, 40)), "2 samples at least"),
         (np.ones((3, 6)), np.full((3, 40), np.nan), "gaussians holds NaN or infinity"),
@@ -249,7 +252,7 @@ def test_bad_samples(labels, gaussians, message):
 def test_result():
     found = measure_glue(clouds(), n_samples=40)
     assert isinstance(found, Glue)
-    assert repr(found).startswith("<Glue of 6 manifolds in 40 features: capacity ")
+    assert repr(found).startswith("<Glue of 6 manifolds of 8 points in 40 features: capacity ")
     assert "\n" not in repr(found)
     summary = found.summary()
     assert {type(value) for value in summary.values()} <= {int, float, str, bool}

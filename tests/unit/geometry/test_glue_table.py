@@ -98,7 +98,7 @@ def test_a_value_that_float64_cannot_hold_is_said_and_then_refused(point):
     with pytest.warns(CaveatWarning, match=f"Point {point} of manifold 3 has the value 1e"):
         assert "outlier" in measure_glue(far, n_samples=10).caveats
     far[3, point, 5] = 9.96921e36
-    with pytest.raises(ValueError, match=f"manifold 3: point {point}, feature 5 is 9.96921e"):
+    with pytest.raises(ValueError, match=f"point {point} of manifold 3, feature 5 is 9.96921e"):
         measure_glue(far)
 
 

@@ -70,7 +70,7 @@ def test_values_that_are_not_finite():
     arrays = manifolds()
     arrays[1][2, 65] = np.nan
     for center in (True, False):
-        with pytest.raises(ValueError, match="manifold 1: point 2, feature 65 is nan"):
+        with pytest.raises(ValueError, match="point 2 of manifold 1, feature 65 is nan"):
             gram_from_arrays(arrays, center=center)
 
 

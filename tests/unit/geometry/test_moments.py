@@ -143,7 +143,7 @@ def test_derived_quantities(clouds):
 def test_a_value_that_is_not_finite_is_named(bad, dtype, point):
     manifolds = np.ones((5, 4, 33), dtype=dtype)
     manifolds[3, point, 21] = bad
-    message = rf"manifold 3: point {point}, feature 21 is {bad}; the geometry needs finite"
+    message = rf"point {point} of manifold 3, feature 21 is {bad}; the geometry needs finite"
     with pytest.raises(ValueError, match=message):
         moments_from_arrays(manifolds, block_features=8)
 
@@ -152,7 +152,7 @@ def test_not_finite_beside_the_huge_is_named():
     manifolds = np.full((3, 4, 6), 1.5e308)
     manifolds[::2] *= -1  # overflows before the NaN is reached
     manifolds[2, 1, 5] = np.nan
-    with pytest.raises(ValueError, match="manifold 2: point 1, feature 5 is nan"):
+    with pytest.raises(ValueError, match="point 1 of manifold 2, feature 5 is nan"):
         moments_from_arrays(manifolds, block_features=2)
 
 

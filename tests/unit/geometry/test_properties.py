@@ -125,7 +125,7 @@ def test_any_layer(manifolds, margin):
     options = {"margin": margin, "n_gaussians": 40, "threads": 1}
     bad = [i for i, points in enumerate(manifolds) if not np.isfinite(points).all()]
     if bad:
-        with pytest.raises(ValueError, match=rf"manifold ({'|'.join(map(str, bad))}): point"):
+        with pytest.raises(ValueError, match=rf"of manifold ({'|'.join(map(str, bad))}), feature"):
             measure(manifolds, **options)
         return
     if without_direction(manifolds):

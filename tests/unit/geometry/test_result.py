@@ -129,7 +129,9 @@ def test_a_geometry_prints_in_one_line():
     result = measure(clouds(5), n_gaussians=100)
     text, numbers = repr(result), result.summary()
     assert "\n" not in text
-    assert f"of {len(result.capacity)} manifolds in {result.n_features} features" in text
+    assert (
+        f"of {len(result.capacity)} manifolds of 15 points in {result.n_features} features" in text
+    )
     for name in QUANTITIES:
         pattern = rf"{name.replace('_', ' ')} (\S+) \[(\S+), (\S+)\]"
         value, low, high = map(float, re.search(pattern, text).groups())

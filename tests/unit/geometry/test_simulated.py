@@ -88,7 +88,7 @@ def test_errors():
         simulated_capacity(clouds(1, 5, 4, 1.0))
     with pytest.raises(DegenerateManifoldsError, match=r"are the same.*leave the layer out"):
         simulated_capacity(np.ones((3, 5, 4)))
-    with pytest.raises(ValueError, match="manifold 2: point 1, feature 3 is nan"):
+    with pytest.raises(ValueError, match="point 1 of manifold 2, feature 3 is nan"):
         simulated_capacity(np.where(np.arange(60).reshape(3, 5, 4) == 47, np.nan, 1.0))
     with pytest.raises(ValueError, match=r"1e\+200 from their mean.*common scale"):
         simulated_capacity(1e200 * np.array([[[1.0]], [[-1.0]]]))

@@ -56,5 +56,5 @@ def test_errors():
         layer_variance(layer(5), max_points=2)
     bad = layer(5)
     bad[1][3, 2] = np.nan
-    with pytest.raises(ValueError, match="manifold 1: point 3, feature 2 is nan"):
+    with pytest.raises(ValueError, match="point 3 of manifold 1, feature 2 is nan"):
         layer_variance(bad)

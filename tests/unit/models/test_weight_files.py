@@ -1,5 +1,7 @@
 """Files of weights in other precisions and shapes, damaged and hostile."""
 
+import argparse
+import datetime
 import logging
 import os
 import struct
@@ -7,6 +9,7 @@ import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save, save_file
@@ -15,7 +18,7 @@ from torch import nn
 from manifold_capacity.errors import UserError
 from manifold_capacity.models import networks
 from manifold_capacity.models.checkpoints import load_state, save_state
-from manifold_capacity.models.weights import pretrained_state
+from manifold_capacity.models.weights import check_files, pretrained_state
 
 SHAPE = (1, 8, 8)
 
@@ -130,7 +133,8 @@ def ones(*shape, dtype=torch.float32, value=1.0):
         ({"3.bias": ones(0)}, r"of shape \(0,\); its first axis must be the classes"),
         ({3: ones(1)}, r"has the name 3, which is not text; it is not a state dict"),
         ({"epoch": 3}, "has a int as 'epoch'; it is not a state dict"),
-        ({"model": {"0.bias": ones(4)}}, "has a dict as 'model'; it is not a state dict"),
+        ({"model": {"0.bias": ones(4)}}, "has no '3.bias', the head of small_cnn; it holds 0.bias"),
+        ({"ema": {"0.bias": ones(4)}}, "has a dict as 'ema'; it is not a state dict"),
         ({"0.bias": ones(4).to_sparse()}, r"'0\.bias', which is not a plain array"),
         ({"0.bias": torch.ones(4, device="meta")}, r"'0\.bias', which is not a plain array"),
         ({"0.bias": ones(1).expand(10**9)}, r"of shape \(1000000000,\), but fewer numbers"),
@@ -144,12 +148,110 @@ def test_states_that_do_not_fit(path, state, changes, message):
         load(path)
 
 
-def test_a_network_inside_data_parallel(path, state):
-    torch.save({f"module.{key}": tensor for key, tensor in state.items()}, path)
-    with pytest.raises(
-        UserError, match=r"begin with 'module\.', .* save model\.module\.state_dict\(\)"
-    ):
+OPTIONS = argparse.Namespace(lr=0.1, output=Path("x"))
+BESIDE = {"epoch": 3, "best": np.float64(0.9), "args": OPTIONS, "lr": 0.1, "when": None}
+MOMENTUM = {
+    "state": {0: {"momentum_buffer": ones(4)}},
+    "param_groups": [{"lr": 0.1, "params": [0]}],
+}
+
+
+@pytest.mark.parametrize(
+    ("wrapped", "said"),
+    [
+        (
+            lambda state: {"model": state, "optimizer": MOMENTUM, **BESIDE},
+            ["its entry 'model'; not read: optimizer, epoch, best, args, lr, when"],
+        ),
+        (lambda state: {"model_state_dict": state}, ["its entry 'model_state_dict'"]),
+        (
+            lambda state: {
+                "pytorch-lightning_version": "2.5",
+                "state_dict": {f"model.{k}": v for k, v in state.items()}
+                | {"loss.weight": ones(3)},
+                "optimizer_states": [MOMENTUM],
+            },
+            [
+                "its entry 'state_dict'; not read: pytorch-lightning_version, optimizer_states",
+                "names without their prefix 'model.'; not read: loss.weight",
+            ],
+        ),
+        (
+            lambda state: {f"module._orig_mod.{k}": v for k, v in state.items()},
+            ["names without their prefix 'module._orig_mod.'"],
+        ),
+        (lambda state: {"net": {"state_dict": state}}, ["entry 'net'", "entry 'state_dict'"]),
+    ],
+)
+def test_wrappers_are_taken_off_and_it_is_said(path, state, wrapped, said, caplog):
+    caplog.set_level(logging.INFO)
+    torch.save(wrapped(state), path)
+    loaded = load(path)
+    assert all(torch.equal(loaded[key], state[key]) for key in state)
+    assert len(caplog.messages) == len(said)
+    for message, expected in zip(caplog.messages, said, strict=True):
+        assert message.startswith(f"{path}: ")
+        assert expected in message
+
+
+def test_a_prefix_that_the_network_has_itself_stays(path, monkeypatch):
+    class Inside(nn.Module):
+        def __init__(self, n_channels, n_classes):
+            super().__init__()
+            self.model = Small(n_channels, n_classes)
+
+    monkeypatch.setattr(networks, "SmallCNN", Inside)
+    state = Inside(1, 10).state_dict()
+    torch.save({f"model.{key}": tensor for key, tensor in state.items()}, path)
+    assert list(load(path)) == list(state)
+
+
+def test_versions_of_modules_follow_their_names(path, state):
+    """A batch normalization of version 1 had no count."""
+    del state["1.num_batches_tracked"]
+    state._metadata["1"]["version"] = 1
+    inside = OrderedDict((f"module.{key}", tensor) for key, tensor in state.items())
+    inside._metadata = {"": {"version": 1}, "module": {"version": 1}}
+    inside._metadata |= {f"module.{key}": v for key, v in state._metadata.items() if key}
+    torch.save(inside, path)
+    assert load(path)["1.num_batches_tracked"] == 0
+
+
+def test_an_object_of_a_class_says_what_to_save(path, state):
+    torch.save({"model": state, "when": datetime.date(2026, 1, 1)}, path)
+    message = (
+        r"\(Unsupported global: GLOBAL datetime\.date .*save it anew with torch\.save\(model\.st"
+    )
+    with pytest.raises(UserError, match=message):
         load(path)
+
+
+def test_a_file_that_holds_itself(path):
+    endless = {}
+    endless["model"] = endless
+    torch.save(endless, path)
+    with pytest.raises(UserError, match="has a dict as 'model'"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, None),
+        ({"0.bias": ones(5)}, r"does not fit small_cnn .*: size mismatch for 0\.bias"),
+        ({"more": ones(1)}, "does not fit .*: Unexpected key"),
+        ({"0.bias": ones(4, value=torch.nan)}, None),  # values are for the job to read
+    ],
+)
+def test_names_and_shapes_are_checked_without_values(path, state, changes, message):
+    torch.save({**state, **changes}, path)
+    entry = {"weights": "files", "weights_files": {"10": str(path)}}
+    network = {"name": "small_cnn", "n_classes": 10, "image_shape": SHAPE}
+    if message is None:
+        check_files(entry, network)
+        return
+    with pytest.raises(UserError, match=rf"^models\.weights_files\.10: {path} {message}"):
+        check_files(entry, network)
 
 
 def test_versions_that_are_none(path, state):

@@ -166,6 +166,17 @@ def test_a_layer_leads_to_the_logs_of_its_jobs(tables, tmp_path) -> None:
     assert len(data["texts"]) == len(said), "one text for all layers of a run"
 
 
+def test_a_layer_leads_to_the_log_of_its_group(tables, tmp_path) -> None:
+    folder = tmp_path / "logs/extract_activations/a & b/seed-0/epoch-015"
+    folder.mkdir(parents=True)
+    (folder / "train-layers-1-1.log").write_text("to be written to x:\n0_Conv2d  3 x 15\n")
+    (folder / "train-layers-2-2.log").write_text("to be written to y:\n1_Conv2d  3 x 15\n")
+    data = unpacked(results.layers_page(*tables, tmp_path / "logs"))
+    places = [dict(of_layer)["extract_activations"] for of_layer in data["logs"]]
+    texts = [None if place is None else data["texts"][place][17:18] for place in places]
+    assert texts == [None, None, None, "x", "y", None]
+
+
 def test_the_jobs_that_a_layer_depends_on(tables, tmp_path) -> None:
     layers, manifolds = tables
     layers = layers.assign(simulated_capacity=0.5)

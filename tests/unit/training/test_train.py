@@ -172,7 +172,7 @@ def test_steps_prepared_ahead_are_the_same_steps(run, monkeypatch):
     ],
 )
 def test_a_gpu_prepares_and_evaluates_many_images_at_a_time(device, shape, expected):
-    run = mock.Mock(device=torch.device(device), preprocess=mock.Mock(image_shape=shape))
+    run = mock.Mock(device=torch.device(device), preprocess=mock.Mock(input_shape=shape))
     assert train_module._Run._n_at_once(run, 32) == expected
 
 

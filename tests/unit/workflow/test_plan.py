@@ -2,13 +2,10 @@
 
 import pytest
 
-from manifold_capacity.activations.grid import store_size
 from manifold_capacity.workflow.plan import (
     describe_plan,
     groups_of_profile,
     seconds_of_jobs,
-    store_bytes,
-    stores_at_once,
     submissions,
 )
 
@@ -22,29 +19,6 @@ GROUPS = {
     },
     "group-components": {"layers-{run}": 16, "summary": 6},
 }
-
-
-def test_a_store_has_its_computed_size(resolved, layers):
-    config = resolved(
-        layers={"input": False},
-        manifolds={"classes": 4, "points_per_class": 12},
-        activations={"dtype": "float16", "batch_size": 5},
-        geometry={"repeats": 2},
-    )
-    expected = store_size(layers[1:], 4, 24, "float16", batch_size=5).total
-    assert store_bytes(config, {"small_cnn": layers}) == {"small_cnn": expected}
-    assert expected > 4 * 24 * 10 * 2
-
-
-def test_the_largest_store_decides_how_many_fit_at_once():
-    sizes = {"small": GIB, "large": 3 * GIB}
-    assert stores_at_once(None, sizes) is None
-    assert stores_at_once(10, sizes) == 3
-    assert stores_at_once(3, sizes) == 1
-    with pytest.raises(
-        ValueError, match=r"activations.max_gib: 2.9, but one store of large takes 3 GiB"
-    ):
-        stores_at_once(2.9, sizes)
 
 
 def test_times_are_means_of_the_benchmark_files(tmp_path):
@@ -99,7 +73,7 @@ def test_the_disk(tmp_path, keep, at_once, most):
     text = describe_plan(
         {"extract_activations": 4}, {}, sizes, tmp_path / "not" / "yet", keep=keep, at_once=at_once
     )
-    assert "4 runs of 3 GiB each, 12 GiB in all" in text
+    assert "4 stores of 3 GiB each, 12 GiB in all" in text
     assert f"At most {most} at one time" in text
     assert "NOT ENOUGH" not in describe_plan(
         {"train": 1}, {}, sizes, tmp_path, keep=True, at_once=None
@@ -108,6 +82,13 @@ def test_the_disk(tmp_path, keep, at_once, most):
         {"extract_activations": 1}, {}, [2**60], tmp_path, keep=keep, at_once=at_once
     )
     assert "NOT ENOUGH" in huge
+
+
+def test_groups_of_layers_are_listed_if_something_is_extracted(tmp_path):
+    options = {"keep": False, "at_once": 1, "groups": {"net": ["1_Conv2d", "2_Conv2d to 4_Conv2d"]}}
+    text = describe_plan({"extract_activations": 2}, {}, [GIB] * 2, tmp_path, **options)
+    assert "net: 2 groups of layers, with a forward pass and a store each: 1_Conv2d, 2_Conv" in text
+    assert "groups of" not in describe_plan({"train": 1}, {}, [GIB] * 2, tmp_path, **options)
 
 
 def test_nothing_to_be_done(tmp_path):

@@ -40,7 +40,8 @@ def test_layers_come_from_the_table_of_an_earlier_run(given, layers):
     assert setup.classes == {3: "3", 8: "8"}
     assert setup.external is None
     assert setup.stores_at_once is None
-    assert setup.store_bytes["small_cnn"] > 2 * 10 * 74 * 4
+    (part,) = setup.parts["small_cnn"]
+    assert part.n_bytes > 2 * 10 * 74 * 4
 
 
 def test_external_activations_need_no_store(tmp_path):
@@ -48,7 +49,7 @@ def test_external_activations_need_no_store(tmp_path):
     np.save(path, np.arange(24.0).reshape(3, 2, 4))
     setup = set_up({"activations": {"path": str(path)}}, SCHEMA)
     assert setup.dataset is setup.external
-    assert setup.store_bytes == {}
+    assert setup.parts == {}
     (layer,) = setup.external.layers
     manifolds = runs.external_manifolds(setup, layer.label)
     assert manifolds["source"] == {"path": str(path), "labels": None}
