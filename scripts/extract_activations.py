@@ -9,8 +9,9 @@ from manifold_capacity.datasets.sampling import load_split, sample_manifolds
 from manifold_capacity.files import atomic_path, file_sha256
 from manifold_capacity.models.checkpoints import load_model
 from manifold_capacity.models.device import device_name, resolve_device, use_threads
-from manifold_capacity.models.layers import read_layers, select_layers
+from manifold_capacity.models.layers import read_layers
 from manifold_capacity.models.preprocess import Preprocess
+from manifold_capacity.models.selection import select_layers
 from manifold_capacity.provenance import check_keys, check_stamped, extended, read_stamp
 
 with logs.log_to(snakemake.log[0]), atomic_path(snakemake.output[0]) as output:

@@ -8,13 +8,18 @@ from manifold_capacity.geometry.draws import combine_draws, draw_seed
 from manifold_capacity.geometry.measure import DegenerateManifoldsError, geometry_from_moments
 from manifold_capacity.geometry.moments import Moments
 from manifold_capacity.models.layers import read_layers
+from manifold_capacity.models.selection import select_layers
 from manifold_capacity.summary import rows
 from manifold_capacity.summary.tables import write_table
 
 with logs.log_to(snakemake.log[0]) as log:
     files, step, draws, curve = snakemake.input, SimpleNamespace(**snakemake.params.step), [], {}
     layers = read_layers(provenance.check_stamped(files.layers, files.stamp, step.keys, "layers"))
-    (layer,) = [layer for layer in layers if layer.label == snakemake.wildcards.layer]
+    (layer,) = [
+        layer
+        for layer in select_layers(layers, step.layers)
+        if layer.label == snakemake.wildcards.layer
+    ]
     row = step.run | rows.layer_columns(layer)
     try:
         for draw, file in enumerate(files.moments):

@@ -19,7 +19,8 @@ from manifold_capacity.activations import array_files
 from manifold_capacity.activations.array_files import CLASS_NAMES, LABELS, Entry
 from manifold_capacity.activations.external_reader import Reader
 from manifold_capacity.errors import UserError
-from manifold_capacity.models.layers import Layer, select_layers, unmatched
+from manifold_capacity.models.layers import Layer
+from manifold_capacity.models.selection import select_layers, unmatched
 from manifold_capacity.summary.rows import SPLIT
 
 logger = logging.getLogger(__name__)

@@ -28,6 +28,7 @@ from manifold_capacity.models import device as devices
 from manifold_capacity.models.augment import Draws, apply_draws, draw_augmentation, seeded_generator
 from manifold_capacity.models.layers import Layer
 from manifold_capacity.models.preprocess import Preprocess, to_batch
+from manifold_capacity.models.views import arrays_of
 
 logger = logging.getLogger(__name__)
 
@@ -125,6 +126,7 @@ def extract(
     path = folder / STORE
     if path.exists():
         shutil.rmtree(path)
+    layers = arrays_of(layers)
     row_points = points_per_batch(layers, n_points, batch_size)
     layers = layers_of_part(layers, part)
     size = store_size(layers, n_manifolds, n_points, dtype, batch_size=row_points)

@@ -20,7 +20,8 @@ from manifold_capacity.errors import UserError
 from manifold_capacity.logs import duration
 from manifold_capacity.models.device import resolve_device
 from manifold_capacity.models.find_layers import find_layers
-from manifold_capacity.models.layers import Layer, select_layers
+from manifold_capacity.models.layers import Layer
+from manifold_capacity.models.selection import select_layers
 from manifold_capacity.summary.layer_table import LayerTable
 
 _VIEWS_WITH_A_NUMBER = ({"token"}, {"positions"})
@@ -152,7 +153,7 @@ def _activations(
 
     places = indices.ravel()
     with Forward(model, layers, keep, precision="float32", device=device) as run:
-        for first in range(0, len(places), batch_size):  # noqa: B020  `keep` reads it
+        for first in range(0, len(places), batch_size):
             show(f"forward pass of {len(layers)} layers, {first:,} of {len(places):,} samples")
             run(to_device(samples.batch(places[first : first + batch_size]), device))
     return {label: array.reshape(*indices.shape, -1) for label, array in arrays.items()}

@@ -70,7 +70,9 @@ class GeometryRecorder:
     def table(self) -> LayerTable:
         """A row per layer and measured epoch, as in ``layers.csv``; a UserError before the first."""
         if not self._tables:
-            raise UserError("nothing has been recorded: call the recorder in the training loop first")
+            raise UserError(
+                "nothing has been recorded: call the recorder in the training loop first"
+            )
         return joined_tables([self._tables[epoch] for epoch in sorted(self._tables)])
 
     def plot(self) -> Figure:

@@ -46,7 +46,7 @@ class Samples:
                     "inputs: a DataLoader of an iterable dataset has no places to take samples from; give its "
                     "samples as an array or tensor, or a map-style dataset"
                 )
-            n_samples = len(dataset)  # type: ignore[arg-type]
+            n_samples = len(dataset)
             if labels is None:
                 labels = _labels_of(dataset, n_samples)
         else:
@@ -113,7 +113,9 @@ def _checked(name: str, value: Any) -> Any:
     if isinstance(value, Tensor):
         return value
     array = value if hasattr(value, "__array__") else np.asarray(value)
-    if getattr(array, "dtype", np.dtype(object)).kind not in "fiub" or not getattr(array, "shape", ()):
+    if getattr(array, "dtype", np.dtype(object)).kind not in "fiub" or not getattr(
+        array, "shape", ()
+    ):
         where = f"inputs[{name!r}]" if name else "inputs"
         raise UserError(
             f"{where}: values of type {getattr(array, 'dtype', type(value).__name__)} cannot be given to a "

@@ -15,6 +15,7 @@ import numpy as np
 
 from manifold_capacity.errors import UserError
 from manifold_capacity.files import check_file
+from manifold_capacity.models.views import array_label, place_in_array
 
 if TYPE_CHECKING:
     import zarr
@@ -125,45 +126,56 @@ class LayerArray:
         )
 
 
-class Draw:
-    """One of several draws of points, a range of a layer's points.
+class Part:
+    """A range of a layer's points and of its features.
 
     Attributes
     ----------
     shape : tuple of int, (n_manifolds, n_points, n_features)
-        Of the draw.
+        Of the part.
     dtype, chunks, attributes : as of the layer's array
     """
 
     ndim = 3
 
-    def __init__(self, layer: LayerArray, draw: int, n_draws: int) -> None:
-        n_manifolds, n_points, n_features = layer.shape
-        if n_points % n_draws or not 0 <= draw < n_draws:
-            raise StoreError(
-                f"layer {layer.label}: {n_points} points per manifold are not {n_draws} draws of equal "
-                f"size with a draw {draw}; extract the activations again"
-            )
-        size = n_points // n_draws
-        self._layer, self._first = layer, draw * size
-        self.shape = (n_manifolds, size, n_features)
+    def __init__(self, layer: LayerArray, points: range, features: range) -> None:
+        self._layer, self._first = layer, (points.start, features.start)
+        self.shape = (layer.shape[0], len(points), len(features))
         self.dtype, self.chunks = layer.dtype, layer.chunks
         self.attributes = layer.attributes
 
     def __getitem__(self, key: tuple[slice, slice, slice]) -> np.ndarray:
-        manifolds, points, features = key
-        start, stop, step = points.indices(self.shape[1])
-        points = slice(self._first + start, self._first + stop, step)
-        return self._layer[manifolds, points, features]
+        manifolds, *others = key
+        moved = []
+        for wanted, first, length in zip(others, self._first, self.shape[1:], strict=True):
+            start, stop, step = wanted.indices(length)
+            moved.append(slice(first + start, first + stop, step))
+        return self._layer[manifolds, moved[0], moved[1]]
 
 
-def open_draw(folder: Path, label: str, draw: int, n_draws: int) -> LayerArray | Draw:
+def open_draw(folder: Path, label: str, draw: int, n_draws: int) -> LayerArray | Part:
     """Open one of the `n_draws` equal draws of points that a layer consists of, counted from 0.
 
-    See `open_layer` for `folder` and `label`.
+    See `open_layer` for `folder` and `label`. The layer of one position is a part of the array of all.
     """
-    layer = open_layer(folder, label)
-    return layer if n_draws == 1 else Draw(layer, draw, n_draws)
+    layer = open_layer(folder, array_label(label))
+    n_points, n_features = layer.shape[1:]
+    if n_points % n_draws or not 0 <= draw < n_draws:
+        raise StoreError(
+            f"layer {layer.label}: {n_points} points per manifold are not {n_draws} draws of equal "
+            f"size with a draw {draw}; extract the activations again"
+        )
+    size = n_points // n_draws
+    features = range(n_features)
+    if label != layer.label:
+        about = layer.attributes
+        shape = about["shape_of_module"], about["channel_axis"]
+        place = place_in_array(label, *shape, about["view"])
+        width = shape[0][shape[1]]
+        features = range(place * width, (place + 1) * width)
+    if n_draws == 1 and len(features) == n_features:
+        return layer
+    return Part(layer, range(draw * size, (draw + 1) * size), features)
 
 
 def open_layer(folder: Path, label: str) -> LayerArray:

@@ -71,6 +71,7 @@ class Writer:
                     "layer_type": layer.type,
                     "output_shape": list(layer.output_shape),
                     "format_version": FORMAT_VERSION,
+                    **_view_of(layer),
                 },
                 config={"write_empty_chunks": True},
             )
@@ -96,3 +97,14 @@ class Writer:
         metadata = [self.path / "zarr.json"]
         metadata += [self.path / label / "zarr.json" for label in self.arrays]
         write_json(self.path.parent / STAMP, {"files": checksums(metadata, self.path.parent)})
+
+
+def _view_of(layer: Layer) -> dict[str, Any]:
+    """What of the module's output a layer is, if not all of its first call."""
+    found: dict[str, Any] = {}
+    if layer.view != "flatten":
+        found = {"view": layer.view, "channel_axis": layer.channel_axis}
+        found["shape_of_module"] = list(layer.shape_of_module)
+    if layer.call > 1:
+        found["call"] = layer.call
+    return found | ({"output": layer.output} if layer.output else {})

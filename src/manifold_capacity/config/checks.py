@@ -9,7 +9,8 @@ from typing import Any
 
 from manifold_capacity.config.choices import class_indices
 from manifold_capacity.config.schema import ConfigError, given_text, shown
-from manifold_capacity.models.layers import Layer, select_layers, unmatched
+from manifold_capacity.models.layers import Layer
+from manifold_capacity.models.selection import select_layers, unmatched
 from manifold_capacity.summary.rows import SPLIT
 
 # Keys that do not apply to external activations, and keys that apply only to them.

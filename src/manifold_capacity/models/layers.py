@@ -1,37 +1,56 @@
-"""The table of a network's layers, and the choice of layers from it. Does not import torch."""
+"""The table of a network's layers. Does not import torch."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
-from manifold_capacity.errors import UserError, nearest
+from manifold_capacity.errors import UserError
 from manifold_capacity.files import atomic_path
 
-_DEFAULT_TYPES = ("Conv2d", "Linear")
-_COLUMNS = ("index", "name", "type", "output_shape", "n_features")
+_COLUMNS = (
+    *("index", "name", "type", "is_block", "call", "output"),
+    *("output_shape", "channel_axis", "n_features"),
+)
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer: a leaf module of the network that runs in a forward pass, or the input itself.
+    """One layer: what a module of the network gives in one of its calls, or the input itself.
 
     Attributes
     ----------
     index : int
-        Place of the module among all leaf modules in module order, counted from 1; 0 is the input.
+        Place of the module among all leaf modules (those without children) in module order, counted from 1; of
+        a block, that of its last leaf that runs; 0 is the input.
     name : str
         Qualified module name, ``features.0``; ``input`` for the input.
     type : str
         Class of the module, ``Conv2d``; ``Input`` for the input.
     output_shape : tuple of int
-        Shape of the module's output for one image, without the batch axis.
+        Shape of what is measured for one sample, without the batch axis: the module's output, or a view of it.
     n_features : int
         Product of ``output_shape``: the length of a point of this layer's manifolds.
+    is_block : bool
+        Whether the module has children.
+    call : int
+        Which of the module's calls in a forward pass, counted from 1.
+    output : str
+        Key of the tensor in an output that is a tuple, list, mapping or dataclass; empty for the first one.
+    channel_axis : int or None
+        Which axis of the module's output, for one sample, are the channels; the others are positions. None if
+        there is one axis only.
+    view : str
+        What of the output is measured, see `manifold_capacity.models.views`.
+    position : tuple of int
+        The position that is measured by itself; empty for all others.
+    suffix : str
+        What tells it from other layers of the same module.
+    shape_of_module : tuple of int
+        Shape of the module's output for one sample, if it is not ``output_shape``.
     """
 
     index: int
@@ -39,25 +58,41 @@ class Layer:
     type: str
     output_shape: tuple[int, ...]
     n_features: int
+    is_block: bool = False
+    call: int = 1
+    output: str = ""
+    channel_axis: int | None = None
+    view: str = "flatten"
+    position: tuple[int, ...] = ()
+    suffix: str = ""
+    shape_of_module: tuple[int, ...] = ()
 
     @property
     def label(self) -> str:
         """``1_Conv2d``: unique in a network, and safe as a file name and as a zarr key.
 
+        A block's has its name: several can end in the same leaf.
+
         >>> Layer(39, "classifier.6", "Linear", (100,), 100).label
         '39_Linear'
+        >>> Layer(8, "layer1.0", "BasicBlock", (64, 8, 8), 4096, is_block=True).label
+        '8_BasicBlock_layer1_0'
         """
-        return f"{self.index}_{self.type}"
+        name = f"_{re.sub(r'[^0-9A-Za-z]', '_', self.name)}" if self.is_block else ""
+        return f"{self.index}_{self.type}{name}{self.suffix}"
 
 
 def write_layers(layers: Iterable[Layer], path: Path) -> None:
-    """Write the table as CSV: index, name, type, output_shape ("64x32x32"), n_features."""
+    """Write the table as CSV, shapes as ``64x32x32``."""
     with atomic_path(path) as part, open(part, "w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_COLUMNS)
         for layer in layers:
             shape = "x".join(map(str, layer.output_shape))
-            writer.writerow((layer.index, layer.name, layer.type, shape, layer.n_features))
+            block = "block" if layer.is_block else ""
+            axis = "" if layer.channel_axis is None else layer.channel_axis
+            about = (layer.index, layer.name, layer.type, block, layer.call, layer.output)
+            writer.writerow((*about, shape, axis, layer.n_features))
 
 
 def read_layers(path: Path) -> list[Layer]:
@@ -70,88 +105,19 @@ def read_layers(path: Path) -> list[Layer]:
                 "delete the file and run again"
             )
         return [
-            Layer(int(index), name, kind, tuple(map(int, shape.split("x"))), int(n_features))
-            for index, name, kind, shape, n_features in (row.values() for row in reader)
+            Layer(
+                int(row["index"]),
+                row["name"],
+                row["type"],
+                tuple(map(int, row["output_shape"].split("x"))),
+                int(row["n_features"]),
+                is_block=bool(row["is_block"]),
+                call=int(row["call"]),
+                output=row["output"],
+                channel_axis=int(row["channel_axis"]) if row["channel_axis"] else None,
+            )
+            for row in reader
         ]
-
-
-def select_layers(
-    layers: Sequence[Layer], selection: Mapping[str, Any], *, model: str = "the model"
-) -> list[Layer]:
-    """Choose layers by type and by name.
-
-    Parameters
-    ----------
-    layers : sequence of Layer
-        All layers of the network.
-    selection : mapping
-        The resolved ``layers`` section of a config: ``input`` (bool: the input, layer 0), ``types``
-        (class names of modules) and ``names`` (qualified names or shell patterns, case-sensitive;
-        ``*`` matches every layer but the input). A layer that any of them matches is chosen.
-    model : str
-        The network's name, for the error message.
-
-    Returns
-    -------
-    list of Layer
-        In the order of ``index``, each once.
-
-    Raises
-    ------
-    UserError
-        If no layer is chosen, or only the input although types or names are given.
-
-    Examples
-    --------
-    >>> table = [Layer(0, "input", "Input", (3, 8, 8), 192), Layer(1, "head", "Linear", (10,), 10)]
-    >>> chosen = select_layers(table, {"input": True, "types": ["Linear"], "names": []})
-    >>> [layer.label for layer in chosen]
-    ['0_Input', '1_Linear']
-    """
-    criteria = _criteria(selection)
-    chosen = [
-        layer
-        for layer in sorted(layers, key=lambda layer: layer.index)
-        if (layer.index == 0 and selection["input"])
-        or any(_matches(layer, *criterion) for criterion in criteria)
-    ]
-    if criteria and not any(layer.index for layer in chosen):
-        raise UserError(
-            f"layers: no layer of {model} matches {', '.join(wanted for _, wanted in criteria)}; "
-            f"its types: {listed(layer.type for layer in layers if layer.index)}; "
-            f"its layers: {listed(layer.name for layer in layers if layer.index)}"
-        )
-    if not chosen:
-        raise UserError(
-            f"layers: no layer of {model} is chosen; set layers.input: true, or give types or names"
-        )
-    return chosen
-
-
-def unmatched(tables: Mapping[str, Sequence[Layer]], selection: Mapping[str, Any]) -> list[str]:
-    """A sentence for each type or pattern that matches no layer of any model."""
-    models = next(iter(tables)) if len(tables) == 1 else f"any model ({', '.join(tables)})"
-    modules = [layer for layers in tables.values() for layer in layers if layer.index]
-    sentences = []
-    for key, wanted in _criteria(selection):
-        # The default types are not an explicit choice, and some networks have only one of them.
-        if key == "types" and wanted in _DEFAULT_TYPES:
-            continue
-        if not any(_matches(layer, key, wanted) for layer in modules):
-            known = [layer.type if key == "types" else layer.name for layer in modules]
-            near = nearest(wanted, known, cutoff=0.6).removeprefix("; ")
-            hint = near or f"there are {listed(known)}"
-            sentences.append(f"layers.{key}: {wanted!r} is not in {models}; {hint}")
-    return sentences
-
-
-def _criteria(selection: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [(key, wanted) for key in ("types", "names") for wanted in selection[key]]
-
-
-def _matches(layer: Layer, key: str, wanted: str) -> bool:
-    fits = layer.type == wanted if key == "types" else fnmatchcase(layer.name, wanted)
-    return layer.index > 0 and fits
 
 
 def listed(names: Iterable[str], most: int = 8) -> str:

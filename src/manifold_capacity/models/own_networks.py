@@ -51,12 +51,12 @@ def build_own(
 def example_batch(
     model: nn.Module, input_shape: Sequence[int], input_dtype: str | None = None
 ) -> Tensor:
-    """Zeros in place of two samples, on the network's device; by default in the type of its weights."""
+    """Zeros in place of three samples, on the network's device; by default in the type of its weights."""
     tensors = [*model.parameters(), *model.buffers()]
     types = [tensor.dtype for tensor in tensors if tensor.is_floating_point()]
     dtype = getattr(torch, input_dtype) if input_dtype else next(iter(types), torch.float32)
     device = tensors[0].device if tensors else None
-    return torch.zeros((2, *input_shape), dtype=dtype, device=device)
+    return torch.zeros((3, *input_shape), dtype=dtype, device=device)
 
 
 def try_out(

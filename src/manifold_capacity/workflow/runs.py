@@ -17,6 +17,7 @@ from manifold_capacity.config.choices import model_checkpoints
 from manifold_capacity.errors import UserError
 from manifold_capacity.files import lock, read_json
 from manifold_capacity.models.layers import Layer
+from manifold_capacity.models.views import layers_of
 from manifold_capacity.summary.rows import ORIGINAL, SHUFFLED
 from manifold_capacity.workflow.setup import Setup
 
@@ -173,7 +174,11 @@ def external_manifolds(setup: Setup, layer: str) -> dict[str, Any] | None:
 
 
 def outputs_of_run(config: Mapping[str, Any], run: str, layers: Sequence[Layer]) -> list[str]:
-    """Files computed from a run's store of activations. Once all exist, Snakemake deletes a temporary store."""
+    """Files computed from a run's store of activations. Once all exist, Snakemake deletes a temporary store.
+
+    `layers` are the arrays in the store, see `manifold_capacity.models.views.arrays_of`.
+    """
+    layers = layers_of(layers)
     files = [
         f"moments/{run}{labels}/{layer.label}{draw}.npz"
         for labels in label_suffixes(config)

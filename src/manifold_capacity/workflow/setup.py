@@ -20,7 +20,8 @@ from manifold_capacity.datasets.catalog import Dataset, addresses
 from manifold_capacity.datasets.prepare import describe
 from manifold_capacity.errors import UserError
 from manifold_capacity.files import check_file
-from manifold_capacity.models.layers import Layer, read_layers, select_layers
+from manifold_capacity.models.layers import Layer, read_layers
+from manifold_capacity.models.selection import select_layers
 from manifold_capacity.workflow.stores import parts_of_models, stores_at_once
 
 

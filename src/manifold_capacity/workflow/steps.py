@@ -211,7 +211,7 @@ class Steps:
         return self._step(
             "geometry",
             "measure_geometry",
-            ["geometry.measure", "geometry.draws", "summary.rows"],
+            ["geometry.measure", "geometry.draws", "summary.rows", "models.selection"],
             {
                 **self.layers(wildcards["model"])["keys"],
                 **(self.simulated(**wildcards)["keys"] if simulated else {}),
@@ -220,6 +220,7 @@ class Steps:
             },
             run=identity,
             classes=runs.class_names(self._setup.classes, bool(wildcards["labels"])),
+            layers=self._config["layers"],
             disjoint=self._disjoint,
             geometry={
                 key: value

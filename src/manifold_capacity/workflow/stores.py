@@ -10,7 +10,9 @@ from manifold_capacity.activations.grid import store_size
 from manifold_capacity.activations.parts import GIB, Part, divide
 from manifold_capacity.config.choices import class_indices
 from manifold_capacity.datasets.prepare import describe
-from manifold_capacity.models.layers import Layer, select_layers
+from manifold_capacity.models.layers import Layer
+from manifold_capacity.models.selection import select_layers
+from manifold_capacity.models.views import array_label, arrays_of
 
 
 def parts_of_models(
@@ -37,7 +39,7 @@ def parts(config: Mapping[str, Any], chosen: Sequence[Layer], n_manifolds: int) 
     activations = config["activations"]
     n_points = config["manifolds"]["points_per_class"] * config["geometry"]["repeats"]
     limits = activations["batch_size"], activations["max_gib"]
-    return _parts(tuple(chosen), n_manifolds, n_points, activations["dtype"], *limits)
+    return _parts(tuple(arrays_of(chosen)), n_manifolds, n_points, activations["dtype"], *limits)
 
 
 @functools.cache  # a large sweep asks thousands of times
@@ -57,7 +59,8 @@ def suffix_of(parts: Sequence[Part], layer: str) -> str:
     """What follows the run in the path of the store that has a layer, named by its label."""
     if len(parts) == 1:
         return parts[0].suffix
-    return next(part.suffix for part in parts if layer in [each.label for each in part.layers])
+    array = array_label(layer)
+    return next(part.suffix for part in parts if array in [each.label for each in part.layers])
 
 
 def stores_at_once(max_gib: float | None, parts: Mapping[str, Sequence[Part]]) -> int | None:

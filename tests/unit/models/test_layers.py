@@ -2,13 +2,8 @@
 
 import pytest
 
-from manifold_capacity.models.layers import (
-    Layer,
-    read_layers,
-    select_layers,
-    unmatched,
-    write_layers,
-)
+from manifold_capacity.models.layers import Layer, read_layers, write_layers
+from manifold_capacity.models.selection import select_layers, unmatched
 
 TABLE = [
     Layer(0, "input", "Input", (3, 32, 32), 3072),
