@@ -17,6 +17,7 @@ from manifold_capacity.summary.rows import SPLIT
 _ONLY_FOR_NETWORKS = (
     *("dataset", "models", "training", "checkpoints", "device"),
     *("manifolds.splits", "manifolds.augment", "layers.input", "layers.types"),
+    *("layers.calls", "layers.outputs", "layers.views", "layers.channel_axis"),
     *("activations.keep", "activations.dtype", "activations.batch_size"),
 )
 _ONLY_FOR_EXTERNAL = ("activations.labels", "activations.class_names", "activations.name")

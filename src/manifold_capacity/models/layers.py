@@ -48,7 +48,7 @@ class Layer:
     position : tuple of int
         The position that is measured by itself; empty for all others.
     suffix : str
-        What tells it from other layers of the same module.
+        What tells a view from other views of the same output.
     shape_of_module : tuple of int
         Shape of the module's output for one sample, if it is not ``output_shape``.
     """
@@ -78,8 +78,11 @@ class Layer:
         >>> Layer(8, "layer1.0", "BasicBlock", (64, 8, 8), 4096, is_block=True).label
         '8_BasicBlock_layer1_0'
         """
-        name = f"_{re.sub(r'[^0-9A-Za-z]', '_', self.name)}" if self.is_block else ""
-        return f"{self.index}_{self.type}{name}{self.suffix}"
+        parts = [f"{self.index}_{self.type}"]
+        parts += [self.name] if self.is_block else []
+        parts += [f"output_{self.output}"] if self.output else []
+        parts += [f"call_{self.call}"] if self.call > 1 else []
+        return re.sub(r"[^0-9A-Za-z]", "_", "_".join(parts)) + self.suffix
 
 
 def write_layers(layers: Iterable[Layer], path: Path) -> None:

@@ -154,20 +154,14 @@ def _of_module(rows: Sequence[Layer], selection: Mapping[str, Any], model: str) 
         keys = [layer.output for layer in rows if layer.call == 1 and layer.output]
         has = f"its outputs are {listed(keys)}" if keys else "its output is one tensor"
         raise UserError(f"{where}: {key!r} is not an output of {name} of {model}; {has}")
-    suffix = f"_output_{str(key).replace('.', '_')}" if key != "" else ""
     where_axis, axis = _setting(selection, "channel_axis", name) or ("", None)
     where_view, views = _setting(selection, "views", name) or ("layers.views", "flatten")
     for layer in _calls(of_output, selection, model):
-        of_call = suffix if layer.call == 1 else f"{suffix}_call_{layer.call}"
-        layer = replace(layer, suffix=_word(of_call))
-        if axis is not None:
-            layer = replace(layer, channel_axis=_axis(layer, axis, where_axis))
+        given = (
+            layer if axis is None else replace(layer, channel_axis=_axis(layer, axis, where_axis))
+        )
         for view in views if isinstance(views, list | tuple) else [views]:
-            yield from viewed(layer, view_text(view, where_view), where_view)
-
-
-def _word(text: str) -> str:
-    return "".join(letter if letter.isalnum() and letter.isascii() else "_" for letter in text)
+            yield from viewed(given, view_text(view, where_view), where_view)
 
 
 def _calls(rows: Sequence[Layer], selection: Mapping[str, Any], model: str) -> list[Layer]:

@@ -139,7 +139,11 @@ def compare(layers: pd.DataFrame, manifolds: pd.DataFrame) -> pd.DataFrame:
     for comparison, *groups in _pairs(layers):
         group, reference = (dict(zip(_GROUP, each, strict=True)) for each in groups)
         about = {"comparison": comparison, "reference": reference[comparison]}
-        mine = select_rows(layers, **group).drop_duplicates("layer").sort_values("layer_index")
+        mine = (
+            select_rows(layers, **group)
+            .drop_duplicates("layer")
+            .sort_values("layer_index", kind="stable")
+        )
         found, deviations = [], []
         for layer in mine.to_dict("records"):
             keys = [(*each, layer["layer"]) for each in groups]

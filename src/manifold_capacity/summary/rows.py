@@ -35,6 +35,8 @@ def layer_columns(layer: Layer) -> dict[str, int | str]:
         "layer_type": layer.type,
         "output_shape": "x".join(map(str, layer.output_shape)),
         "n_features": layer.n_features,
+        "view": layer.view,
+        "position": ", ".join(map(str, layer.position)),
     }
 
 

@@ -35,7 +35,7 @@ class Extraction:
             "seed": 0,
             "device": "cpu",
         } | changes
-        layers = find_layers(model, (1, 8, 8)) if layers is None else layers
+        layers = leaves(model) if layers is None else layers
         folder = self.folder / name
         extract(model, layers, options.pop("images"), indices, folder, **options)
         return partial(open_layer, folder)
@@ -43,6 +43,10 @@ class Extraction:
     def pixels(self, index):
         """What the network gets for some images."""
         return self.preprocess(to_batch(self.images[index], torch.device("cpu")))
+
+
+def leaves(model):
+    return [layer for layer in find_layers(model, (1, 8, 8)) if not layer.is_block]
 
 
 @pytest.fixture
@@ -60,7 +64,7 @@ def model():
 @pytest.fixture
 def layers(model):
     """All layers of the model."""
-    return find_layers(model, (1, 8, 8))
+    return leaves(model)
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
 """The layers that a network runs, found without weights."""
 
+from dataclasses import dataclass
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from manifold_capacity.models.find_layers import find_layers, list_layers
 from manifold_capacity.models.networks import build_model
@@ -58,14 +60,18 @@ def test_layers_without_weights_are_those_of_a_real_forward_pass(fast_init, name
 
 
 def test_maxvit_is_built_for_the_size_of_the_images():
-    head = list_layers("maxvit_t", n_classes=5, image_shape=(3, 224, 224))[-1]
+    *_, head, classifier = list_layers("maxvit_t", n_classes=5, image_shape=(3, 224, 224))
     assert (head.name, head.output_shape) == ("classifier.5", (5,))
+    assert (classifier.name, classifier.label) == ("classifier", "487_Sequential_classifier")
 
 
-def test_a_module_that_runs_twice_is_one_layer_and_one_that_never_runs_is_none():
-    resnet = {x.name: x for x in list_layers("resnet50", n_classes=5, image_shape=(3, 64, 64))}
-    # It runs three times in a block, where channels and strides differ: the first call's shape.
-    assert resnet["layer2.0.relu"].output_shape == (128, 16, 16)
+def test_every_call_has_a_row_and_a_module_that_never_runs_has_none():
+    table = list_layers("resnet50", n_classes=5, image_shape=(3, 64, 64))
+    # It runs three times in a block, where channels and strides differ.
+    calls = [layer for layer in table if layer.name == "layer2.0.relu"]
+    shapes = [(128, 16, 16), (128, 8, 8), (512, 8, 8)]
+    assert [(layer.call, layer.output_shape) for layer in calls] == [*enumerate(shapes, start=1)]
+    assert [layer.label for layer in calls] == ["34_ReLU", "34_ReLU_call_2", "34_ReLU_call_3"]
     vit = {x.name: x for x in list_layers("vit_b_16", n_classes=5, image_shape=(3, 32, 32))}
     assert not any(name.endswith("out_proj") for name in vit)
     # 2 x 2 patches and the class token
@@ -87,9 +93,54 @@ class _Odd(nn.Module):
         return self.head(states[:, -1])
 
 
-def test_only_one_tensor_per_image_makes_a_layer_but_every_leaf_counts():
+def test_tensors_with_the_batch_first_make_layers_and_every_leaf_counts():
     table = find_layers(_Odd().eval(), (7, 4))
-    assert [layer.label for layer in table] == ["0_Input", "4_Linear"]
+    # The last states have the batch as their second axis; folding merges batch and steps.
+    labels = ["0_Input", "2_GRU", "2_GRU_output_0", "4_Linear"]
+    assert [layer.label for layer in table] == labels
+    assert [layer.channel_axis for layer in table] == [1, 1, 1, None]
+
+
+def test_blocks_come_after_their_last_leaf_and_inner_ones_first():
+    table = list_layers("resnet18", n_classes=5, image_shape=(3, 32, 32))
+    at = [layer.label for layer in table if layer.index == 14]
+    assert at == ["14_BatchNorm2d", "14_BasicBlock_layer1_1", "14_Sequential_layer1"]
+
+
+def test_channels_are_where_the_last_known_module_has_them():
+    table = list_layers("swin_t", n_classes=5, image_shape=(3, 64, 64))
+    axes = {layer.name: layer.channel_axis for layer in table}
+    assert axes["features.0.0"] == 0  # a convolution
+    assert axes["features.0.2"] == axes["features.1.0.mlp.1"] == axes["features.1.0"] == 2
+    time = nn.Sequential(nn.Conv1d(2, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 7, 3))
+    assert [layer.channel_axis for layer in find_layers(time, (2, 9))] == [1, 0, 0, None, None]
+
+
+@dataclass
+class _Answer:
+    scores: Tensor
+    states: list[Tensor]
+
+
+class _Rich(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.part = nn.Identity()
+
+    def forward(self, x):
+        return {"mask": x > 0, "answer": _Answer(x[:, 0], [self.part(x), x[:, :2]])}
+
+
+def test_outputs_of_any_kind_have_keys():
+    table = find_layers(nn.Sequential(_Rich()), (7, 4))
+    found = {layer.output: layer.output_shape for layer in table if layer.name == "0"}
+    assert found == {
+        "": (4,),  # the first of numbers
+        "mask": (7, 4),
+        "answer.scores": (4,),
+        "answer.states.0": (7, 4),
+        "answer.states.1": (2, 4),
+    }
 
 
 @pytest.mark.parametrize(

@@ -23,9 +23,9 @@ def test_a_table_comes_back_as_it_was_written(tmp_path):
     write_layers(TABLE, tmp_path / "net.csv")
     assert read_layers(tmp_path / "net.csv") == TABLE
     lines = (tmp_path / "net.csv").read_text().splitlines()
-    assert lines[0] == "index,name,type,output_shape,n_features"
-    assert lines[2] == "1,features.0,Conv2d,64x32x32,65536"
-    assert lines[5] == "9,classifier.0,Linear,10,10"
+    assert lines[0] == "index,name,type,is_block,call,output,output_shape,channel_axis,n_features"
+    assert lines[2] == "1,features.0,Conv2d,,1,,64x32x32,,65536"
+    assert lines[5] == "9,classifier.0,Linear,,1,,10,,10"
     assert [path.name for path in tmp_path.iterdir()] == ["net.csv"]
 
 

@@ -216,9 +216,9 @@ def test_integers_for_an_embedding(nets):
         ("fails", r"fails' failed: RuntimeError: no such thing \(nets\.py, line \d+\)$"),
         (
             "fails_in_forward",
-            r"fails on a batch of shape \(2, 1, 8, 8\) \(float32\): RuntimeError: .*mat1",
+            r"fails on a batch of shape \(3, 1, 8, 8\) \(float32\): RuntimeError: .*mat1",
         ),
-        ("Double", r"fails on a batch of shape \(2, 1, 8, 8\) \(float32\): RuntimeError: .* dtype"),
+        ("Double", r"fails on a batch of shape \(3, 1, 8, 8\) \(float32\): RuntimeError: .* dtype"),
         ("stateful", r"the network's state has a str as '_extra_state', but only tensors can be"),
     ],
 )
@@ -241,11 +241,11 @@ def test_arguments_that_do_not_fit(nets):
     [
         (
             "Pair",
-            r"for 2 samples is a tuple; to be trained it must be logits, .* \(2, 10\): return",
+            r"for 3 samples is a tuple; to be trained it must be logits, .* \(3, 10\): return",
         ),
         ("flat", r"no parameters that can be trained; set it to random"),
         ("frozen", r"no parameters that can be trained"),
-        ("Tied", r"is a tensor of shape \(2, 64\) \(float32\); to be trained"),
+        ("Tied", r"is a tensor of shape \(3, 64\) \(float32\); to be trained"),
     ],
 )
 def test_networks_that_cannot_be_trained_can_be_measured(nets, function, message):

@@ -38,7 +38,7 @@ def layer_row(index: int = 1, kind: str = "Conv2d", **changes: Any) -> dict[str,
     epoch = changes.get("epoch", 15)
     checkpoint = "pretrained" if epoch is None else f"epoch-{epoch:03d}"
     run = ("digits", "small_cnn", "trained", 0, checkpoint, epoch, "train", "original")
-    layer = (f"{index}_{kind}", index, f"features.{index}", kind, "64x8x8", 4096)
+    layer = (f"{index}_{kind}", index, f"features.{index}", kind, "64x8x8", 4096, "flatten", "")
     row = dict(zip(columns.LAYER_IDENTITY, (*run, *layer), strict=True)) | {"status": "ok"}
     return {**row, **({} if "status" in changes else NUMBERS), **changes}
 

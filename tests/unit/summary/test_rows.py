@@ -19,6 +19,8 @@ def test_columns_that_describe_a_layer() -> None:
         "layer_type": "Conv2d",
         "output_shape": "64x32x32",
         "n_features": 65536,
+        "view": "flatten",
+        "position": "",
     }
     assert LAYER_IDENTITY[-len(columns) :] == (*columns,)
 
