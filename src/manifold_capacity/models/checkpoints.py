@@ -101,6 +101,8 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor]) -> None:
 def load_model(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     """Rebuild the network of a checkpoint, in evaluation mode on the CPU.
 
+    For a network of the user's own it calls the function that the metadata name: load only what you trust.
+
     Parameters
     ----------
     path : Path
