@@ -57,8 +57,7 @@ def test_every_block_of_the_page_was_run(ran_once):
     assert by_checkpoint[0] == by_checkpoint[1]
 
 
-def test_a_checkpoint_knows_its_network_and_the_log_its_files(ran_once, monkeypatch):
-    monkeypatch.chdir(ran_once.folder)
+def test_a_checkpoint_knows_its_network_and_the_log_its_files(ran_once):
     folder = ran_once.folder / TRAINED["results"]
     path = folder / "training/mynet/seed-0/epoch-002.safetensors"
     metadata = load_state(path)[1]
@@ -69,7 +68,8 @@ def test_a_checkpoint_knows_its_network_and_the_log_its_files(ran_once, monkeypa
         "factory",
         "arguments",
     }
-    assert load_model(path)[0][0].out_channels == TRAINED["models"][0]["arguments"]["width"]
+    model, _ = load_model(path, f"{ran_once.folder}/nets.py:make")
+    assert model[0].out_channels == TRAINED["models"][0]["arguments"]["width"]
     for log in ("find_layers/mynet", "train/mynet/seed-0"):
         assert "nets.py (" in (folder / f"logs/{log}.log").read_text()
     logs = ran_once.folder / FILES["results"] / "logs/pretrained_weights/mynet-files/seed-0"

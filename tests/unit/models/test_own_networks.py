@@ -162,10 +162,10 @@ def test_any_network_comes_back_as_it_was(nets, tmp_path, function, labels):
     assert [layer.label for layer in list_layers(**network)] == ["0_Input", *labels]
     state = initial_state(**network, seed=5)
     save_state(state, tmp_path / "x.safetensors", {"network": network, "seed": 5})
-    loaded, _ = load_model(tmp_path / "x.safetensors")
+    loaded, _ = load_model(tmp_path / "x.safetensors", network["factory"])
     assert list(loaded.state_dict()) == list(state)
     images = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    again, _ = load_model(tmp_path / "x.safetensors")
+    again, _ = load_model(tmp_path / "x.safetensors", network["factory"])
     with torch.no_grad():
         outputs = loaded(images)
         assert outputs.isfinite().all()
@@ -181,7 +181,7 @@ def test_tied_weights_stay_tied(nets, tmp_path):
         tmp_path / "x.safetensors",
         {"network": network, "seed": 0},
     )
-    model, _ = load_model(tmp_path / "x.safetensors")
+    model, _ = load_model(tmp_path / "x.safetensors", network["factory"])
     assert model.second.weight is model.first.weight
 
 
@@ -192,7 +192,7 @@ def test_what_is_drawn_depends_on_the_seed_alone(nets, tmp_path):
         torch.rand(10)
         path = tmp_path / "x.safetensors"
         save_state(initial_state(**network, seed=seed), path, {"network": network, "seed": seed})
-        outputs.append(load_model(path)[0](torch.zeros(1, 1, 8, 8)))
+        outputs.append(load_model(path, network["factory"])[0](torch.zeros(1, 1, 8, 8)))
     assert torch.equal(outputs[0], outputs[1])
     assert not torch.equal(outputs[0], outputs[2])
 
