@@ -22,9 +22,11 @@ checkpoint find_layers:
         "../scripts/find_layers.py"
 
 
+# Three rules make files of the same names, each for its own models. Constraints do not reach into pathvars, so their
+# outputs are written without <network>.
 rule initial_weights:
     output:
-        "<results>/training/<network>/epoch-000.safetensors",
+        "<results>/training/{model}/seed-{seed}/epoch-000.safetensors",
     wildcard_constraints:
         model=runs.labels_pattern(config, "trained", "random"),
     log:
@@ -48,7 +50,7 @@ rule initial_weights:
 # Published weights, and those of files.
 rule pretrained_weights:
     output:
-        "<results>/training/<network>/{checkpoint}.safetensors",
+        "<results>/training/{model}/seed-{seed}/{checkpoint}.safetensors",
     wildcard_constraints:
         model=runs.labels_pattern(config, "pretrained", "files"),
     log:

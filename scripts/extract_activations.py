@@ -21,7 +21,7 @@ with logs.log_to(snakemake.log[0]), atomic_path(snakemake.output[0]) as output:
     drawn = {"split": step.split, "seed": step.seed}
     dataset = read_stamp(files.dataset, step.keys, "dataset")
     images, labels = load_split(Path(files.dataset).parent, step.split)
-    model, metadata = load_model(Path(files.weights))
+    model, metadata = load_model(Path(files.weights), step.model["factory"])
     check_keys(files.weights, metadata["provenance"], step.keys, "weights")
     layers = read_layers(check_stamped(files.layers, files.stamp, step.keys, "layers"))
     origin = {"dataset": dataset["digest"], "checkpoint": file_sha256(Path(files.weights))}

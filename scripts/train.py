@@ -34,6 +34,7 @@ with logs.log_to(snakemake.log[0]):
         # Beside the outputs, not among them: Snakemake deletes the outputs of a job that fails.
         resume=metrics.parent / "resume",
         device=snakemake.resources.device,
+        factory=step.factory,
         key=step.keys["weights"],
     )
     write_stamp(stamp, [metrics], step.keys)

@@ -10,7 +10,8 @@ import inspect
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import metadata
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
@@ -119,9 +120,16 @@ def files(spec: str, key: str) -> list[Path]:
 
 
 def describe(spec: str, key: str) -> str:
-    """For logs: the files and their checksums."""
-    each = [f"{path} ({_sha256(path)})" for path in files(spec, key)]
-    return f"{spec}: {', '.join(each) or 'from an installed package'}"
+    """For logs: the files and their checksums, and versions of packages that they import by their own names."""
+    own = files(spec, key)
+    each = [f"{path} ({_sha256(path)})" for path in own] or ["from an installed package"]
+    imported = {name for path in own for name in _imported(path, "", key)} or {
+        spec.rpartition(":")[0]
+    }
+    for name in sorted({name.partition(".")[0] for name in imported}):
+        with suppress(metadata.PackageNotFoundError):
+            each.append(f"{name} {metadata.version(name)}")
+    return f"{spec}: {', '.join(each)}"
 
 
 def in_words(error: Exception) -> str:

@@ -27,13 +27,15 @@ SOURCE = Path(__file__).parent
 # Packages that a step's numbers depend on, to the last bit.
 SOFTWARE = {
     "dataset": ("numpy", "pillow", "scikit-learn"),
-    "weights": ("numpy", "torch", "torchvision"),
-    "activations": ("numpy", "torch", "torchvision"),
+    "weights": ("numpy", "torch", "torchvision", "timm"),
+    "activations": ("numpy", "torch", "torchvision", "timm"),
     "moments": ("numpy",),
     "gram": ("numpy",),
     "geometry": ("cvxopt", "numba", "numpy", "scipy"),
     "summary": ("pandas", "pyarrow"),
 }
+# Of these, one that is not installed is not recorded.
+_OPTIONAL = ("timm",)
 # No number depends on these modules: a new wording of a message must not train networks again.
 _NOT_COUNTED = frozenset({"errors", "files", "logs"})
 
@@ -61,13 +63,14 @@ def config_digest(config: Mapping[str, Any]) -> str:
 
 
 def package_versions(*distributions: str) -> dict[str, str]:
-    """Versions of Python and of installed distributions (`"not installed"` for one that is missing)."""
+    """Versions of Python and of installed distributions (`"not installed"` for one that is missing and should not be)."""
     versions = {"python": platform.python_version()}
     for name in distributions:
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            versions[name] = "not installed"
+            if name not in _OPTIONAL:
+                versions[name] = "not installed"
     return versions
 
 

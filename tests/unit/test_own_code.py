@@ -1,5 +1,6 @@
 """Users' own functions: found, called, and known by the files that they consist of."""
 
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,10 @@ def test_its_files_are_all_that_it_imports_but_not_what_is_installed(folder):
     assert files("collections.abc:Mapping", "key") == []
     text = describe(f"{folder}/nets.py:make", "key")
     assert "blocks.py (" in text
+    assert text.endswith(f", numpy {version('numpy')}")
+    assert describe("numpy:array", "key") == (
+        f"numpy:array: from an installed package, numpy {version('numpy')}"
+    )
 
 
 def test_an_edited_file_is_loaded_anew(folder):

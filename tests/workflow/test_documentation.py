@@ -19,7 +19,7 @@ from workspaces import ROOT, TARGETS, Workspace
 
 from manifold_capacity import command_line
 from manifold_capacity.command_line import errors
-from manifold_capacity.config.schema import load_schema
+from manifold_capacity.config.schema import load_schema, typed_values
 
 PAGES = [
     *("README.md", "CONTRIBUTING.md"),
@@ -29,6 +29,7 @@ PAGES = [
 # Pages of which one test runs every block.
 WALKED = {
     "docs/own_data.md": "tests/workflow/test_external.py::test_every_block_of_the_walk_through_was_run",
+    "docs/models.md": "tests/workflow/test_networks.py::test_every_block_of_the_page_was_run",
     "docs/command_line.md": "tests/unit/command_line/test_command_line.py::test_every_block_of_the_walk_through_was_run",
 }
 RUN_BY = {
@@ -226,4 +227,4 @@ def test_yaml_is_a_configuration_or_a_profile(page, config):
         return
     # No key is unknown to the schema. Required keys and files are not given in every block.
     schema = load_schema(ROOT / "schemas/config.schema.yaml") | {"required": []}
-    jsonschema.validate(config, schema)
+    jsonschema.validate(typed_values(config, schema), schema)

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from manifold_capacity.errors import UserError
+from manifold_capacity.errors import UserError, shortened
 from manifold_capacity.files import AGAIN, atomic_path, seal, unseal
 from manifold_capacity.models.networks import NORMALIZING, skeleton
 
@@ -98,7 +98,7 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     model.load_state_dict(versioned, assign=on_meta)
 
 
-def load_model(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+def load_model(path: Path, factory: str | None = None) -> tuple[nn.Module, dict[str, Any]]:
     """Rebuild the network of a checkpoint, in evaluation mode on the CPU.
 
     Parameters
@@ -107,6 +107,9 @@ def load_model(path: Path) -> tuple[nn.Module, dict[str, Any]]:
         Written by :func:`save_state` with the metadata ``network`` (keyword arguments of
         :func:`manifold_capacity.models.networks.build_model`) and, for pretrained weights,
         ``weights: pretrained``.
+    factory : str, optional
+        The function that makes the network, if it is a user's own: ``file.py:function`` or
+        ``package.module:function``. No code runs because a file names it.
 
     Returns
     -------
@@ -115,6 +118,13 @@ def load_model(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     """
     state, metadata = load_state(path)
     network = metadata["network"]
+    if (made_by := network.get("factory")) is not None:
+        if factory is None:
+            raise UserError(
+                f"{path}: a function makes its network, {shortened(made_by, 100)!r}; a file must not name the "
+                "code to run: give the function, load_model(path, 'file.py:function')"
+            )
+        network = {**network, "factory": factory}
     model = skeleton(**network, seed=metadata.get("seed", 0))
     load_weights(model, state)
     if network["name"] in NORMALIZING and not network.get("factory"):

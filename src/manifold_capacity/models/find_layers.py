@@ -49,9 +49,9 @@ def list_layers(
         if to_train:
             check_trainable(model)
             check_logits(outputs, len(example_batch(model, image_shape)), n_classes)
-        dtype = dtype or "float32"
+        return find_layers(model, image_shape, dtype or "float32")
     try:
-        return find_layers(model, image_shape, dtype)
+        return find_layers(model, image_shape)
     except (RuntimeError, AssertionError, ValueError, IndexError) as error:
         raise unfit_error(name, image_shape, error) from error
 

@@ -78,6 +78,7 @@ def train(
     save_every_s: float = 120.0,
     images_on_device: bool | None = None,
     channels_last: bool | None = None,
+    factory: str | None = None,
 ) -> None:
     """Train a network from a checkpoint, or continue a training that was interrupted.
 
@@ -117,6 +118,8 @@ def train(
         Whether all images are kept in the device's memory. By default on a GPU that has room.
     channels_last : bool, optional
         Whether the channels are the innermost axis. By default of images on a GPU's tensor cores.
+    factory : str, optional
+        The function that makes the network, if it is a user's own.
 
     Raises
     ------
@@ -130,7 +133,7 @@ def train(
         `resume`.
     """
     target = devices.resolve_device(device)
-    model, metadata = load_model(initial)
+    model, metadata = load_model(initial, factory)
     labels = {"train": train_data[1], "test": test_data[1]}
     check_trainable(model)
     recipes.check_recipe(recipe, labels, metadata["network"]["n_classes"], checkpoints, target)

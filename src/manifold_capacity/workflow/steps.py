@@ -105,6 +105,7 @@ class Steps:
                 **self.dataset()["keys"],
                 "initial_weights": self.initial_weights(model, seed)["keys"]["weights"],
             },
+            of_job={"factory": self._models[model]["factory"]},
             seed=int(seed),
             recipe=self._config["training"],
             normalize=self._config["dataset"]["normalize"],

@@ -4,6 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from manifold_capacity.errors import UserError
 from manifold_capacity.models.checkpoints import load_metadata, load_model, load_state, save_state
 from manifold_capacity.models.networks import build_model
 from manifold_capacity.models.weights import initial_state
@@ -59,6 +60,24 @@ def test_a_truncated_or_foreign_checkpoint_is_refused(tmp_path):
     save_file({"a": torch.ones(1)}, path)
     with pytest.raises(ValueError, match="it has no metadata; delete"):
         load_metadata(path)
+
+
+def test_a_file_names_no_code_to_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "x.safetensors"
+    network = {**SMALL, "factory": "os:mkdir", "arguments": {"path": "evil-was-here"}}
+    save_state(initial_state(**SMALL, seed=0), path, {"network": network})
+    with pytest.raises(
+        UserError, match=r"a function makes its network, 'os:mkdir'; .*give the func"
+    ):
+        load_model(path)
+    (tmp_path / "nets.py").write_text(
+        "from manifold_capacity.models.networks import SmallCNN\n"
+        "def make(path):\n    return SmallCNN(1, 10)\n"
+    )
+    model, _ = load_model(path, "nets.py:make")
+    assert model.classifier[2].out_features == 10
+    assert not (tmp_path / "evil-was-here").exists()
 
 
 # Pretrained weights

@@ -9,7 +9,7 @@ from manifold_capacity.errors import UserError
 from manifold_capacity.models.checkpoints import load_model, save_state
 from manifold_capacity.models.find_layers import list_layers
 from manifold_capacity.models.networks import build_model
-from manifold_capacity.models.weights import initial_state, network_options
+from manifold_capacity.models.weights import initial_state, network_options, pretrained_state
 
 NETS = """
 import numpy as np
@@ -108,6 +108,11 @@ class Pair(nn.Linear):
 def frozen(n_classes):
     return nn.Sequential(nn.Flatten(), nn.Linear(64, n_classes)).requires_grad_(False)
 
+def trained_before(n_classes):
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, n_classes))
+    nn.init.constant_(net[1].weight, 7.0)
+    return net
+
 def flat():
     return nn.Flatten()
 """
@@ -162,16 +167,25 @@ def test_any_network_comes_back_as_it_was(nets, tmp_path, function, labels):
     assert [layer.label for layer in list_layers(**network)] == ["0_Input", *labels]
     state = initial_state(**network, seed=5)
     save_state(state, tmp_path / "x.safetensors", {"network": network, "seed": 5})
-    loaded, _ = load_model(tmp_path / "x.safetensors")
+    loaded, _ = load_model(tmp_path / "x.safetensors", network["factory"])
     assert list(loaded.state_dict()) == list(state)
     images = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    again, _ = load_model(tmp_path / "x.safetensors")
+    again, _ = load_model(tmp_path / "x.safetensors", network["factory"])
     with torch.no_grad():
         outputs = loaded(images)
         assert outputs.isfinite().all()
         # Also numbers that are not in the state, as the seed drew them.
         assert torch.equal(outputs, again(images))
     assert all(torch.equal(loaded.state_dict()[key], state[key]) for key in state)
+
+
+def test_pretrained_weights_without_a_file_are_those_that_the_function_gives(nets, tmp_path):
+    entry = {"name": "mine", "weights": "pretrained", "weights_file": None, "image_size": None}
+    entry |= {"factory": f"{nets('x')['factory'].rpartition(':')[0]}:trained_before"}
+    network = network_options(entry, n_classes=10, image_shape=(8, 8, 1))
+    assert network["n_classes"] == 10
+    state = pretrained_state(**network)
+    assert torch.equal(state["1.weight"], torch.full((10, 64), 7.0))
 
 
 def test_tied_weights_stay_tied(nets, tmp_path):
@@ -181,7 +195,7 @@ def test_tied_weights_stay_tied(nets, tmp_path):
         tmp_path / "x.safetensors",
         {"network": network, "seed": 0},
     )
-    model, _ = load_model(tmp_path / "x.safetensors")
+    model, _ = load_model(tmp_path / "x.safetensors", network["factory"])
     assert model.second.weight is model.first.weight
 
 
@@ -192,7 +206,7 @@ def test_what_is_drawn_depends_on_the_seed_alone(nets, tmp_path):
         torch.rand(10)
         path = tmp_path / "x.safetensors"
         save_state(initial_state(**network, seed=seed), path, {"network": network, "seed": seed})
-        outputs.append(load_model(path)[0](torch.zeros(1, 1, 8, 8)))
+        outputs.append(load_model(path, network["factory"])[0](torch.zeros(1, 1, 8, 8)))
     assert torch.equal(outputs[0], outputs[1])
     assert not torch.equal(outputs[0], outputs[2])
 

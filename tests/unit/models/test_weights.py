@@ -10,6 +10,7 @@ from manifold_capacity.datasets.download import DownloadError
 from manifold_capacity.models import weights
 from manifold_capacity.models.networks import build_model
 from manifold_capacity.models.weights import (
+    check_files,
     initial_state,
     network_options,
     pretrained_classes,
@@ -111,6 +112,21 @@ def test_auxiliary_heads_in_published_weights_are_left_out(hub):
     state = published("googlenet")
     torch.save({**state, "aux1.fc1.bias": torch.ones(3)}, hub / "googlenet-1378be20.pth")
     assert set(pretrained_state("googlenet")) == set(state)
+
+
+def test_the_first_file_of_several_says_the_number_of_classes(tmp_path):
+    for n_classes in (7, 8):
+        state = initial_state("small_cnn", n_classes=n_classes, image_shape=(3, 32, 32), seed=1)
+        save_file(state, tmp_path / f"{n_classes}.safetensors")
+    files = {epoch: str(tmp_path / f"{n}.safetensors") for epoch, n in {"0": 7, "final": 8}.items()}
+    entry = {"name": "small_cnn", "weights": "files", "weights_files": files, "image_size": None}
+    network = network_options(entry, n_classes=10, image_shape=(32, 32, 3))
+    assert network["n_classes"] == 7
+    message = (
+        r"^models\.weights_files\.final: .*8\.safetensors does not fit small_cnn with 7 classes"
+    )
+    with pytest.raises(ValueError, match=message):
+        check_files(entry, network)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])

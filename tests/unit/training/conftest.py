@@ -64,6 +64,7 @@ class Trainer:
             "metrics": folder / "metrics.csv",
             "resume": folder / "resume",
             "device": "cpu",
+            "factory": network.get("factory"),
         }
         train(initial, recipe=recipe, **options | changes)
         return final

@@ -70,6 +70,42 @@ def test_a_signal_saves_and_the_next_run_goes_on_with_the_same_bits(
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
+OWN = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, n_classes):
+        super().__init__()
+        self.first, self.second = nn.Linear(64, 64), nn.Linear(64, 64)
+        self.second.weight = self.first.weight
+        self.norm, self.drop, self.head = nn.LazyBatchNorm1d(), nn.Dropout(0.5), nn.LazyLinear(n_classes)
+        self.mix = torch.randn(64, 64)  # not in the state
+
+    def forward(self, x):
+        return self.head(self.drop(self.norm(self.second(self.first(x.flatten(1) @ self.mix)))))
+"""
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules")
+def test_a_users_network_goes_on_with_the_same_bits(run, tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    network = {"name": "own", "n_classes": 10, "image_shape": (1, 8, 8)}
+    changes = {
+        "network": {**network, "factory": f"{tmp_path}/own.py:Net"},
+        "recipe": {"epochs": 2, "learning_rate": 1e-3},
+    }
+    expected = run("whole", **changes)
+    with run.interrupted(3):
+        run("parts", **changes)
+    assert (tmp_path / "parts/resume").is_dir()
+    assert run("parts", **changes).read_bytes() == expected.read_bytes()
+    trained, _ = load_state(expected)
+    assert torch.equal(trained["first.weight"], trained["second.weight"])
+    initial, _ = load_state(tmp_path / "whole/epoch-000.safetensors")
+    assert all(not torch.equal(trained[key], initial[key]) for key in trained)
+
+
 def test_an_interrupted_evaluation_is_done_again(run):
     expected = run("whole")
     # Batches are made by the evaluation of epoch 0 (2 of them), then 5 by training, then 2 again.

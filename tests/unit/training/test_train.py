@@ -12,6 +12,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch.nn import functional as F
 
+from manifold_capacity.errors import UserError
 from manifold_capacity.models.augment import draw_augmentation, seeded_generator
 from manifold_capacity.models.checkpoints import load_metadata, load_model, load_state
 from manifold_capacity.models.preprocess import Preprocess, to_batch
@@ -264,3 +265,20 @@ def test_progress_is_plain_lines_in_a_log(run, caplog, capsys):
     assert lines[1].startswith("epoch 1/1: train loss ")
     assert re.search(r"; [\d,]+ images/s$", lines[1])
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (
+            "nn.Sequential(nn.Flatten(), nn.Linear(64, 4))",
+            r"32 samples is .* \(32, 4\).*shape \(32, 10",
+        ),
+        ("nn.Flatten()", "no parameters that can be trained; set it to random"),
+    ],
+)
+def test_a_users_network_that_cannot_be_trained(run, tmp_path, code, message):
+    (tmp_path / "own.py").write_text(f"from torch import nn\ndef make():\n    return {code}\n")
+    network = {"name": "own", "n_classes": 10, "image_shape": (1, 8, 8)}
+    with pytest.raises(UserError, match=rf"^models\.weights: trained, but .*{message}"):
+        run(network={**network, "factory": f"{tmp_path}/own.py:make"})

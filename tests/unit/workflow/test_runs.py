@@ -1,6 +1,7 @@
 """The runs of a configuration, their identity in the tables, and their files."""
 
 import os
+import re
 import signal
 import threading
 import time
@@ -55,6 +56,7 @@ def test_networks_are_trained_if_a_checkpoint_needs_it(config_of):
     [
         ("epoch-015", "", 15, "original"),
         ("pretrained", "-shuffled", None, "shuffled"),
+        ("final", "", None, "original"),
         ("external", "", None, "original"),
     ],
 )
@@ -72,6 +74,15 @@ def test_identity(checkpoint, labels, epoch, called):
         "split": "test",
         "labels": called,
     }
+
+
+def test_models_by_the_origin_of_their_weights(config_of):
+    models = [*("small_cnn", "vgg16"), {"name": "vgg16", "weights": "random", "label": "v+1"}]
+    config = config_of(models=models)
+    trained, both = (runs.labels_pattern(config, *w) for w in (["trained"], ["trained", "random"]))
+    assert [bool(re.fullmatch(trained, label)) for label in ("small_cnn", "v+1")] == [True, False]
+    assert re.fullmatch(both, "v+1")
+    assert not re.search(runs.labels_pattern(config, "files"), "small_cnn")
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,13 @@
 import inspect
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from manifold_capacity.datasets.catalog import NAMED
 from manifold_capacity.models.layers import write_layers
 from manifold_capacity.provenance import write_stamp
 from manifold_capacity.workflow.fingerprints import Fingerprints
@@ -19,7 +21,15 @@ SCHEMA = ROOT / "schemas/config.schema.yaml"
 RUN = {"model": "small_cnn", "seed": "0", "checkpoint": "epoch-001", "split": "train"}
 JOB = {**RUN, "labels": "", "layer": "1_Linear"}
 # In the order of the data.
-NAMES = ("dataset", "layers", "initial_weights", "trained_weights", "activations", "moments")
+NAMES = (
+    "dataset",
+    "layers",
+    "initial_weights",
+    "pretrained_weights",
+    "trained_weights",
+    "activations",
+    "moments",
+)
 NAMES += ("gram", "glue", "simulated", "geometry", "summary", "comparisons", "training", "figure")
 
 
@@ -115,6 +125,45 @@ def test_contents_of_external_files_count(tmp_path):
     geometry, tables = zip(*found, strict=True)
     assert all(geometry[0][step] != geometry[1][step] for step in ("moments", "geometry"))
     assert all(tables[0][step] != tables[1][step] for step in ("geometry", "summary"))
+
+
+def test_a_users_code_and_files_of_weights_count(keys, tmp_path):
+    """Another checkpoint's file does not, but the first one says what the head is."""
+    for name in ("init.pt", "ten.pt", "last.pt"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "blocks.py").write_text("width = 3\n")
+    nets = tmp_path / "nets.py"
+    nets.write_text("from blocks import width\ndef make():\n    ...\n")
+    files = {0: str(tmp_path / "init.pt"), "final": str(tmp_path / "last.pt")}
+    entry = {"label": "small_cnn", "factory": f"{nets}:make", "weights": "files"}
+
+    def keys_of(checkpoint, files=files, **changes):
+        models = [{**entry, "weights_files": files, **changes}]
+        found = keys({"models": models}, checkpoint=checkpoint)
+        return {name: found[name] for name in ("layers", "pretrained_weights", "activations")}
+
+    first, last = keys_of("epoch-000"), keys_of("final")
+    assert first["layers"] == last["layers"]
+    assert first["pretrained_weights"] != last["pretrained_weights"]
+    more = {**files, 10: str(tmp_path / "ten.pt")}
+    assert keys_of("final", more) == last
+    assert keys_of("epoch-000", more) == first
+    (tmp_path / "last.pt").write_text("changed")
+    assert keys_of("epoch-000") == first
+    changed = keys_of("final")
+    assert {name for name in last if last[name] != changed[name]} == {*last} - {"layers"}
+    (tmp_path / "blocks.py").write_text("width = 4\n")
+    edited = keys_of("final")
+    assert all(edited[name] != changed[name] for name in edited)
+
+
+def test_threads_do_not_depend_on_what_a_users_network_is_called(tmp_path, resolved):
+    (tmp_path / "nets.py").write_text("def small_cnn():\n    ...\n")
+    own = {"factory": f"{tmp_path}/nets.py:small_cnn", "label": "own"}
+    config = resolved(models=["small_cnn", own])
+    setup = SimpleNamespace(config=config, dataset=NAMED["digits"])
+    steps = Steps(setup, ROOT / "scripts", Fingerprints(tmp_path / "prints.json"))
+    assert [steps.torch_threads(label) for label in ("small_cnn", "own")] == [1, 8]
 
 
 def test_the_code_of_a_script_counts_for_its_step(keys, tmp_path, monkeypatch):
