@@ -18,7 +18,7 @@ _ONLY_FOR_NETWORKS = (
     *("dataset", "models", "training", "checkpoints", "device"),
     *("manifolds.splits", "manifolds.augment", "layers.input", "layers.types"),
     *("layers.calls", "layers.outputs", "layers.views", "layers.channel_axis"),
-    *("activations.keep", "activations.dtype", "activations.batch_size"),
+    *("activations.keep", "activations.dtype", "activations.batch_size", "activations.projection"),
 )
 _ONLY_FOR_EXTERNAL = ("activations.labels", "activations.class_names", "activations.name")
 
