@@ -18,6 +18,9 @@ from manifold_capacity.models.layers import Layer
 # Bytes of a layer that are read at a time. The moments keep two such blocks, besides their own buffers.
 _BLOCK_BYTES = 48 * 2**20
 
+# Samples with values that are not finite that a message names.
+_MOST_NAMED = 10
+
 # Rows of a mapped array that are read before its memory pages are released.
 _MAPPED_ROWS = 512
 
@@ -94,12 +97,17 @@ class Reader:
     def _check_finite(self, block: NDArray[Any], first_feature: int) -> None:
         if block.dtype.kind != "f" or np.isfinite(block).all():
             return
-        row, column = np.argwhere(~np.isfinite(block))[0].tolist()
+        wrong = ~np.isfinite(block)
+        row, column = np.argwhere(wrong)[0].tolist()
+        rows = np.flatnonzero(wrong.any(axis=1))
         class_name = self._class_names[int(np.searchsorted(self._ends, row, side="right"))]
         what = "sample" if len(self._lead) == 1 else "point"
+        others = ", ".join(map(str, self._lead[-1][rows[:_MOST_NAMED]].tolist()))
+        others += ", ..." if len(rows) > _MOST_NAMED else ""
         raise UserError(
             f"{self._path}: layer {self.layer.name!r}, class {class_name!r}, {what} "
-            f"{self._lead[-1][row]}, feature {first_feature + column} is {block[row, column]}; the geometry "
+            f"{self._lead[-1][row]}, feature {first_feature + column} is {block[row, column]}"
+            f"{f', one of {len(rows)} {what}s with such values ({others})' if len(rows) > 1 else ''}; the geometry "
             "needs finite activations: drop the sample, or the feature (a neuron that was not always recorded)"
         )
 

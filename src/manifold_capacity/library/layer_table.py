@@ -62,7 +62,7 @@ class LayerTable(pd.DataFrame):
         Parameters
         ----------
         figure : str
-            Name of a figure, as of `manifold_capacity.figures.registry.FIGURES`: ``layers``, ``manifolds``,
+            Name of a figure, as of ``manifold_capacity.figures.registry.FIGURES``: ``layers``, ``manifolds``,
             ``radius_dimension``, ``centers``, and with exact capacity ``glue`` and ``separability``.
 
         Returns
