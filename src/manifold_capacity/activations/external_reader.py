@@ -25,6 +25,11 @@ _MOST_NAMED = 10
 _MAPPED_ROWS = 512
 
 
+def block_features(n_points: int, dtype: np.dtype[Any], n_features: int) -> int:
+    """How many features of so many points are read at a time, on which the last bits of sums may depend."""
+    return min(max(1, _BLOCK_BYTES // (n_points * dtype.itemsize)), n_features)
+
+
 class Reader:
     """Reads blocks of a layer's features for all chosen points, and keeps the last block.
 
@@ -50,8 +55,7 @@ class Reader:
             # Of a zarr array, whole rows of the first axis are read, then the points taken from them.
             self._first, self._places = np.unique(lead[0], return_inverse=True)
             n_read = max(n_read, len(self._first) * math.prod(array.shape[1 : len(lead)]))
-        self.features = max(1, _BLOCK_BYTES // (n_read * self.dtype.itemsize))
-        self.features = min(self.features, layer.n_features)
+        self.features = block_features(n_read, self.dtype, layer.n_features)
         if (chunks := getattr(array, "chunks", None)) is not None:
             # Flattened features that come with each chunk along the first axis of features
             inner = int(chunks[len(lead)]) * math.prod(array.shape[len(lead) + 1 :])

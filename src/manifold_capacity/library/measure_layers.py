@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from manifold_capacity.activations.external_reader import block_features
 from manifold_capacity.errors import UserError
 from manifold_capacity.geometry.arguments import check_integer
 from manifold_capacity.geometry.draws import check_draws, draw_places
@@ -199,7 +200,9 @@ class _Part:
                 order = np.random.default_rng([seed, draw, *_FEATURES]).permutation(values.shape[1])
                 seen = values[:, np.sort(order[:n_features])]
             naming = Naming(tuple(self.classes.values()), tuple(rows))
-            yield Labeled([Rows(seen, each) for each in rows], naming)
+            # Read in the parts that the pipeline reads: the same numbers, to the last bit.
+            width = block_features(sum(map(len, rows)), seen.dtype, seen.shape[1])
+            yield Labeled([Rows(seen, each, (len(each), width)) for each in rows], naming)
 
 
 def _parts(samples: Labels, groups: Labels | None, kept: NDArray[np.bool_]) -> Iterator[_Part]:

@@ -75,10 +75,14 @@ def of_pipeline(path, *, points, repeats, seed, glue):
     ]
 
 
+@pytest.mark.parametrize("in_parts", [False, True])
 @pytest.mark.parametrize(
     ("points", "repeats", "glue"), [("all", 1, False), (4, 3, True), ("equal", 2, False)]
 )
-def test_numbers_are_those_of_the_pipeline(tmp_path, points, repeats, glue):
+def test_numbers_are_those_of_the_pipeline(tmp_path, monkeypatch, points, repeats, glue, in_parts):
+    if in_parts:
+        monkeypatch.setattr("manifold_capacity.activations.external_reader._BLOCK_BYTES", 4000)
+        monkeypatch.setattr("manifold_capacity.geometry.moments._MAX_BLOCK_FEATURES", 5)
     expected, others = of_pipeline(
         tmp_path / "a.npz", points=points, repeats=repeats, seed=3, glue=glue
     )
