@@ -2,7 +2,7 @@
 
 ``measure`` computes the ``Geometry`` of manifolds from their points, ``geometry_from_moments`` from
 second moments, ``anchors.anchor_geometry`` that of a single manifold. ``measure_glue`` computes their
-exact capacity, as a ``Glue``.
+exact capacity, as a ``Glue``. ``measure_layers`` measures several layers at once, as a table.
 ``compat.manifold_analysis_corr`` is called like the reference implementation.
 """
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from manifold_capacity.geometry.manifolds import DegenerateManifoldsError
     from manifold_capacity.geometry.measure import geometry_from_moments, measure
     from manifold_capacity.geometry.result import Geometry
+    from manifold_capacity.library.measure_layers import measure_layers
 
 __version__ = "0.1.0"
 
@@ -31,7 +32,14 @@ __all__ = [
     "geometry_from_moments",
     "measure",
     "measure_glue",
+    "measure_layers",
 ]
+
+_MODULES = {
+    "Glue": "geometry.glue",
+    "measure_glue": "geometry.glue",
+    "measure_layers": "library.measure_layers",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -39,8 +47,8 @@ def __getattr__(name: str) -> Any:
     if name in ("anchors", "compat"):
         return importlib.import_module(f"manifold_capacity.{name}")
     if name in __all__:
-        module = "glue" if name in ("Glue", "measure_glue") else "measure"
-        return getattr(importlib.import_module(f"manifold_capacity.geometry.{module}"), name)
+        module = _MODULES.get(name, "geometry.measure")
+        return getattr(importlib.import_module(f"manifold_capacity.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -43,6 +43,7 @@ descent.step(0.1)
         ("import manifold_capacity", SLOW | {"numba", "scipy", "pandas"}),
         ("import manifold_capacity.geometry.measure, manifold_capacity.compat", SLOW | {"pandas"}),
         (f"{MOMENTS}; import numpy; moments_from_arrays(numpy.eye(4)[None])", SLOW | {"numba"}),
+        ("from manifold_capacity import measure_layers", SLOW),
         (READERS, SLOW | {"pandas"}),
         (LAYERS, COMPILER),
         (DESCENT, COMPILER),

@@ -170,8 +170,11 @@ def test_the_test_that_is_named_exists(test):
 
 
 def test_python_of_the_readme_runs(tmp_path):
-    np.save(tmp_path / "activations.npy", load_digits().data[:60].reshape(6, 10, 64))
-    (code,) = blocks("README.md", "python")
+    digits = load_digits()
+    np.save(tmp_path / "activations.npy", digits.data[:60].reshape(6, 10, 64))
+    areas = {"V1": digits.data, "IT": digits.data[:, 10:40]}
+    np.savez(tmp_path / "recording.npz", **areas, labels=digits.target)
+    code = "".join(blocks("README.md", "python"))
     done = subprocess.run([sys.executable, "-"], input=code, cwd=tmp_path, text=True, timeout=60)
     assert done.returncode == 0
 

@@ -18,8 +18,16 @@ from manifold_capacity.models.layers import Layer
 # Bytes of a layer that are read at a time. The moments keep two such blocks, besides their own buffers.
 _BLOCK_BYTES = 48 * 2**20
 
+# Samples with values that are not finite that a message names.
+_MOST_NAMED = 10
+
 # Rows of a mapped array that are read before its memory pages are released.
 _MAPPED_ROWS = 512
+
+
+def block_features(n_points: int, dtype: np.dtype[Any], n_features: int) -> int:
+    """How many features of so many points are read at a time, on which the last bits of sums may depend."""
+    return min(max(1, _BLOCK_BYTES // (n_points * dtype.itemsize)), n_features)
 
 
 class Reader:
@@ -47,8 +55,7 @@ class Reader:
             # Of a zarr array, whole rows of the first axis are read, then the points taken from them.
             self._first, self._places = np.unique(lead[0], return_inverse=True)
             n_read = max(n_read, len(self._first) * math.prod(array.shape[1 : len(lead)]))
-        self.features = max(1, _BLOCK_BYTES // (n_read * self.dtype.itemsize))
-        self.features = min(self.features, layer.n_features)
+        self.features = block_features(n_read, self.dtype, layer.n_features)
         if (chunks := getattr(array, "chunks", None)) is not None:
             # Flattened features that come with each chunk along the first axis of features
             inner = int(chunks[len(lead)]) * math.prod(array.shape[len(lead) + 1 :])
@@ -94,12 +101,17 @@ class Reader:
     def _check_finite(self, block: NDArray[Any], first_feature: int) -> None:
         if block.dtype.kind != "f" or np.isfinite(block).all():
             return
-        row, column = np.argwhere(~np.isfinite(block))[0].tolist()
+        wrong = ~np.isfinite(block)
+        row, column = np.argwhere(wrong)[0].tolist()
+        rows = np.flatnonzero(wrong.any(axis=1))
         class_name = self._class_names[int(np.searchsorted(self._ends, row, side="right"))]
         what = "sample" if len(self._lead) == 1 else "point"
+        others = ", ".join(map(str, self._lead[-1][rows[:_MOST_NAMED]].tolist()))
+        others += ", ..." if len(rows) > _MOST_NAMED else ""
         raise UserError(
             f"{self._path}: layer {self.layer.name!r}, class {class_name!r}, {what} "
-            f"{self._lead[-1][row]}, feature {first_feature + column} is {block[row, column]}; the geometry "
+            f"{self._lead[-1][row]}, feature {first_feature + column} is {block[row, column]}"
+            f"{f', one of {len(rows)} {what}s with such values ({others})' if len(rows) > 1 else ''}; the geometry "
             "needs finite activations: drop the sample, or the feature (a neuron that was not always recorded)"
         )
 

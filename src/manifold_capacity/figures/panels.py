@@ -197,5 +197,7 @@ def add_heading(
     for legend in figure.legends:
         width = legend.get_window_extent().width / figure.dpi
         room -= width if width < figure.get_figwidth() / 2 else 0  # else it is below
-    text = textwrap.fill(" · ".join(parts), max(LONGEST_LABEL, int(room / _TITLE_CHARACTER)))
+    text = textwrap.fill(
+        " · ".join(dict.fromkeys(parts)), max(LONGEST_LABEL, int(room / _TITLE_CHARACTER))
+    )
     figure.suptitle(text, x=0.01, ha="left", **LITERAL)

@@ -65,6 +65,9 @@ STYLE: dict[str, Any] = {
 """The one style of all figures: settings of matplotlib, for `rcParams.update` in your own notebook."""
 
 
+_OF_ALL_TABLES = ("model", "seed", "epoch")
+
+
 @contextmanager
 def in_style() -> Iterator[None]:
     with matplotlib.style.context(["default", STYLE]):
@@ -72,12 +75,17 @@ def in_style() -> Iterator[None]:
 
 
 def figure_of_table(plot: Callable[[pd.DataFrame], Figure]) -> Callable[[pd.DataFrame], Figure]:
-    """Refuse a table without rows, and draw in the one style whatever matplotlib's settings are."""
+    """Refuse a table without rows or names, and draw in the one style whatever matplotlib's settings are."""
 
     @functools.wraps(plot)
     def draw(table: pd.DataFrame) -> Figure:
         if table.empty:
             raise UserError("the table has no rows; there is nothing to draw")
+        if lacking := [name for name in _OF_ALL_TABLES if name not in table.columns]:
+            raise UserError(
+                f"the table lacks the columns {', '.join(lacking)}; it must be one of a run's (`read_table`) or of "
+                "`measure_layers`"
+            )
         with in_style():
             return plot(table)
 

@@ -10,13 +10,16 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from manifold_capacity.errors import UserError
 from manifold_capacity.geometry.arguments import check_integer
 from manifold_capacity.geometry.find_caveats import merged, rank_choice
 from manifold_capacity.geometry.intervals import FEWEST, QUANTITIES, interval_of_mean, over_classes
+from manifold_capacity.geometry.labeled import Naming
 from manifold_capacity.geometry.measure import measure
 from manifold_capacity.geometry.result import GAUSSIAN_STDERR, PER_MANIFOLD, Geometry
+from manifold_capacity.geometry.user_arrays import as_array
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,13 +60,14 @@ def measure_draws(
 
     Parameters
     ----------
-    manifolds : sequence of P arrays (n_points_i, n_features)
+    manifolds : sequence of P arrays (n_points_i, ...)
         They may have different numbers of points.
     n_points : int or "equal"
         Points to draw from each manifold, without replacement. "equal": as many as the smallest manifold has;
         then draws overlap, for ``combine_draws(..., disjoint=False)``.
     n_draws : int
-        Number of draws; every manifold needs ``n_draws * n_points`` points, unless they are "equal".
+        Number of draws, with no point in common: every manifold needs ``n_draws * n_points`` points. Only draws of
+        "equal" numbers overlap.
     seed : int
         Seed of the points and of the Gaussian samples. Which points are drawn depends on the seed
         and on the manifold's position and size only, so that in recordings of the same trials from
@@ -84,26 +88,61 @@ def measure_draws(
     >>> row["n_points"], row["n_repeats"]
     (20, 4)
     """
-    disjoint = n_points != "equal"
-    wanted = min(map(len, manifolds)) if n_points == "equal" else n_points
-    n_points = check_integer("n_points", wanted, least=1, other="'equal'")
-    check_integer("n_draws", n_draws, least=1)
-    for index, points in enumerate(manifolds):
-        if disjoint and len(points) < n_draws * n_points:
-            raise UserError(
-                f"n_points is {n_points} and n_draws {n_draws}, but manifold {index} has only {len(points)} "
-                "points; draw fewer, or leave the manifold out"
-            )
+    sizes = [*map(len, manifolds)]
+    check_draws(sizes, n_points, n_draws, ("n_points", "n_draws"))
+    arrays = [np.asarray(as_array(points)) for points in manifolds]
     geometries = []
     for draw in range(n_draws):
-        drawn = []
-        for index, points in enumerate(manifolds):
-            key, first = ([seed, index], draw) if disjoint or not draw else ([seed, index, draw], 0)
-            order = np.random.default_rng(key).permutation(len(points))
-            chosen = np.sort(order[first * n_points : (first + 1) * n_points])
-            drawn.append(np.asarray(points)[chosen])
+        chosen = draw_places(sizes, n_points, draw, seed)
+        drawn = [points[places] for points, places in zip(arrays, chosen, strict=True)]
         geometries.append(measure(drawn, seed=draw_seed(seed, draw), **options))
     return geometries
+
+
+def check_draws(
+    sizes: Sequence[int],
+    n_points: int | str,
+    n_draws: int,
+    called: tuple[str, str],
+    naming: Naming | None = None,
+) -> None:
+    """UserError unless every manifold has the points for so many draws; `called` are the arguments' names."""
+    if n_points != "equal":
+        n_points = check_integer(called[0], n_points, least=1, other="'equal'")
+    n_draws = check_integer(called[1], n_draws, least=1)
+    least = min(sizes)
+    if isinstance(n_points, int) and least < n_draws * n_points:
+        smallest = (naming or Naming()).manifolds([sizes.index(least)])
+        raise UserError(
+            f"{called[0]} is {n_points} and {called[1]} {n_draws}, which needs {n_draws * n_points} points of each manifold, "
+            f"but {smallest} has only {least}; draw fewer, or leave it out"
+        )
+
+
+def draw_places(
+    sizes: Sequence[int],
+    n_points: int | str,
+    draw: int,
+    seed: int,
+    indices: Sequence[int] | None = None,
+) -> list[NDArray[np.int64]]:
+    """The points of one draw, as sorted places among those of each manifold: the same as the pipeline's.
+
+    `n_points` is their number, "equal" or "all"; `indices` are those of the manifolds' classes, on which, with the seed and
+    the size, depends what is drawn.
+    """
+    if n_points == "all":
+        return [np.arange(size) for size in sizes]
+    equal = n_points == "equal"
+    each = min(sizes) if equal else int(n_points)
+    first = 0 if equal else draw * each
+    places = []
+    for index, size in zip(indices or range(len(sizes)), sizes, strict=True):
+        # Draws that may overlap have a seed each.
+        key = [seed, index, draw] if equal and draw else [seed, index]
+        order = np.random.default_rng(key).permutation(size)
+        places.append(np.sort(order[first : first + each]))
+    return places
 
 
 def combine_draws(

@@ -51,10 +51,11 @@ class Labeled:
 
 @dataclass(frozen=True)
 class Rows:
-    """Some rows of an array (n_samples, n_features), read when they are sliced."""
+    """Some rows of an array (n_samples, n_features), read when they are sliced; `chunks` as of an array on disk."""
 
     array: NDArray[Any]
     rows: NDArray[np.int64]
+    chunks: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, array: Any) -> Rows:

@@ -166,7 +166,7 @@ def as_manifolds(manifolds: Any, labels: Any = None, *, drop_nan: bool = False) 
     With `drop_nan`, points that have NaN or infinite values are left out, and a warning says how many of which class.
     """
     if labels is not None:
-        _check_same_index(manifolds, labels)
+        check_same_index(manifolds, labels)
         manifolds = by_label(manifolds, read_labels(labels))
     if not drop_nan:
         return manifolds
@@ -187,7 +187,8 @@ def say_dropped(bad: Sequence[NDArray[np.bool_]], naming: Naming) -> None:
         warn_caller(f"drop_nan left out {sum(counts.values())} of {total} points: {of_each}")
 
 
-def _check_same_index(points: Any, labels: Any) -> None:
+def check_same_index(points: Any, labels: Any) -> None:
+    """Refuse a table and a column of labels that do not belong together row by row."""
     mine, theirs = (getattr(each, "index", None) for each in (points, labels))
     is_index = all(hasattr(each, "equals") for each in (mine, theirs))
     if mine is not None and is_index and not mine.equals(theirs):

@@ -36,9 +36,12 @@ def _is(values: Any, package: str, name: str) -> bool:
 
 
 def _from_tensor(tensor: Any) -> Any:
-    if tensor.is_floating_point() and tensor.dtype.itemsize < 4:
-        tensor = tensor.detach().float()  # NumPy lacks bfloat16; no digit is lost
-    return tensor.numpy(force=True)
+    try:
+        return tensor.numpy(force=True)
+    except TypeError:
+        if not tensor.is_floating_point():
+            raise
+        return tensor.detach().float().numpy(force=True)  # NumPy lacks bfloat16; no digit is lost
 
 
 def _from_table(table: Any) -> Any:

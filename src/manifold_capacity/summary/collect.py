@@ -51,7 +51,12 @@ def layers_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
 def manifolds_table(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """Tables of manifolds as one with the columns of `collect_manifolds`, in the order given."""
-    return _in_columns(_joined(tables), columns.REQUIRED["manifolds"])
+    return joined_tables("manifolds", tables)
+
+
+def joined_tables(kind: str, tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Tables of layers as one with the columns of that kind of table, in the order given."""
+    return _in_columns(_joined(tables), columns.REQUIRED[kind])
 
 
 def collect_layers(paths: Paths, *, config_digest: str | None = None) -> pd.DataFrame:

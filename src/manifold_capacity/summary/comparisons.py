@@ -30,7 +30,7 @@ from manifold_capacity.geometry.caveats import CAVEATS
 from manifold_capacity.geometry.intervals import FEWEST, QUANTITIES, half_width, influence, max_t
 from manifold_capacity.geometry.result import Geometry
 from manifold_capacity.summary.columns import TABLES
-from manifold_capacity.summary.rows import ORIGINAL, SHUFFLED, STATUS_OK, select_rows
+from manifold_capacity.summary.rows import EXTERNAL, ORIGINAL, SHUFFLED, STATUS_OK, select_rows
 
 FloatArray = NDArray[np.float64]
 
@@ -98,10 +98,11 @@ def compare_geometries(geometry: Geometry, reference: Geometry) -> pd.DataFrame:
         If they have different numbers of manifolds.
     """
     numbers, others = geometry.summary(), reference.summary()
-    if numbers["n_manifolds"] != others["n_manifolds"]:
+    names = geometry.classes, reference.classes
+    if numbers["n_manifolds"] != others["n_manifolds"] or (all(names) and names[0] != names[1]):
         raise UserError(
-            f"the geometries have {numbers['n_manifolds']} and {others['n_manifolds']} manifolds; compare those of the "
-            "same classes, in the same order"
+            f"the geometries have {numbers['n_manifolds']} and {others['n_manifolds']} manifolds"
+            f"{', of different classes' if all(names) else ''}; compare those of the same classes, in the same order"
         )
     rows, deviations = [], []
     for name in QUANTITIES:
@@ -147,7 +148,10 @@ def compare(layers: pd.DataFrame, manifolds: pd.DataFrame) -> pd.DataFrame:
         found, deviations = [], []
         for layer in mine.to_dict("records"):
             keys = [(*each, layer["layer"]) for each in groups]
-            if all(key in runs for key in keys):  # the layer has a geometry in both
+            # The layer has a geometry in both, of the same classes, or of as many shuffled ones.
+            if all(key in runs for key in keys) and (
+                comparison == "labels" or _paired(keys, classes)
+            ):
                 tables = ([parts[key] for key in keys if key in parts] for parts in (runs, classes))
                 for numbers, of_units in _differences(*tables):
                     found.append(
@@ -157,6 +161,11 @@ def compare(layers: pd.DataFrame, manifolds: pd.DataFrame) -> pd.DataFrame:
         rows += _with_intervals(found, deviations)
     frame = pd.DataFrame(rows, columns=[*COLUMNS])
     return frame.mask(frame == "")  # as it is read from a file
+
+
+def _paired(keys: Sequence[Any], classes: Mapping[Any, pd.DataFrame]) -> bool:
+    first, second = (classes[key].columns if key in classes else None for key in keys)
+    return first is None or second is None or first.equals(second)
 
 
 def _with_intervals(
@@ -190,6 +199,7 @@ def _caveats(
         for text in runs[key].get("caveats", []):
             codes |= dict.fromkeys("" if pd.isna(text) else str(text).split())
     few = numbers["interval_over"] == "classes" and about["comparison"] in _OF_TRAININGS
+    few = few and not any(checkpoint == EXTERNAL for _, checkpoint, *_ in keys)
     return " ".join([*(["few_seeds"] if few else []), *(code for code in CAVEATS if code in codes)])
 
 

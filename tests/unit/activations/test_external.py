@@ -236,6 +236,16 @@ def test_what_is_wrong_with_the_arrays_is_named(tmp_path, arrays, message):
         ExternalActivations(path)
 
 
+def test_values_that_are_not_finite_are_named_together(container):
+    broken = {"conv10": SAMPLES["conv10"].astype(np.float32), "labels": LABELS}
+    broken["conv10"][[5, 20, 30], 0, 0] = np.nan
+    external = ExternalActivations(write(container, broken))
+    listed = r", one of 3 samples with such values \((\d+), (\d+), (\d+)\); the geometry needs"
+    with pytest.raises(ValueError, match=listed) as raised:
+        moments_from_arrays(external.open(external.layers[0].label))
+    assert sorted(map(int, re.search(listed, str(raised.value)).groups())) == [5, 20, 30]
+
+
 def test_a_value_that_is_not_finite_names_its_place(container):
     broken = {name: values.astype(np.float32) for name, values in SAMPLES.items()}
     sample = 5  # the first one of its class

@@ -156,7 +156,10 @@ def test_draws_have_no_point_in_common_and_are_those_of_the_workflow(tmp_path: P
         drawn = own.open("1_V4", points_per_class=2, seed=5, draw=place)
         same = measure(drawn, n_gaussians=20, seed=draw_seed(5, place))
         assert draw.summary() == same.summary()
-    with pytest.raises(ValueError, match=r"n_points is 2 and n_draws 4, but manifold 0 has only 6"):
+    with pytest.raises(
+        ValueError,
+        match=r"n_points is 2 and n_draws 4, which needs 8 points .* manifold 0 has only 6",
+    ):
         measure_draws(manifolds, 2, 4)
     with pytest.raises(ValueError, match="n_draws is 0; it must be a whole number, 1 or more"):
         measure_draws(manifolds, 2, 0)

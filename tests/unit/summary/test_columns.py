@@ -16,8 +16,8 @@ from manifold_capacity.training.train import COLUMNS
 from .helpers import layer_row, write
 
 DIGEST = "0123456789012345"
-# Written with `geometry.repeats` above 1, and with `geometry.simulated`.
-ON_REQUEST = {"projected_features", "simulated_capacity", "simulated_capacity_stderr"}
+# Written with groups, with `activations.projection`, and with `geometry.simulated`.
+ON_REQUEST = {"group", "projected_features", "simulated_capacity", "simulated_capacity_stderr"}
 
 
 def names(table: str) -> list[str]:
