@@ -54,7 +54,7 @@ def from_working_directory(
         there = os.path.normpath(folder / path)
         if not os.path.exists(there) and os.path.exists(path):
             problems.append(
-                f"{join_key('', *place)}: there is no file or folder {there}, since paths in a configuration are "
+                f"{join_key('', *place)}: there is no file or folder {there}, since paths in a configuration file are "
                 f"relative to its folder; {here / path} exists: write {os.path.relpath(path, folder)}"
             )
         if Path(there).is_relative_to(here):
