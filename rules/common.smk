@@ -1,11 +1,11 @@
 # The checked configuration, the names in paths, and what the rules of several steps share.
-import copy
 import os
 import re
 import sys
 import time
 from pathlib import Path
 
+from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
 
 STARTED = time.time()
@@ -24,9 +24,7 @@ from manifold_capacity.workflow.runs import NETWORK, RUN, trained_epochs
 from manifold_capacity.workflow.setup import check_cache, selected_layers, set_up
 from manifold_capacity.workflow.steps import Steps
 
-CONFIG_AS_GIVEN = copy.deepcopy(dict(config))
-# Whether working copies share outputs (`--cache`). The attribute is not documented, but nothing else tells: the variable
-# SNAKEMAKE_OUTPUT_CACHE may be set without the option.
+# Whether `--cache` is given. Not documented, but nothing else tells: SNAKEMAKE_OUTPUT_CACHE may be set without it.
 SHARED = bool(workflow.enable_cache)
 LOCKS = []  # the lock on the results, held until this process ends
 
@@ -44,8 +42,10 @@ def user_errors(function):
 
 
 SCHEMA = Path(workflow.basedir, "schemas/config.schema.yaml")
-CONFIG_FILES = workflow.overwrite_configfiles or workflow.configfiles
-SETUP = user_errors(set_up)(config, SCHEMA, CONFIG_FILES)
+GIVEN = workflow.overwrite_configfiles or workflow.configfiles
+FILES = {path: load_configfile(path) for path in GIVEN}
+OPTIONS = workflow.config_settings.config  # of --config; not documented
+SETUP = user_errors(set_up)(config, SCHEMA, FILES, OPTIONS)
 if SHARED:
     user_errors(check_cache)(os.environ.get("SNAKEMAKE_OUTPUT_CACHE", ""))
 config, EXTERNAL, DATASET = SETUP.config, SETUP.external, SETUP.dataset

@@ -161,7 +161,7 @@ rule write_pages:
         mem_mb=rising(2000),
         runtime=rising(10),
     params:
-        step=lambda wildcards: STEPS.pages("comparisons", given_keys(CONFIG_AS_GIVEN)),
+        step=lambda wildcards: STEPS.pages("comparisons", given_keys(SETUP.given)),
         logs=f"{config['results']}/logs",
     script:
         "../scripts/write_pages.py"

@@ -24,7 +24,7 @@ rule plan:
             Path(workflow.basedir, "profiles/slurm/config.yaml"),
             FIGURE_GROUPS,
         ),
-        config=CONFIG_AS_GIVEN,
+        config=SETUP.given,
         results=lambda wildcards: config["results"],
         layers_per_run=lambda wildcards: [
             len(measured_layers(run.model)) for run in RUNS.values()

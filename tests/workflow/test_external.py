@@ -165,7 +165,7 @@ def test_a_missing_value_names_its_place_and_stops_one_layer(walked):
 @pytest.mark.parametrize(
     ("section", "values", "message"),
     [
-        ("activations", {"path": "gone.npz"}, "activations.path: there is no file or folder gone"),
+        ("activations", {"path": "gone.npz"}, "activations.path: there is no file or folder /"),
         (
             "layers",
             {"names": ["V2"]},

@@ -74,7 +74,7 @@ def array_entries(path: Path) -> dict[str, Entry]:
     where = f"activations.path: {path}"
     with reading(where):
         if not path.exists():
-            raise UserError(f"activations.path: there is no file or folder {path}")
+            raise UserError(f"activations.path: there is no file or folder {path.absolute()}")
         if problem := name_problem(str(path)):
             raise UserError(f"activations.path: {str(path)!r} {problem}; rename it")
         if path.is_dir():
@@ -102,7 +102,7 @@ def labels_entry(path: Path) -> Entry:
 
 def _labels_entry(where: str, path: Path) -> Entry:
     if not path.is_file():
-        raise UserError(f"activations.labels: there is no file {path}")
+        raise UserError(f"activations.labels: there is no file {path.absolute()}")
     if path.suffix == ".npy":
         return _npy_entry(where, path)
     if path.suffix != ".npz":

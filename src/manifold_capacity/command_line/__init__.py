@@ -1,6 +1,6 @@
-"""The command `manifold-capacity`: measure files, list a network's layers, draw a table.
+"""The command `manifold-capacity`: run the pipeline, measure files, list a network's layers, draw a table.
 
-It reads and writes the same files as the pipeline, without Snakemake. ``measure`` needs only the
+The last three read and write the same files as the pipeline, without Snakemake. ``measure`` needs only the
 library's dependencies; a command imports what else it needs when it runs.
 """
 

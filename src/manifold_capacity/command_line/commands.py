@@ -1,22 +1,43 @@
-"""The commands: measure, layers and plot."""
+"""The commands: run, measure, layers and plot."""
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import os
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from manifold_capacity.command_line.errors import DONE, PROGRAM, UsageError, fail, in_options, say
-from manifold_capacity.errors import CaveatWarning
+from manifold_capacity.errors import CaveatWarning, UserError
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from manifold_capacity.activations.external import ExternalActivations
     from manifold_capacity.models.layers import Layer
+
+
+def run_pipeline(arguments: argparse.Namespace) -> NoReturn:
+    """Become Snakemake: its exit code, and what it does when it is interrupted, are the command's."""
+    config: Path = arguments.config
+    if not config.is_file():
+        raise UsageError(f"{config} is a folder; name a configuration file")
+    checkout = Path(__file__).resolve().parents[3]
+    if not (checkout / "Snakefile").is_file():
+        raise UserError(
+            "the pipeline is not part of the installed package; clone the repository and install it from there: "
+            "pip install -e '.[pipeline]'"
+        )
+    if importlib.util.find_spec("snakemake") is None:
+        raise ModuleNotFoundError("the pipeline is run by Snakemake", name="snakemake")
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(checkout / "Snakefile")]
+    command += ["--configfile", str(config)]
+    command += ["--workflow-profile", str(checkout / "profiles" / "default")]
+    os.execv(sys.executable, [*command, *arguments.options])
 
 
 def run_measure(arguments: argparse.Namespace) -> int:

@@ -5,13 +5,24 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
-from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
+from argparse import (
+    REMAINDER,
+    ArgumentParser,
+    ArgumentTypeError,
+    Namespace,
+    RawDescriptionHelpFormatter,
+)
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 from manifold_capacity import __version__
-from manifold_capacity.command_line.commands import run_layers, run_measure, run_plot
+from manifold_capacity.command_line.commands import (
+    run_layers,
+    run_measure,
+    run_pipeline,
+    run_plot,
+)
 from manifold_capacity.command_line.errors import PROGRAM, USAGE
 from manifold_capacity.errors import shortened
 from manifold_capacity.figures.registry import FIGURES
@@ -24,6 +35,7 @@ _DESCRIPTION = "Manifold capacity, radius, dimension and center correlation of l
 
 _EPILOG = """\
 examples:
+  manifold-capacity run my.yaml
   manifold-capacity measure recording.npz
   manifold-capacity measure V4.npy --labels conditions.npy --output V4.csv
   manifold-capacity layers vgg16 --image-size 32 --classes 100
@@ -35,6 +47,27 @@ exit codes:
   0  success
   1  something could not be read, measured or written; the last line says what
   2  the command line is wrong or does not match the files: an option, a value, a missing file
+"""
+
+_RUN = """\
+Run the pipeline on a configuration file, in the current folder.
+
+It needs a clone of the repository, installed by pip install -e '.[pipeline]', and does
+
+  snakemake --snakefile <clone>/Snakefile --configfile CONFIG --workflow-profile <clone>/profiles/default OPTIONS
+
+with exit codes of Snakemake. Paths in CONFIG are relative to its folder, `results` to the current one.
+"""
+
+_RUN_EPILOG = """\
+examples:
+  manifold-capacity run my.yaml
+  what would run:
+    manifold-capacity run my.yaml -n
+  one part of it, with 4 cores:
+    manifold-capacity run my.yaml geometry --cores 4
+  jobs, time and disk space that it takes:
+    manifold-capacity run my.yaml plan
 """
 
 _MEASURE = """\
@@ -135,6 +168,12 @@ def build_parser() -> ArgumentParser:
     per_layer = f"write the table to a file ending in {', '.join(_TABLES)}"
     above_zero = _number("above 0", lambda number: number > 0)
     margins = _number(f"from 0 to {MOST_MARGIN:,.0f}", lambda number: 0 <= number <= MOST_MARGIN)
+
+    add = command(run_pipeline, "run", "run the pipeline on a configuration", _RUN, _RUN_EPILOG)
+    add(
+        "config", "a configuration file; docs/config.md lists its keys", _existing, metavar="CONFIG"
+    )
+    add("options", "targets and options of Snakemake", str, metavar="[OPTIONS]", nargs=REMAINDER)
 
     add = command(run_measure, "measure", "measure activations in files", _MEASURE, _MEASURE_EPILOG)
     add("files", "see above; several can be given", _existing, metavar="FILE", nargs="+")

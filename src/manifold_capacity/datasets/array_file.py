@@ -53,7 +53,7 @@ class ArrayFile:
         self._path = path
         self._was_rounded = False
         if not path.is_file():
-            raise UserError(f"dataset.path: there is no file {path}")
+            raise UserError(f"dataset.path: there is no file {path.absolute()}")
         keys = self._read_keys()
         self._kind = "inputs" if {"inputs", "train_inputs"} & keys else "images"
         all_together = self._kind in keys

@@ -37,7 +37,9 @@ class FactoryData:
         arguments = dict(config.get("arguments") or {})
         if config.get("path") is not None:
             if not Path(config["path"]).exists():
-                raise UserError(f"dataset.path: there is no file or folder {config['path']}")
+                raise UserError(
+                    f"dataset.path: there is no file or folder {Path(config['path']).absolute()}"
+                )
             if "path" in arguments:
                 self._fail("dataset.path and dataset.arguments.path are both given; remove one")
             arguments["path"] = config["path"]

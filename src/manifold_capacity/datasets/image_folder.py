@@ -107,7 +107,7 @@ def _list_classes(root: Path, split: str) -> dict[str, list[Path]]:
     try:
         if not folder.is_dir():
             raise UserError(
-                f"dataset.path: there is no folder {folder}; an image folder has {root}/train/<class>/ "
+                f"dataset.path: there is no folder {folder.absolute()}; an image folder has {root}/train/<class>/ "
                 f"and {root}/test/<class>/"
             )
         classes = {entry.name: _list_images(entry) for entry in _visible(folder)}

@@ -60,7 +60,7 @@ def read_weights(
         False to read names, types and shapes only, which is fast for large files.
     """
     if not path.is_file():
-        raise UserError(f"{key}: there is no file {path}")
+        raise UserError(f"{key}: there is no file {path.absolute()}")
     try:
         state = load_file(path) if path.suffix == ".safetensors" else _load_torch(path, values)
     except Exception as error:  # half a dozen types, for damaged or foreign files

@@ -28,7 +28,7 @@ def planned_jobs(snakefile: Path, config: Mapping[str, Any], python: str) -> dic
     ----------
     snakefile : Path
     config : mapping
-        The configuration as the user wrote it.
+        The configuration as the user wrote it, with paths relative to the working directory.
     python : str
         The interpreter that has Snakemake; a job's own environment may lack it.
 
@@ -37,12 +37,13 @@ def planned_jobs(snakefile: Path, config: Mapping[str, Any], python: str) -> dic
     UserError
         With Snakemake's output, if it cannot plan the run.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        given = Path(folder, "config.json")
-        given.write_text(json.dumps(config), encoding="utf-8")
+    # Here, because paths in a configuration are relative to its folder.
+    with tempfile.NamedTemporaryFile("w", prefix=".plan-", suffix=".json", dir=".") as given:
+        json.dump(config, given)
+        given.flush()
         command = [python, "-m", "snakemake", "--snakefile", str(snakefile)]
         command += ["--dry-run", "--nolock", "--cores", "1", "--quiet", "rules"]
-        command += ["--configfile", str(given)]
+        command += ["--configfile", given.name]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     table = re.search(r"^job +count\n[- ]+\n(.*?)\ntotal", done.stdout, re.MULTILINE | re.DOTALL)
     if done.returncode or (table is None and "Nothing to be done" not in done.stdout):

@@ -8,12 +8,14 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from manifold_capacity.activations.external import ExternalActivations
 from manifold_capacity.activations.parts import Part
 from manifold_capacity.config.checks import check_layers
 from manifold_capacity.config.choices import class_indices, external_activations
+from manifold_capacity.config.paths import from_working_directory
 from manifold_capacity.config.resolve import resolve
 from manifold_capacity.config.schema import ConfigError, load_schema, repeated_keys
 from manifold_capacity.datasets.catalog import Dataset, addresses
@@ -31,6 +33,8 @@ class Setup:
 
     Attributes
     ----------
+    given : dict
+        The configuration as the user wrote it, but with paths relative to the working directory.
     config : dict
         Resolved: with all defaults.
     external : ExternalActivations or None
@@ -47,6 +51,7 @@ class Setup:
         How many stores may be on the disk at once; None without a limit.
     """
 
+    given: dict[str, Any]
     config: dict[str, Any]
     external: ExternalActivations | None
     dataset: Dataset | ExternalActivations
@@ -59,15 +64,17 @@ class Setup:
 def set_up(
     given: Mapping[str, Any],
     schema: str | os.PathLike[str],
-    files: Sequence[str | os.PathLike[str]] = (),
+    files: Mapping[str | os.PathLike[str], Mapping[str, Any]] = MappingProxyType({}),
+    options: Mapping[str, Any] = MappingProxyType({}),
 ) -> Setup:
     """Check a configuration as the user wrote it against a schema; a UserError if it cannot be run.
 
-    `files` are those that it was read from.
+    `files` are those that it was read from, with what is in each; `options` come from the command line.
     The layers of a network come from an earlier run's table, or else from the network, which imports torch.
     """
     if repeated := [problem for file in files for problem in repeated_keys(Path(file))]:
         raise ConfigError(repeated)
+    given = from_working_directory(given, files, options)
     config = resolve(given, load_schema(Path(schema)))
     external = external_activations(config)
     dataset = external or describe(config["dataset"])
@@ -78,6 +85,7 @@ def set_up(
     )
     parts = {} if external else parts_of_models(config, layers)
     return Setup(
+        given=given,
         config=config,
         external=external,
         dataset=dataset,

@@ -7,6 +7,7 @@ import io
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -153,6 +154,7 @@ def test_measure_needs_only_the_plain_install(digits, tmp_path):
         (["measure", "digits.npz", "-o", "layers.parquet"], "pyarrow"),
         (["plot", "layers.csv"], "matplotlib"),
         (["layers", "vgg16"], "torch"),
+        (["run", "layers.csv"], "snakemake"),
     ],
 )
 def test_a_missing_library_is_named_with_its_remedy(digits, tmp_path, arguments, library):
@@ -163,6 +165,18 @@ def test_a_missing_library_is_named_with_its_remedy(digits, tmp_path, arguments,
     assert done.returncode == 1
     assert f"this needs {library}" in done.stderr
     assert "pip install 'manifold-capacity[pipeline]'" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_pipeline_needs_a_clone(tmp_path):
+    shutil.copytree(Path(manifold_capacity.__file__).parent, tmp_path / "manifold_capacity")
+    (tmp_path / "my.yaml").touch()
+    done = run("run", "my.yaml", cwd=tmp_path)  # what is here is imported first
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        "manifold-capacity: error: the pipeline is not part of the installed"
+    )
+    assert "pip install -e '.[pipeline]'" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
@@ -185,6 +199,9 @@ def test_layers_without_geometry_are_reported_and_the_others_measured(digits, ca
     [
         ("", 2, "required: COMMAND"),
         ("mesure digits.npz", 2, "invalid choice: 'mesure'"),
+        ("run", 2, "required: CONFIG"),
+        ("run gone.yaml -n", 2, "there is no file or folder gone.yaml"),
+        ("run folder.csv", 2, "folder.csv is a folder; name a configuration file"),
         ("measure nothing.npz", 2, "there is no file or folder nothing.npz"),
         (
             "measure digits.npz --margin -1",
@@ -340,19 +357,19 @@ def test_defaults_are_those_of_the_library(digits):
         assert chosen[name] == defaults[name].default, name
 
 
-@pytest.mark.parametrize("command", [[], ["measure"], ["layers"], ["plot"]])
+@pytest.mark.parametrize("command", [[], ["run"], ["measure"], ["layers"], ["plot"]])
 def test_the_help_has_examples_that_work(tmp_path, monkeypatch, capsys, command):
     with pytest.raises(SystemExit) as stop:
         command_line.main([*command, "--help"])
     assert stop.value.code == 0
     text = capsys.readouterr().out
-    examples = re.findall(r"^ +manifold-capacity ((?:measure|layers|plot) .*)$", text, re.M)
+    examples = re.findall(r"^ +manifold-capacity ((?:run|measure|layers|plot) .*)$", text, re.M)
     assert len(examples) >= 3
     (tmp_path / "results" / "summary").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     for example in examples:
         arguments = shlex.split(example)
         for name in arguments[1:]:
-            if name.endswith((".npz", ".npy", "/layers.csv", "/manifolds.csv")):
+            if name.endswith((".yaml", ".npz", ".npy", "/layers.csv", "/manifolds.csv")):
                 Path(name).touch()
         assert parser.build_parser().parse_args(arguments).run

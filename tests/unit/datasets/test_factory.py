@@ -225,7 +225,7 @@ def test_what_a_function_must_not_return(factory, tmp_path, returned, message):
             {"name": "digits", "factory": None, "arguments": {"a": 1}},
             "dataset.arguments: {'a': 1} does not apply to digits, only to dataset.factory",
         ),
-        ({"path": "missing.txt"}, "dataset.path: there is no file or folder missing.txt"),
+        ({"path": "missing.txt"}, "dataset.path: there is no file or folder /"),
     ],
 )
 def test_configurations_that_cannot_be_used(factory, changes, message):
