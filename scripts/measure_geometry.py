@@ -36,5 +36,6 @@ with logs.log_to(snakemake.log[0]) as log:
     made = rows.layer_tables(row, step.classes, table, draws, curve)
     for frame, path in zip(made, tables, strict=False):
         write_table(frame, path)
+    row |= {} if step.group is None else {"group": step.group}
     row["provenance"] = provenance.extended(moments.provenance, "geometry", step)
     provenance.write_stamp(stamp, tables, step.keys, **row)

@@ -32,8 +32,8 @@ class Setup:
     ----------
     config : dict
         Resolved: with all defaults.
-    external : ExternalActivations or None
-        Activations that replace dataset and networks.
+    external : dict
+        Checkpoint -> activations that replace dataset and networks; empty without.
     dataset : Dataset or ExternalActivations
         Where the classes come from.
     classes : dict
@@ -47,7 +47,7 @@ class Setup:
     """
 
     config: dict[str, Any]
-    external: ExternalActivations | None
+    external: dict[str, ExternalActivations]
     dataset: Dataset | ExternalActivations
     classes: dict[int, str]
     layers: dict[str, Sequence[Layer]]
@@ -69,10 +69,11 @@ def set_up(
         raise ConfigError(repeated)
     config = resolve(given, load_schema(Path(schema)))
     external = external_activations(config)
-    dataset = external or describe(config["dataset"])
+    first = next(iter(external.values()), None)
+    dataset = first or describe(config["dataset"])
     layers = check_layers(
         config,
-        known=lambda model: external.layers if external else _layers_on_disk(config, model),
+        known=lambda model: first.layers if first else _layers_on_disk(config, model),
         find=lambda model: _layers_of_network(config, model),
     )
     parts = {} if external else parts_of_models(config, layers)
