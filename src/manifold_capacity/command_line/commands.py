@@ -59,8 +59,8 @@ def run_measure(arguments: argparse.Namespace) -> int:
         write_table(manifolds_table([of_layer for _, of_layer in measured]), manifolds)
     say(format_table(table))
     for one in found:
-        counts = [n for of_group in one.counts.values() for n in of_group if n]
-        least, most = min(counts), max(counts)
+        sizes = [n for counts in one.counts.values() for n in counts if n]
+        least, most = min(sizes), max(sizes)
         if one.layout:
             print(f"{one.path}: {one.layout}", file=sys.stderr)
         if points == "all" and least < most:

@@ -204,7 +204,8 @@ class Steps:
     def geometry(self, **wildcards: str) -> Step:
         simulated = self._config["geometry"]["simulated"] and not wildcards["labels"]
         glue = "glue" in self._config["geometry"]["measures"]
-        weights = self._models[wildcards["model"]]["weights"]
+        model = self._models[wildcards["model"]]
+        weights, group = model["weights"], model.get("group")
         identity = runs.identity(
             SimpleNamespace(**wildcards), dataset=self._config["dataset"]["name"], weights=weights
         )
@@ -219,7 +220,7 @@ class Steps:
                 **self.moments(**wildcards)["keys"],
             },
             run=identity,
-            group=self._models[wildcards["model"]].get("group"),
+            group={} if group is None else {"group": group},
             classes=runs.class_names(self._setup.classes, bool(wildcards["labels"])),
             disjoint=self._disjoint,
             geometry={
@@ -298,7 +299,7 @@ class Steps:
         return "activations.external" if self._setup.external else "activations.store"
 
     def _source(
-        self, layer: str, *, seed: str, model: str, checkpoint: str, split: str
+        self, layer: str, *, seed: str, model: str, checkpoint: str, split: str, **_: str
     ) -> tuple[dict[str, str], Step]:
         """What a layer's points are read from: keys, and parameters."""
         external = self._setup.external

@@ -16,8 +16,8 @@ from manifold_capacity.training.train import COLUMNS
 from .helpers import layer_row, write
 
 DIGEST = "0123456789012345"
-# Written with `geometry.repeats` above 1, and with `geometry.simulated`.
-ON_REQUEST = {"simulated_capacity", "simulated_capacity_stderr"}
+# Written with groups, and with `geometry.simulated`.
+ON_REQUEST = {"group", "simulated_capacity", "simulated_capacity_stderr"}
 
 
 def names(table: str) -> list[str]:
