@@ -104,7 +104,7 @@ def software(step):
 def measured_layers(model):
     """The model's selected layers, once the checkpoint rule has found them."""
     if EXTERNAL:
-        return EXTERNAL.layers
+        return DATASET.layers
     table = Path(checkpoints.find_layers.get(model=model).output[0])
     return selected_layers(table, config["layers"], model)
 

@@ -28,14 +28,15 @@ with logs.log_to(snakemake.log[0]) as log:
             options = {"seed": draw_seed(row["seed"], draw), "threads": snakemake.threads}
             draws.append(geometry_from_moments(moments, **step.geometry, **options))
         numbers, table = combine_draws(draws, disjoint=step.disjoint)
-        row |= {"status": rows.STATUS_OK} | numbers | rows.projected(layer, moments.n_features)
+        row |= {"status": rows.STATUS_OK, **step.group} | numbers
+        row |= rows.projected(layer, moments.n_features)
         for kind, file in [(k, file) for k in ("simulated", "glue") for file in files[k]]:
             found = provenance.read_stamp(file, step.keys, kind)
             (row, table), curve = rows.joined(row, table, found), found.get("curve", {})
         log.info("%s", rows.in_words(row))
     except DegenerateManifoldsError as error:
         log.warning("%s has no geometry: %s", row["layer"], error)
-        row |= {"status": str(error), "n_manifolds": moments.n_manifolds}
+        row |= {"status": str(error), **step.group, "n_manifolds": moments.n_manifolds}
         table, draws = None, []
     stamp, *tables = snakemake.output
     made = rows.layer_tables(row, step.classes, table, draws, curve)

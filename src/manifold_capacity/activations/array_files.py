@@ -93,24 +93,24 @@ def array_entries(path: Path) -> dict[str, Entry]:
     )
 
 
-def labels_entry(path: Path) -> Entry:
-    """The labels in an `.npy` or `.npz` file of their own."""
-    where = f"activations.labels: {path}"
+def labels_entry(path: Path, what: str = LABELS) -> Entry:
+    """The labels (or groups) in an `.npy` or `.npz` file of their own."""
+    where = f"activations.{what}: {path}"
     with reading(where):
-        return _labels_entry(where, path)
+        return _labels_entry(where, path, what)
 
 
-def _labels_entry(where: str, path: Path) -> Entry:
+def _labels_entry(where: str, path: Path, what: str) -> Entry:
     if not path.is_file():
-        raise UserError(f"activations.labels: there is no file {path.absolute()}")
+        raise UserError(f"activations.{what}: there is no file {path.absolute()}")
     if path.suffix == ".npy":
         return _npy_entry(where, path)
     if path.suffix != ".npz":
-        raise UserError(f"{where} is not supported; use an .npy, or an .npz with `{LABELS}`")
+        raise UserError(f"{where} is not supported; use an .npy, or an .npz with `{what}`")
     entries = _npz_entries(where, path)
-    if LABELS not in entries:
-        raise UserError(f"{where} has no array `{LABELS}`; it has {', '.join(entries)}")
-    return entries[LABELS]
+    if what not in entries:
+        raise UserError(f"{where} has no array `{what}`; it has {', '.join(entries)}")
+    return entries[what]
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from manifold_capacity.activations import array_files
+from manifold_capacity.activations import array_files, sample_labels
 from manifold_capacity.activations.array_files import CLASS_NAMES, LABELS, Entry
 from manifold_capacity.activations.external_reader import Reader
 from manifold_capacity.errors import UserError
@@ -34,7 +34,8 @@ class ExternalActivations:
     Making one reads the labels and the arrays' headers. The first three arguments are the config's
     `activations.path`, `labels` and `class_names`; `names` are names or patterns of the layers, in
     their order, and other arrays may be of any shape. The layers that one pattern matches are in the
-    order of the `.npz`, else of their names; `counts` is ``{"all": points per class}``.
+    order of the `.npz`, else of their names. `groups` is the config's `activations.groups`; `counts` is
+    ``{group: points per class}`` in the order of the groups' first samples, without groups ``{"all": ...}``.
     """
 
     def __init__(
@@ -43,12 +44,22 @@ class ExternalActivations:
         labels: str | os.PathLike[str] | None = None,
         class_names: Sequence[str] | None = None,
         names: Sequence[str] = ("*",),
+        groups: str | None = None,
     ) -> None:
         self.path = Path(path)
         self.name = self.path.name
         self._entries = array_files.array_entries(self.path)
-        self._arrays = {k: v for k, v in self._entries.items() if k not in (LABELS, CLASS_NAMES)}
+        # Text is of the samples unless it is asked for as a layer, which is an error.
+        self._arrays = {
+            name: entry
+            for name, entry in self._entries.items()
+            if name not in (LABELS, CLASS_NAMES, groups)
+            and (name in names or entry.dtype is None or entry.dtype.kind not in "UST")
+        }
         self._labels_path = None if labels is None else Path(labels)
+        self._groups = self._entries.get(groups or "")
+        if groups is not None and is_file_name(groups):
+            self._groups = array_files.labels_entry(Path(groups), "groups")
         where, labels_entry = self._find_labels()
         # Axes before the features, and their lengths. All shapes are compared before anything is read.
         self._n_lead = 2 if labels_entry is None else 1
@@ -59,13 +70,12 @@ class ExternalActivations:
             n_manifolds, n_points = self._lead
             found, counts = tuple(map(str, range(n_manifolds))), (n_points,) * n_manifolds
         else:
-            values = self._read_labels(where, labels_entry)
-            unique, codes, n_each = np.unique(values, return_inverse=True, return_counts=True)
-            self._codes = codes.astype(np.int64)
-            found = tuple(array_files.as_texts(where, unique))
-            counts = tuple(n_each.tolist())
-            self._check_found(where, found)
+            found, self._codes, counts = sample_labels.read_names(where, labels_entry, "label")
         self.counts: dict[str, tuple[int, ...]] = {SPLIT: counts}
+        self._group_codes: NDArray[np.int64] | None = None
+        self._group_names: tuple[str, ...] = ()
+        if groups is not None:
+            self._find_groups(groups, len(found))
         self.class_names = self._named(class_names, found)
 
     @property
@@ -88,7 +98,28 @@ class ExternalActivations:
             files.append(str(self._labels_path))
         elif LABELS in self._entries:
             files += self._entries[LABELS].files()
+        if self._groups is not None:
+            files += self._groups.files()
         return [*dict.fromkeys(files)]  # Snakemake wants each file once
+
+    def difference(self, other: ExternalActivations) -> str:
+        """How another one's layers and samples differ from these; empty if they are the same."""
+        names, others = ([layer.name for layer in each.layers] for each in (self, other))
+        if names != others:
+            return f"has the layers {', '.join(others)}, not {', '.join(names)} as"
+        for layer in self.layers:
+            shape, its_shape = (e._arrays[layer.name].shape for e in (self, other))
+            if shape != its_shape:
+                return f"has {layer.name!r} of shape {its_shape}, not {shape} as"
+        for what, mine, its in [
+            ("class names", self.class_names, other.class_names),
+            ("labels", self._codes, other._codes),
+            ("groups", self._group_names, other._group_names),
+            ("groups", self._group_codes, other._group_codes),
+        ]:
+            if not np.array_equal(np.asarray(mine), np.asarray(its)):
+                return f"has other {what} than"
+        return ""
 
     def open(
         self,
@@ -97,12 +128,13 @@ class ExternalActivations:
         points_per_class: int | str = "all",
         seed: int = 0,
         draw: int = 0,
+        group: str | None = None,
     ) -> list[Any]:
         """One layer's manifolds (n_points_i, n_features) of some classes, read in blocks of features.
 
         Points are drawn without replacement, by the seed and the class, not the layer; a smaller number
         draws some of the points of a larger one. No two `draw`s, from 0, have a point in common; those of
-        "equal", as many points as the smallest class has, overlap.
+        "equal", as many points as the smallest class of any group has, overlap.
         Slicing a manifold raises a UserError that names the place of a value that is not finite.
         """
         layer = self._layer(label)
@@ -110,12 +142,13 @@ class ExternalActivations:
             classes = range(len(self.class_names))
         seeds = [[seed, index] for index in classes]
         if points_per_class == "equal":
-            points_per_class = min(self.counts[SPLIT][index] for index in classes)
+            sizes = [counts[index] for counts in self.counts.values() for index in classes]
+            points_per_class = min(filter(None, sizes))  # a group may lack a class
             # Of the smallest class, all draws are the same.
             seeds = [[*of_class, draw] if draw else of_class for of_class in seeds]
             draw = 0
         chosen = [
-            self._draw(index, points_per_class, of_class, draw)
+            self._draw(index, points_per_class, of_class, draw, group)
             for index, of_class in zip(classes, seeds, strict=True)
         ]
         sizes = list(map(len, chosen))
@@ -134,13 +167,21 @@ class ExternalActivations:
         return [*Reader(array, lead, layer, self.path, names, sizes).manifolds()]
 
     def _draw(
-        self, index: int, points_per_class: int | str, seed: list[int], draw: int
+        self,
+        index: int,
+        points_per_class: int | str,
+        seed: list[int],
+        draw: int,
+        group: str | None,
     ) -> NDArray[np.int64]:
         """Points of one class: samples, or places along the points' axis."""
         if self._codes is None:
             points = np.arange(self.counts[SPLIT][index])
         else:
-            points = np.flatnonzero(self._codes == index)
+            here = self._codes == index
+            if group is not None:
+                here &= self._group_codes == self._group_names.index(group)
+            points = np.flatnonzero(here)
         if points_per_class == "all":
             return points
         assert isinstance(points_per_class, int)
@@ -149,6 +190,7 @@ class ExternalActivations:
             raise UserError(
                 f"manifolds.points_per_class: {points_per_class}, {draw + 1} times, but {self.path} has "
                 f"only {len(points)} points of class {self.class_names[index]!r}"
+                f"{'' if group is None else f' in group {group!r}'}"
             )
         drawn = np.random.default_rng(seed).permutation(points)[first:end]
         return np.sort(drawn)  # reads forwards; the geometry does not depend on the order
@@ -177,35 +219,35 @@ class ExternalActivations:
             entry = self._entries[LABELS]
         else:
             return "", None
-        array_files.refuse_objects(where, entry)
-        shape, dtype = entry.shape, entry.dtype
-        if len(shape) != 1 or dtype is None or dtype.kind not in "iubfUSTO" or not shape[0]:
-            raise UserError(
-                f"{where}: shape {shape}, type {dtype}; labels must be numbers or text, one "
-                "per sample: shape (n_samples,)"
-            )
+        sample_labels.check_header(where, entry, "label")
         return where, entry
 
-    @staticmethod
-    def _read_labels(where: str, entry: Entry) -> NDArray[Any]:
-        values = array_files.read_whole(where, entry)
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            place = int(np.flatnonzero(~np.isfinite(values))[0])
+    def _find_groups(self, groups: str, n_classes: int) -> None:
+        """Read the groups of the samples, and count the points of each."""
+        where = f"activations.groups: {groups}"
+        if self._groups is None:
             raise UserError(
-                f"{where}: the label of sample {place} is {values[place]}; drop the samples without a label"
+                f"{where}, but {self.path} has no such array (it has {', '.join(self._entries)}); name one of them "
+                "with a group per sample, or an .npy file"
             )
-        return values
-
-    def _check_found(self, where: str, found: Sequence[str]) -> None:
-        """A label that is empty or spells NaN is a missing one, and a name has no control characters."""
-        for code, name in enumerate(found):
-            problem = array_files.name_problem(name)
-            if problem or name in ("nan", "NaN"):
-                place = int(np.flatnonzero(self._codes == code)[0])
-                remedy = "drop the samples without a label, or name their class"
-                if name and problem:
-                    remedy = f"it {problem}: give the class another name"
-                raise UserError(f"{where}: the label of sample {place} is {name!r}; {remedy}")
+        if self._codes is None:
+            raise UserError(
+                f"{where}, but {self.path} has no labels, only manifolds; give the labels of the samples"
+            )
+        sample_labels.check_header(where, self._groups, "group")
+        if self._groups.shape != self._lead:
+            raise UserError(
+                f"{where}: {self._groups.shape[0]} groups, but {self.path} has {self._lead[0]} labels; give one group "
+                "per sample"
+            )
+        names, self._group_codes, _ = sample_labels.read_names(where, self._groups, "group")
+        self._group_names = names
+        self.counts = {
+            names[code]: tuple(
+                np.bincount(self._codes[self._group_codes == code], minlength=n_classes).tolist()
+            )
+            for code in dict.fromkeys(self._group_codes.tolist())
+        }
 
     def _named(self, given: Sequence[str] | None, found: tuple[str, ...]) -> tuple[str, ...]:
         """The classes' names: given by the user, from the array `class_names`, or as found."""
@@ -286,7 +328,8 @@ class ExternalActivations:
         if self._n_lead == 1 and shape[:1] != self._lead:
             return (
                 f"activations.labels: {self._lead[0]} labels, but {array} has {shape[0]} samples, the "
-                f"first axis of its shape {shape}; give one label per sample"
+                f"first axis of its shape {shape}; give one label per sample, and areas or days with samples of their "
+                "own a file each (or one array for all, with activations.groups)"
             )
         if self._lead and shape[: self._n_lead] != self._lead:
             return (
@@ -304,6 +347,21 @@ def open_external_layer(
     """One layer's manifolds by the workflow's parameters: see `ExternalActivations.open`."""
     found = ExternalActivations(**external["source"], names=external["names"])
     return found.open(label, **external["sample"], seed=seed, draw=draw)
+
+
+def is_file_name(groups: str) -> bool:
+    """Whether `activations.groups` names a file; else it names an array."""
+    return groups.endswith((".npy", ".npz"))
+
+
+def check_alike(files: Sequence[ExternalActivations]) -> None:
+    """Raise UserError, which names the file, if one differs from the first in anything but its values."""
+    for other in files[1:]:
+        if problem := files[0].difference(other):
+            raise UserError(
+                f"activations.path: {other.path} {problem} {files[0].path}; checkpoints must have the same layers and "
+                "samples"
+            )
 
 
 def default_name(path: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import os
 import sys
 import warnings
@@ -52,21 +53,26 @@ def run_measure(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--manifolds: {manifolds} is --output too; give each table its own file")
     # All files are checked before any is measured: a mistake in the last one shows at once.
     labels, layers, files = arguments.labels, arguments.layers, arguments.files
-    found = [ExternalActivations(path, labels, names=layers) for path in files]
+    group_by = arguments.group_by
+    found = [ExternalActivations(path, labels, names=layers, groups=group_by) for path in files]
     points = arguments.points_per_class
     for one in found:
-        least, label = min(zip(one.counts["all"], one.class_names, strict=True))
-        if isinstance(points, int) and points > least:
-            problem = f"{points}, but {one.path} has only {least} points of class {label!r}"
-            raise UsageError(f"--points-per-class: {problem}; draw at most {least}")
+        for group, counts in one.counts.items():
+            # A group is measured with the classes that it has.
+            least, label = min((n, c) for n, c in zip(counts, one.class_names, strict=True) if n)
+            if isinstance(points, int) and points > least:
+                problem = f"{points}, but {one.path} has only {least} points of class {label!r}"
+                problem += f" in group {group!r}" if group_by else ""
+                raise UsageError(f"--points-per-class: {problem}; draw at most {least}")
     names = [default_name(str(path)) for path in files]
     measured: list[tuple[dict[str, Any], pd.DataFrame]] = []
     for name, one in zip(names, found, strict=True):
         model = name if names.count(name) == 1 else str(one.path)
-        for layer in one.layers:
+        model = ("" if len(found) == 1 else f"{model} ") if group_by else model
+        for group, layer in itertools.product(one.counts, one.layers):
             if sys.stderr.isatty():
                 print(f"{one.path}: {layer.name}, {layer.n_features} features", file=sys.stderr)
-            measured.append(_measure_layer(one, model, layer, arguments))
+            measured.append(_measure_layer(one, model, group, layer, arguments))
     table = layers_table([row for row, _ in measured])
     if output:
         write_table(table, output)
@@ -74,7 +80,8 @@ def run_measure(arguments: argparse.Namespace) -> int:
         write_table(manifolds_table([of_layer for _, of_layer in measured]), manifolds)
     say(format_table(table))
     for one in found:
-        least, most = min(one.counts["all"]), max(one.counts["all"])
+        sizes = [n for counts in one.counts.values() for n in counts if n]
+        least, most = min(sizes), max(sizes)
         if one.layout:
             print(f"{one.path}: {one.layout}", file=sys.stderr)
         if points == "all" and least < most:
@@ -88,7 +95,11 @@ def run_measure(arguments: argparse.Namespace) -> int:
 
 
 def _measure_layer(
-    activations: ExternalActivations, model: str, layer: Layer, arguments: argparse.Namespace
+    activations: ExternalActivations,
+    model: str,
+    group: str,
+    layer: Layer,
+    arguments: argparse.Namespace,
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """The layer's row and the table of its manifolds, as in the pipeline."""
     from manifold_capacity.geometry.draws import combine_draws
@@ -97,7 +108,7 @@ def _measure_layer(
 
     row: dict[str, Any] = {
         "dataset": activations.name,
-        "model": model,
+        "model": f"{model}{group}" if arguments.group_by else model,
         "weights": rows.EXTERNAL,
         "seed": arguments.seed,
         "checkpoint": rows.EXTERNAL,
@@ -106,7 +117,15 @@ def _measure_layer(
         "labels": rows.ORIGINAL,
         **rows.layer_columns(layer),
     }
-    drawn = {"points_per_class": arguments.points_per_class, "seed": arguments.seed}
+    of_group = {"group": group} if arguments.group_by else {}
+    counts = activations.counts[group]
+    classes = {index: name for index, name in enumerate(activations.class_names) if counts[index]}
+    drawn = {
+        "classes": [*classes],
+        "points_per_class": arguments.points_per_class,
+        "seed": arguments.seed,
+        **of_group,
+    }
     names = ("margin", "n_gaussians", "relative_error", "seed", "threads")
     options = {name: getattr(arguments, name) for name in names}
     try:
@@ -118,10 +137,10 @@ def _measure_layer(
                 found = _measure_exactly(activations.open(layer.label, **drawn), arguments)
                 numbers, manifolds = rows.joined(numbers, manifolds, found)
     except ValueError as error:
-        row |= {"status": in_options(error), "n_manifolds": len(activations.class_names)}
+        row |= {"status": in_options(error), **of_group, "n_manifolds": len(classes)}
         return row, rows.manifold_table(row, {}, None)
-    row |= {"status": rows.STATUS_OK} | numbers
-    return row, rows.manifold_table(row, dict(enumerate(activations.class_names)), manifolds)
+    row |= {"status": rows.STATUS_OK, **of_group} | numbers
+    return row, rows.manifold_table(row, classes, manifolds)
 
 
 def _measure_exactly(points: Any, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -17,6 +17,7 @@ _KEYS = {
     "activations.path: ": "",
     "activations.labels: null": "--labels: not given",
     "activations.labels": "--labels",
+    "activations.groups": "--group-by",
     "layers.names": "--layers",
     "manifolds.points_per_class": "--points-per-class",
     "models.name: ": "",

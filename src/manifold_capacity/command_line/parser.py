@@ -90,6 +90,8 @@ examples:
     manifold-capacity measure recording.npz --glue
   some of its arrays in this order, 40 samples of each class:
     manifold-capacity measure recording.npz --layers V1,V4,IT --points-per-class 40
+  each day by itself, by an array `day` of the file with the day of each sample:
+    manifold-capacity measure recording.npz --group-by day
   one array (samples, features) and its labels; the results as tables:
     manifold-capacity measure V4.npy --labels conditions.npy --output layers.csv --manifolds classes.csv
   as many Gaussian samples as their standard error of 0.5 % needs:
@@ -178,6 +180,9 @@ def build_parser() -> ArgumentParser:
     add = command(run_measure, "measure", "measure activations in files", _MEASURE, _MEASURE_EPILOG)
     add("files", "see above; several can be given", _existing, metavar="FILE", nargs="+")
     add("--labels", "labels: an .npy, or an .npz with an array `labels`", _existing, metavar="FILE")
+    groups = "measure each group of samples, such as those of a day, by itself: an array of FILE with a number or text "
+    groups += "per sample, or an .npy"
+    add("--group-by", groups, str, metavar="NAME")
     names = "names or patterns of the arrays to measure, separated by commas, in this order"
     add("--layers", names, _names, "*", metavar="NAMES")
     points = "points to draw at random from each manifold; equal: as many as the smallest has"

@@ -20,7 +20,9 @@ _ONLY_FOR_NETWORKS = (
     *("layers.calls", "layers.outputs", "layers.views", "layers.channel_axis"),
     *("activations.keep", "activations.dtype", "activations.batch_size", "activations.projection"),
 )
-_ONLY_FOR_EXTERNAL = ("activations.labels", "activations.class_names", "activations.name")
+_ONLY_FOR_EXTERNAL = (
+    *("activations.labels", "activations.class_names", "activations.name", "activations.groups"),
+)
 
 
 def source_problems(config: Mapping[str, Any], external: bool) -> Iterator[str]:
@@ -32,12 +34,17 @@ def source_problems(config: Mapping[str, Any], external: bool) -> Iterator[str]:
         path = given_text(config, "activations.path")
         do, them = ("do", "them") if len(given) > 1 else ("does", "it")
         yield (
-            f"activations.path: {path!r} names external activations, to which {keys} {do} not apply: "
+            f"activations.path: {shown(path)} names external activations, to which {keys} {do} not apply: "
             f"remove {them}, or remove activations.path to compute activations with a network"
         )
     elif given:
         values = ", ".join(f"{key}: {shown(given_text(config, key))}" for key in given)
         yield f"{values}: only with activations.path; add it, or remove {keys}"
+    name, groups = (given_text(config, f"activations.{key}") for key in ("name", "groups"))
+    if external and name is not None and groups is not None:
+        yield (
+            f"activations.name: {name!r}, but with activations.groups each group has its own name; remove it"
+        )
     points = given_text(config, "manifolds.points_per_class")
     if not external and points in ("all", "equal"):
         yield (
@@ -113,6 +120,14 @@ def combination_problems(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"checkpoints: {checkpoint}, but training.epochs is {epochs}; {allowed}"
 
 
+def epoch_problems(config: Mapping[str, Any]) -> Iterator[str]:
+    """Epochs of external activations that are given twice."""
+    path = config["activations"]["path"]
+    epochs = [entry["epoch"] for entry in path] if isinstance(path, list) else []
+    for epoch in sorted({epoch for epoch in epochs if epochs.count(epoch) > 1}):
+        yield f"activations.path: epoch {epoch} is given twice; keep one"
+
+
 def data_problems(config: Mapping[str, Any], find: Callable[[], Any]) -> Iterator[str]:
     """Whether the dataset or external activations that `find` returns have what is to be measured."""
     manifolds = config["manifolds"]
@@ -129,17 +144,22 @@ def data_problems(config: Mapping[str, Any], find: Callable[[], Any]) -> Iterato
         yield from _normalize_problems(config, data)
         yield from _images_problems(config, data)
     points = manifolds["points_per_class"]
-    for split in manifolds["splits"]:
+    external = config["activations"]["path"] is not None
+    for split in data.counts if external else manifolds["splits"]:
         counts = data.counts[split]
         smallest = min(indices, key=lambda index: counts[index])
         count, name = counts[smallest], data.class_names[smallest]
-        images, or_all = (
-            ("samples", ", all or equal") if split == SPLIT else (f"{split} {data.kind}", "")
-        )
-        have = f"{data.name} has only {count} {images} of class {name!r}"
-        if points in ("all", "equal") and count < 2:
+        images, or_all = ("samples", ", all or equal") if external else (f"{split} {data.kind}", "")
+        of_group = f" in group {split!r}" if external and split != SPLIT else ""
+        have = f"{data.name} has only {count} {images} of class {name!r}{of_group}"
+        if not count:
             yield (
-                f"manifolds.classes: class {name!r} of {data.name} has a single sample, which is not a "
+                f"manifolds.classes: {data.name} has no samples of class {name!r}{of_group}; list the classes to "
+                "measure without it"
+            )
+        elif points in ("all", "equal") and count < 2:
+            yield (
+                f"manifolds.classes: class {name!r} of {data.name} has a single sample{of_group}, which is not a "
                 "manifold; list the classes to measure without it, or set manifolds.points_per_class: 1 "
                 "to measure single points"
             )

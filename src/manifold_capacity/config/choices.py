@@ -5,27 +5,45 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from manifold_capacity.activations.external import ExternalActivations
+from manifold_capacity.activations.external import ExternalActivations, check_alike
 from manifold_capacity.config.schema import ConfigError
 from manifold_capacity.datasets.catalog import Dataset
 from manifold_capacity.errors import nearest
 from manifold_capacity.summary.rows import EXTERNAL
 
 
-def external_activations(config: Mapping[str, Any]) -> ExternalActivations | None:
-    """The external activations of a resolved configuration; None where a network is run."""
+def external_paths(config: Mapping[str, Any]) -> dict[str, str]:
+    """Checkpoint -> path of external activations, by epoch; none where a network is run."""
+    path = config["activations"]["path"]
+    if isinstance(path, list):
+        ordered = sorted(path, key=lambda entry: entry["epoch"])
+        return {checkpoint_name(entry["epoch"]): entry["path"] for entry in ordered}
+    return {} if path is None else {EXTERNAL: path}
+
+
+def external_activations(config: Mapping[str, Any]) -> dict[str, ExternalActivations]:
+    """Checkpoint -> external activations of a resolved configuration; none where a network is run."""
     section = config["activations"]
-    if section["path"] is None:
-        return None
-    return ExternalActivations(
-        section["path"], section["labels"], section["class_names"], config["layers"]["names"]
-    )
+    found = {
+        checkpoint: ExternalActivations(
+            path,
+            section["labels"],
+            section["class_names"],
+            config["layers"]["names"],
+            section["groups"],
+        )
+        for checkpoint, path in external_paths(config).items()
+    }
+    check_alike([*found.values()])
+    return found
 
 
 def model_checkpoints(config: Mapping[str, Any], model: Mapping[str, Any]) -> list[str]:
     """Names of the checkpoints at which a model is measured: `epoch-000`, ..., `final` or `pretrained`."""
-    if model["weights"] in ("pretrained", EXTERNAL):
-        return [model["weights"]]
+    if model["weights"] == EXTERNAL:
+        return [*external_paths(config)]
+    if model["weights"] == "pretrained":
+        return ["pretrained"]
     if model["weights"] == "files":
         return [checkpoint_name(key) for key in model["weights_files"]]
     epochs = config["checkpoints"] if model["weights"] == "trained" else [0]

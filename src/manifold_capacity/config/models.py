@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from manifold_capacity import own_code
-from manifold_capacity.config.schema import shown
+from manifold_capacity.config.schema import ConfigError, shown
 from manifold_capacity.errors import UserError
+from manifold_capacity.summary.rows import EXTERNAL, SPLIT
 
 
 def name_problems(config: Mapping[str, Any]) -> Iterator[str]:
@@ -31,8 +32,36 @@ def named(entry: Mapping[str, Any]) -> dict[str, Any]:
 def default_label(model: Mapping[str, Any]) -> str:
     """The name, with what paths may hold, and the origin of the weights."""
     suffix = "" if model["weights"] == "trained" else f"-{model['weights']}"
-    name = re.sub(r"[^A-Za-z0-9_.+-]+", "-", model["name"])[:80].lstrip("_.+-")
-    return (name or "model") + suffix
+    return (path_name(model["name"]) or "model") + suffix
+
+
+def path_name(name: str) -> str:
+    """The name with `-` for what paths cannot hold; perhaps empty."""
+    return re.sub(r"[^A-Za-z0-9_.+-]+", "-", name)[:80].lstrip("_.+-")
+
+
+def of_groups(name: str, groups: Sequence[str]) -> list[dict[str, Any]]:
+    """An entry for each group of external activations, or one for all samples; ConfigError without names for paths."""
+    if groups == [SPLIT]:
+        return [{"name": name, "label": name, "weights": EXTERNAL, "group": None}]
+    labels = {group: path_name(group) for group in groups}
+    for group, label in labels.items():
+        twins = [other for other in groups if labels[other].lower() == label.lower()]
+        if not label or len(twins) > 1:
+            cause = (
+                f"{' and '.join(map(repr, twins))} are the same"
+                if label
+                else f"{group!r} has no characters"
+            )
+            raise ConfigError(
+                [
+                    f"activations.groups: {cause} in paths, which hold A-Z, a-z, 0-9 and _.+- only; rename the group"
+                ]
+            )
+    return [
+        {"name": name, "label": label, "weights": EXTERNAL, "group": group}
+        for group, label in labels.items()
+    ]
 
 
 def in_order(files: Mapping[str, str]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,10 @@ from typing import Any
 from manifold_capacity.activations.external import default_name
 from manifold_capacity.config import checks, models
 from manifold_capacity.config import schema as schemas
-from manifold_capacity.config.choices import external_activations
+from manifold_capacity.config.choices import external_activations, external_paths
 from manifold_capacity.config.schema import ConfigError, fill_defaults, given_text
 from manifold_capacity.datasets.prepare import describe
-from manifold_capacity.summary.rows import EXTERNAL, SPLIT
+from manifold_capacity.summary.rows import SPLIT
 
 
 def resolve(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,7 +55,11 @@ def resolve(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, A
     ]
     if not problems and external:
         _fill_external(resolved, schema)
-        problems += checks.data_problems(resolved, lambda: external_activations(resolved))
+        find = functools.cache(lambda: next(iter(external_activations(resolved).values())))
+        problems += [*checks.epoch_problems(resolved)] or checks.data_problems(resolved, find)
+        if not problems:
+            name = resolved["activations"]["name"]
+            resolved["models"] = models.of_groups(name, [*find().counts])
     elif not problems and not (problems := [*models.name_problems(resolved)]):
         _fill_networks(resolved, schema)
         problems += checks.combination_problems(resolved)
@@ -91,15 +96,17 @@ def _fill_networks(resolved: dict[str, Any], schema: Mapping[str, Any]) -> None:
 
 
 def _fill_external(resolved: dict[str, Any], schema: Mapping[str, Any]) -> None:
-    """The same for external activations: one "model", by default every layer and every point."""
+    """The same for external activations: by default every layer and every point; a "model" for each group comes later."""
     all_layers = not given_text(resolved, "layers.names")
     all_points = given_text(resolved, "manifolds.points_per_class") is None
     resolved |= {"dataset": None, "models": None}
     fill_defaults(resolved, schema)
     section = resolved["activations"]
-    name = section["name"] = section["name"] or default_name(section["path"])
-    resolved["dataset"] = {"name": Path(section["path"]).name}
-    resolved["models"] = [{"name": name, "label": name, "weights": EXTERNAL}]
+    source = Path(next(iter(external_paths(resolved).values())))
+    if isinstance(section["path"], list):
+        source = source.parent
+    resolved["dataset"] = {"name": source.name or "activations"}
+    section["name"] = section["name"] or default_name(str(source))
     resolved["layers"].update(input=False, types=[])
     if all_layers:
         resolved["layers"]["names"] = ["*"]

@@ -21,6 +21,15 @@ def trained(config: Mapping[str, Any]) -> bool:
     return trains and any(epoch > 0 for epoch in config["checkpoints"])
 
 
+def several_epochs(config: Mapping[str, Any]) -> bool:
+    """Whether a run measures a model at three epochs or more."""
+    path = config["activations"]["path"]
+    listed = [model.get("weights_files") or [] for model in config["models"]]
+    listed.append(path if isinstance(path, list) else [])
+    listed.append(config["checkpoints"] if trained(config) else [])
+    return max(map(len, listed)) > 2
+
+
 def exact(config: Mapping[str, Any]) -> bool:
     """Whether a run measures the exact capacity."""
     return "glue" in config["geometry"]["measures"]
@@ -81,7 +90,7 @@ FIGURES = {figure.name: figure for figure in (
            "How capacity, radius and dimension are spread over the classes, at each model's last checkpoint; the classes of highest and lowest capacity "
            "in the last layer are colored."),
     Figure("dynamics", "layers", "over training", "The same four quantities as in `layers` over layers and checkpoints, if there are three checkpoints or more.",
-           drawn=lambda config: trained(config) and len(config["checkpoints"]) > 2),
+           drawn=several_epochs),
     Figure("radius_dimension", "layers", "radius and dimension",
            "Each layer's radius against its dimension, the layers as a path. Along a gray line, balls of that radius and dimension have the same capacity, "
            "the number on the line, by the [exact formula](theory.md#ground-truths)."),

@@ -13,7 +13,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from manifold_capacity.config.choices import model_checkpoints
+from manifold_capacity.config.choices import external_paths, model_checkpoints
 from manifold_capacity.errors import UserError
 from manifold_capacity.files import lock, read_json
 from manifold_capacity.models.layers import Layer
@@ -153,22 +153,26 @@ def most_points(setup: Setup) -> int:
     each = setup.config["manifolds"]["points_per_class"]
     if isinstance(each, int):
         return each * len(setup.classes)
-    counts = setup.dataset.counts[setup.config["manifolds"]["splits"][0]]
-    return sum(counts[index] for index in setup.classes)
+    counts = (
+        setup.dataset.counts
+    )  # of one split: only external activations have all points measured
+    return max(sum(of_each[index] for index in setup.classes) for of_each in counts.values())
 
 
-def external_manifolds(setup: Setup, layer: str) -> dict[str, Any] | None:
-    """How a layer's manifolds are read from external activations; None if a network computes them."""
-    if setup.external is None:
-        return None
-    config = setup.config
+def external_manifolds(
+    setup: Setup, layer: str, checkpoint: str, group: str | None
+) -> dict[str, Any]:
+    """How a layer's manifolds are read from external activations."""
+    config, path = setup.config, external_paths(setup.config)[checkpoint]
+    of_all = {key: config["activations"][key] for key in ("labels", "groups")}
     return {
-        "source": {key: config["activations"][key] for key in ("path", "labels")},
-        "array": setup.external.describe(layer),
+        "source": {"path": path, **of_all},
+        "array": setup.external[checkpoint].describe(layer),
         "names": config["layers"]["names"],
         "sample": {
             "classes": list(setup.classes),
             "points_per_class": config["manifolds"]["points_per_class"],
+            "group": group,
         },
     }
 

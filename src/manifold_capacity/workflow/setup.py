@@ -37,8 +37,8 @@ class Setup:
         The configuration as the user wrote it, but with paths relative to the working directory.
     config : dict
         Resolved: with all defaults.
-    external : ExternalActivations or None
-        Activations that replace dataset and networks.
+    external : dict
+        Checkpoint -> activations that replace dataset and networks; empty without.
     dataset : Dataset or ExternalActivations
         Where the classes come from.
     classes : dict
@@ -53,7 +53,7 @@ class Setup:
 
     given: dict[str, Any]
     config: dict[str, Any]
-    external: ExternalActivations | None
+    external: dict[str, ExternalActivations]
     dataset: Dataset | ExternalActivations
     classes: dict[int, str]
     layers: dict[str, Sequence[Layer]]
@@ -77,10 +77,11 @@ def set_up(
     given = from_working_directory(given, files, options)
     config = resolve(given, load_schema(Path(schema)))
     external = external_activations(config)
-    dataset = external or describe(config["dataset"])
+    first = next(iter(external.values()), None)
+    dataset = first or describe(config["dataset"])
     layers = check_layers(
         config,
-        known=lambda model: external.layers if external else _layers_on_disk(config, model),
+        known=lambda model: first.layers if first else _layers_on_disk(config, model),
         find=lambda model: _layers_of_network(config, model),
     )
     parts = {} if external else parts_of_models(config, layers)

@@ -76,7 +76,7 @@ class Steps:
         if self._setup.external:
             layers = [
                 [layer.index, layer.name, layer.type, list(layer.output_shape)]
-                for layer in self._setup.external.layers
+                for layer in self._setup.layers[model]
             ]
             return self._step("layers", "external_layers", ["models.layers"], layers=layers)
         return self._step(
@@ -208,9 +208,10 @@ class Steps:
     def geometry(self, **wildcards: str) -> Step:
         simulated = self._config["geometry"]["simulated"] and not wildcards["labels"]
         glue = "glue" in self._config["geometry"]["measures"]
-        weights = self._models[wildcards["model"]]["weights"]
+        model = self._models[wildcards["model"]]
+        weights, group = model["weights"], model.get("group")
         identity = runs.identity(
-            SimpleNamespace(**wildcards), dataset=self._setup.dataset.name, weights=weights
+            SimpleNamespace(**wildcards), dataset=self._config["dataset"]["name"], weights=weights
         )
         return self._step(
             "geometry",
@@ -223,6 +224,7 @@ class Steps:
                 **self.moments(**wildcards)["keys"],
             },
             run=identity,
+            group={} if group is None else {"group": group},
             classes=runs.class_names(self._setup.classes, bool(wildcards["labels"])),
             layers=self._config["layers"],
             disjoint=self._disjoint,
@@ -301,22 +303,28 @@ class Steps:
     def _reader(self) -> str:
         return "activations.external" if self._setup.external else "activations.store"
 
-    def _source(self, layer: str, *, seed: str, **run: str) -> tuple[dict[str, str], Step]:
+    def _source(
+        self, layer: str, *, seed: str, model: str, checkpoint: str, split: str, **_: str
+    ) -> tuple[dict[str, str], Step]:
         """What a layer's points are read from: keys, and parameters."""
         external = self._setup.external
         if not external:
-            inputs = self.activations(seed=seed, **run)["keys"]
+            inputs = self.activations(model, seed, checkpoint, split)["keys"]
             return inputs, {"external": None, "seed": int(seed), "n_draws": len(self._draws)}
-        described = runs.external_manifolds(self._setup, layer)
-        return {}, {"external": described, "seed": int(seed), "files": external.files(layer)}
+        described = runs.external_manifolds(
+            self._setup, layer, checkpoint, self._models[model]["group"]
+        )
+        files = external[checkpoint].files(layer)
+        return {}, {"external": described, "seed": int(seed), "files": files}
 
     def _layers_of_runs(self) -> dict[str, dict[str, str]]:
         """The keys of the geometry of each run, where one network's layers share them, or else of each layer."""
-        external, found = self._setup.external, {}
+        found = {}
         for path, run in runs.runs_of(self._config).items():
             for labels in runs.label_suffixes(self._config):
                 wildcards = {key: str(value) for key, value in vars(run).items()}
-                for layer in [each.label for each in external.layers] if external else [""]:
+                layers = self._setup.layers[run.model] if self._setup.external else []
+                for layer in [each.label for each in layers] or [""]:
                     step = self.geometry(**wildcards, labels=labels, layer=layer)
                     found["/".join(filter(None, [path + labels, layer]))] = step["keys"]
         return found

@@ -145,10 +145,10 @@ def test_external_activations_take_the_place_of_dataset_and_models(recording, re
     assert config["manifolds"]["points_per_class"] == "all"
     assert config["manifolds"]["splits"] == ["all"]
     assert config["layers"]["names"] == ["*"]
-    found = external_activations(config)
+    (found,) = external_activations(config).values()
     assert [layer.label for layer in found.layers] == ["1_V4"]
     assert class_indices([5, 1], found) == [2, 0]  # labels, not positions
-    assert external_activations(resolved()) is None
+    assert external_activations(resolved()) == {}
 
 
 def test_single_points_are_measured_if_asked_for(recording, resolved):
@@ -194,6 +194,97 @@ def test_problems_with_external_activations(recording, problems, sections, expec
     (problem,) = problems(activations=recording, **sections)
     for phrase in expected:
         assert phrase in problem
+
+
+def save_days(path, days=("1", "1", "2", "2", "2", "1"), labels=(0, 0, 0, 0, 1, 1), **arrays):
+    np.savez(path, **{"V1": np.arange(12.0).reshape(6, 2), **arrays}, labels=labels, day=days)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("activations", "manifolds", "expected"),
+    [
+        (
+            {"groups": "dya"},
+            {},
+            "activations.groups: dya, but rec.npz has no such array (it has V1, ",
+        ),
+        ({"groups": "no.npy"}, {}, "activations.groups: there is no file no.npy"),
+        (
+            {"path": "more.npz", "groups": "V1"},
+            {},
+            "V1: shape (6, 2), type float64; groups must be numbers or text",
+        ),
+        ({"groups": "short.npy"}, {}, "short.npy: 2 groups, but rec.npz has 6 labels; give one"),
+        ({"groups": "day", "name": "a"}, {}, "activations.name: 'a', but with activations.groups"),
+        (
+            {"groups": "twins"},
+            {"points_per_class": 1},
+            "groups: 'a b' and 'a-B' are the same in paths",
+        ),
+        ({"groups": "day"}, {}, "has a single sample in group '1', which"),
+        ({"groups": "gap"}, {}, "manifolds.classes: rec.npz has no samples of class '1' in group"),
+        (
+            {"groups": "day"},
+            {"points_per_class": 2},
+            "has only 1 samples of class '1' in group '1'",
+        ),
+        ({"path": "text.npz"}, {}, "text.npz has no arrays besides the labels"),
+        (
+            {"path": [{"path": "rec.npz", "epoch": 1}, {"path": "rec.npz", "epoch": 1}]},
+            {},
+            "activations.path: epoch 1 is given twice; keep one",
+        ),
+        ({"path": [{"path": "rec.npz"}]}, {}, "activations.path[0].epoch: missing; add it"),
+        *(
+            (
+                {
+                    "path": [{"path": "rec.npz", "epoch": 0}, {"path": f"{file}.npz", "epoch": 1}],
+                    "groups": "day",
+                },
+                {},
+                f"activations.path: {file}.npz has {what} rec.npz; checkpoints must have the same",
+            )
+            for file, what in [
+                ("wide", "'V1' of shape (6, 3), not (6, 2) as"),
+                ("more", "the layers V1, V2, not V1 as"),
+                ("classes", "other class names than"),
+                ("labels", "other labels than"),
+                ("days", "other groups than"),
+            ]
+        ),
+    ],
+)
+def test_problems_with_groups_and_checkpoints(
+    tmp_path, monkeypatch, problems, activations, manifolds, expected
+):
+    monkeypatch.chdir(tmp_path)
+    save_days("rec.npz", twins=["a b", "a-B", "a b", "a-B", "a b", "a-B"], gap=list("112211"))
+    np.save("short.npy", ["1", "2"])
+    np.savez("text.npz", animal=["cat", "dog"], labels=[0, 1])
+    save_days("wide.npz", V1=np.ones((6, 3)))
+    save_days("more.npz", V2=np.ones((6, 3)))
+    save_days("classes.npz", labels=(0, 0, 0, 0, 2, 2))
+    save_days("labels.npz", labels=(0, 0, 0, 1, 0, 1))
+    save_days("days.npz", days=("1", "2", "1", "2", "2", "1"))
+    problem, *_ = problems(
+        activations={"path": "rec.npz", **activations},
+        manifolds=manifolds,
+        layers={"names": ["V*"]},
+    )
+    assert expected in problem
+
+
+def test_groups_are_models_and_checkpoints_have_epochs(tmp_path, resolved):
+    days = {"V1": np.ones((8, 2)), "days": ["Tue", "Mon"] * 4, "labels": [0, 0, 1, 1] * 2}
+    np.savez(tmp_path / "a.npz", **days)
+    path = [{"path": str(tmp_path / "a.npz"), "epoch": epoch} for epoch in (10, 0)]
+    config = resolved(activations={"path": path, "groups": "days"})
+    assert [model["label"] for model in config["models"]] == ["Tue", "Mon"]
+    checkpoints = ["epoch-000", "epoch-010"]
+    assert [model_checkpoints(config, m) for m in config["models"]] == [checkpoints] * 2
+    (model,) = resolved(activations={"path": path})["models"]
+    assert model["label"] == config["dataset"]["name"] == tmp_path.name
 
 
 # Selections of layers

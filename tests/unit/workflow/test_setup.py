@@ -9,14 +9,17 @@ from manifold_capacity.errors import UserError
 from manifold_capacity.models.layers import write_layers
 from manifold_capacity.provenance import write_stamp
 from manifold_capacity.workflow import runs
+from manifold_capacity.workflow.fingerprints import Fingerprints
 from manifold_capacity.workflow.setup import (
     check_cache,
     missing_downloads,
     selected_layers,
     set_up,
 )
+from manifold_capacity.workflow.steps import Steps
 
-SCHEMA = Path(__file__).parents[3] / "schemas" / "config.schema.yaml"
+ROOT = Path(__file__).parents[3]
+SCHEMA = ROOT / "schemas/config.schema.yaml"
 
 
 @pytest.fixture
@@ -38,7 +41,7 @@ def test_layers_come_from_the_table_of_an_earlier_run(given, layers):
     setup = set_up(given, SCHEMA)
     assert setup.layers == {"small_cnn": layers}
     assert setup.classes == {3: "3", 8: "8"}
-    assert setup.external is None
+    assert setup.external == {}
     assert setup.stores_at_once is None
     (part,) = setup.parts["small_cnn"]
     assert part.n_bytes > 2 * 10 * 74 * 4
@@ -48,16 +51,38 @@ def test_external_activations_need_no_store(tmp_path):
     path = tmp_path / "recording.npy"
     np.save(path, np.arange(24.0).reshape(3, 2, 4))
     setup = set_up({"activations": {"path": str(path)}}, SCHEMA)
-    assert setup.dataset is setup.external
+    assert setup.external == {"external": setup.dataset}
     assert setup.parts == {}
-    (layer,) = setup.external.layers
-    manifolds = runs.external_manifolds(setup, layer.label)
-    assert manifolds["source"] == {"path": str(path), "labels": None}
-    assert manifolds["sample"] == {"classes": [0, 1, 2], "points_per_class": "all"}
+    (layer,) = setup.dataset.layers
+    manifolds = runs.external_manifolds(setup, layer.label, "external", None)
+    assert manifolds["source"] == {"path": str(path), "labels": None, "groups": None}
+    sample = {"classes": [0, 1, 2], "points_per_class": "all", "group": None}
+    assert manifolds["sample"] == sample
 
 
-def test_networks_have_no_external_manifolds(given):
-    assert runs.external_manifolds(set_up(given, SCHEMA), "0_Input") is None
+def test_checkpoints_and_groups_have_a_run_each(tmp_path):
+    paths = [str(tmp_path / name) for name in ("late.npz", "early.npz")]
+    rng = np.random.default_rng(0)
+    for path in paths:
+        days = np.repeat(["day 2", "day 1"], 4)
+        np.savez(path, V1=rng.random((8, 3)), labels=[0, 0, 1, 1] * 2, day=days)
+    listed = [{"path": path, "epoch": epoch} for path, epoch in zip(paths, (10, 2), strict=True)]
+    setup = set_up({"activations": {"path": listed, "groups": "day"}}, SCHEMA)
+    found = runs.runs_of(setup.config)
+    epochs = ["epoch-002", "epoch-010"]
+    assert list(found) == [f"{d}/seed-0/{e}/all" for d in ("day-2", "day-1") for e in epochs]
+    manifolds = runs.external_manifolds(setup, "1_V1", "epoch-010", "day 1")
+    assert manifolds["source"]["path"] == paths[0]
+    assert manifolds["sample"]["group"] == "day 1"
+    assert setup.config["dataset"]["name"] == tmp_path.name
+    steps = Steps(setup, ROOT / "scripts", Fingerprints())
+    keys = {
+        steps.geometry(**vars(run) | {"seed": "0", "layer": "1_V1", "labels": ""})["keys"][
+            "geometry"
+        ]
+        for run in found.values()
+    }
+    assert len(keys) == 4
 
 
 def test_selected_layers_follow_the_table(given, tmp_path, layers):
