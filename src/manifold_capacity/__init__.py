@@ -19,12 +19,15 @@ if TYPE_CHECKING:
     from manifold_capacity.geometry.measure import geometry_from_moments, measure
     from manifold_capacity.geometry.result import Geometry
     from manifold_capacity.library.measure_layers import measure_layers
+    from manifold_capacity.library.measure_network import measure_network
+    from manifold_capacity.library.recorder import GeometryRecorder
 
 __version__ = "0.1.0"
 
 __all__ = [
     "DegenerateManifoldsError",
     "Geometry",
+    "GeometryRecorder",
     "Glue",
     "__version__",
     "anchors",
@@ -33,12 +36,15 @@ __all__ = [
     "measure",
     "measure_glue",
     "measure_layers",
+    "measure_network",
 ]
 
 _MODULES = {
     "Glue": "geometry.glue",
     "measure_glue": "geometry.glue",
     "measure_layers": "library.measure_layers",
+    "measure_network": "library.measure_network",
+    "GeometryRecorder": "library.recorder",
 }
 
 

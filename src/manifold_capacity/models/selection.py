@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 from manifold_capacity.errors import UserError, nearest
-from manifold_capacity.models.layers import Layer, listed
+from manifold_capacity.models.layers import Layer, listed, read_layers
 from manifold_capacity.models.views import view_text, viewed
 
 _DEFAULT_TYPES = ("Conv2d", "Linear")
@@ -82,6 +83,14 @@ def select_layers(
             f"layers: two layers of {model} would have the label {twice[0]}; choose one"
         )
     return chosen
+
+
+def read_selected(
+    path: Path, selection: Mapping[str, Any], label: str | None = None
+) -> list[Layer]:
+    """The chosen layers of a table that `manifold_capacity.models.layers.write_layers` wrote, or the one of a label."""
+    chosen = select_layers(read_layers(path), selection)
+    return [layer for layer in chosen if label in (None, layer.label)]
 
 
 def unmatched(tables: Mapping[str, Sequence[Layer]], selection: Mapping[str, Any]) -> list[str]:

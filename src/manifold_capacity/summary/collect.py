@@ -24,7 +24,7 @@ from manifold_capacity.summary.tables import read_table, with_whole_numbers
 Paths = Iterable[str | os.PathLike[str]]
 
 # What no two layers have in common; tables are sorted by it, a split by its place here.
-_LAYER_KEY = ("model", "seed", "epoch", "checkpoint", "split", "labels", "layer_index")
+_LAYER_KEY = ("model", "seed", "epoch", "checkpoint", "split", "labels", "layer_index", "layer")
 _SPLITS = ("train", "test")
 
 
@@ -165,6 +165,8 @@ def _arrange(
         )
     if "split" in key:
         keys = keys.assign(split=keys["split"].map(_split_rank))
+    if "layer" in key:  # several of one module, in the order of the files
+        keys = keys.assign(layer=pd.factorize(keys["layer"])[0])
     frame = frame.loc[keys.sort_values([*key], kind="stable", na_position="last").index]
     return _in_columns(frame.reset_index(drop=True), first).assign(**last)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from manifold_capacity.activations.measure_network import measure_network
-from manifold_capacity.activations.samples import Samples
-from manifold_capacity.errors import UserError
-from manifold_capacity.summary.layer_table import LayerTable, joined_tables
+from manifold_capacity.errors import CaveatWarning, UserError
+from manifold_capacity.library.layer_table import LayerTable
+from manifold_capacity.library.measure_layer import Measured
+from manifold_capacity.library.measure_network import measure_samples
+from manifold_capacity.library.samples import Samples
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,38 +58,42 @@ class GeometryRecorder:
             raise UserError(f"every: {every}; it must be at least 1")
         self.model, self.every = model, every
         self._samples = Samples(inputs, labels)
-        self._options = options
-        self._tables: dict[int, LayerTable] = {}
+        self._options, self._name = options, options.pop("name", type(model).__name__)
+        self._measured: dict[int, list[Measured]] = {}
 
     def __call__(self, epoch: int) -> None:
         """Measure if it is the turn of this epoch; one that was measured before is measured anew."""
         if epoch % self.every == 0:
-            about = {"epoch": epoch, "checkpoint": f"epoch-{epoch:03d}"}
-            table = measure_network(self.model, self._samples, **self._options)
-            self._tables[epoch] = table.with_identity(**about)
+            about = {"model": self._name, "epoch": epoch, "checkpoint": f"epoch-{epoch:03d}"}
+            options = self._options
+            self._measured[epoch] = measure_samples(
+                self.model, self._samples, about=about, **options
+            )
 
     @property
     def table(self) -> LayerTable:
         """A row per layer and measured epoch, as in ``layers.csv``; a UserError before the first."""
-        if not self._tables:
+        if not self._measured:
             raise UserError(
                 "nothing has been recorded: call the recorder in the training loop first"
             )
-        return joined_tables([self._tables[epoch] for epoch in sorted(self._tables)])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CaveatWarning)  # the table says them
+            return LayerTable.of(
+                each for epoch in sorted(self._measured) for each in self._measured[epoch]
+            )
 
     def plot(self) -> Figure:
         """Layers against epochs, a map per quantity."""
-        from manifold_capacity.figures.dynamics import plot_dynamics
-
-        return plot_dynamics(self.table)
+        return self.table.plot("dynamics")
 
     def lightning_callback(self) -> Any:
         """A callback for PyTorch Lightning, which calls the recorder before training and after each epoch."""
-        from lightning.pytorch import Callback
+        from lightning.pytorch import Callback  # type: ignore[import-not-found]
 
         recorder = self
 
-        class Recording(Callback):  # type: ignore[misc]
+        class Recording(Callback):
             def on_fit_start(self, trainer: Any, module: Any) -> None:
                 recorder(trainer.current_epoch)
 

@@ -13,16 +13,20 @@ import torch
 from torch import Tensor, nn
 
 from manifold_capacity.activations.forward import Forward
-from manifold_capacity.activations.projection import Projection
-from manifold_capacity.activations.samples import Samples, to_device
+from manifold_capacity.activations.projection import Projection, stored_features
 from manifold_capacity.datasets.sampling import sample_manifolds
 from manifold_capacity.errors import UserError
+from manifold_capacity.geometry.arguments import check_integer
+from manifold_capacity.library.layer_table import LayerTable
+from manifold_capacity.library.measure_layer import Measured, check_measures, measure_layer
+from manifold_capacity.library.samples import Batch, Samples, to_device
 from manifold_capacity.logs import duration
 from manifold_capacity.models.device import resolve_device
 from manifold_capacity.models.find_layers import find_layers
 from manifold_capacity.models.layers import Layer
 from manifold_capacity.models.selection import select_layers
-from manifold_capacity.summary.layer_table import LayerTable
+from manifold_capacity.models.views import array_label, arrays_of, layers_of, place_in_array
+from manifold_capacity.summary.rows import ORIGINAL, SPLIT, layer_columns, projected
 
 _VIEWS_WITH_A_NUMBER = ({"token"}, {"positions"})
 
@@ -81,7 +85,8 @@ def measure_network(
     name : str, optional
         The network's, in the table; by default its class.
     **options
-        Of `manifold_capacity.measure`: ``margin``, ``n_gaussians``, ``solver``, ...
+        Of `manifold_capacity.measure`: ``margin``, ``n_gaussians``, ``solver``, ...; with "glue" also ``glue``, options
+        of `manifold_capacity.measure_glue`.
 
     Returns
     -------
@@ -103,32 +108,96 @@ def measure_network(
     >>> table["layer"].tolist()
     ['0_Input', '1_Linear', '3_Linear']
     """
-    samples = inputs if isinstance(inputs, Samples) else Samples(inputs, labels)
+    measured = measure_samples(
+        model,
+        Samples(inputs, labels),
+        layers=layers,
+        views=views,
+        points_per_class=points_per_class,
+        measures=measures,
+        batch_size=batch_size,
+        device=device,
+        seed=seed,
+        repeats=repeats,
+        projection=projection,
+        max_gib=max_gib,
+        about={"model": name or type(model).__name__},
+        **options,
+    )
+    return LayerTable.of(measured)
+
+
+def measure_samples(
+    model: nn.Module,
+    samples: Samples,
+    *,
+    about: Mapping[str, Any],
+    layers: str | Sequence[str] | Mapping[str, Any] | None = None,
+    views: Any = None,
+    points_per_class: int = 50,
+    measures: Sequence[str] = ("mean_field",),
+    batch_size: int = 64,
+    device: str | torch.device | None = None,
+    seed: int = 0,
+    repeats: int = 1,
+    projection: int | None = None,
+    max_gib: float = 2.0,
+    glue: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> list[Measured]:
+    """What `measure_network` puts into its table; `about` are columns that identify the network."""
+    check_measures(measures, glue)
+    for key, value in {"points_per_class": points_per_class, "repeats": repeats}.items():
+        check_integer(key, value, least=1)
     target = _device_of(model) if device is None else resolve_device(str(device))
-    classes = range(len(samples.class_names))
-    indices = sample_manifolds(samples.codes, classes, points_per_class * repeats, seed, "train")
+    names = dict(enumerate(samples.class_names))
+    indices = sample_manifolds(samples.codes, [*names], points_per_class * repeats, seed, "train")
+    project, measured = Projection(projection), []
+    if "glue" in measures:
+        options["glue"] = dict(glue or {})
     with _as_before(model):
-        example = samples.batch(indices[0, :2])
+        model.to(target)
+        example = to_device(samples.batch(indices.ravel()[:3]), target)
         table = find_layers(model, example=example)
-        chosen = select_layers(table, _selection(layers, views), model=name or "the network")
-        project = Projection(projection)
-        results = LayerTable.collector(
-            model=name or type(model).__name__,
-            class_names=samples.class_names,
-            measures=measures,
-            seed=seed,
-            repeats=repeats,
-            **options,
-        )
-        show = _Line(len(chosen))
-        for group in _groups(chosen, project, indices.size, max_gib):
-            arrays = _activations(model, group, samples, indices, batch_size, target, project, show)
-            for layer in group:
-                show(f"measuring {layer.label}")
-                results.add(layer, arrays.pop(layer.label))
-                show.done += 1
-        show.end()
-    return results.table()
+        chosen = select_layers(table, _selection(layers, views, example), model=about["model"])
+        line = _Line(len(chosen))
+        for group in _groups(arrays_of(chosen), project, indices.size, max_gib):
+            arrays = _activations(model, group, samples, indices, batch_size, target, project, line)
+            for layer in layers_of(group):
+                line(f"measuring {layer.label}")
+                points = points_in(layer, arrays[array_label(layer.label)])
+                identity = _identity(about, seed) | layer_columns(layer)
+                identity |= projected(layer, points.shape[2])
+                draws = np.split(points, repeats, axis=1)
+                options |= {"seed": seed, "disjoint": True}
+                measured.append(measure_layer(identity, names, draws, **options))
+                line.done += 1
+        line.end()
+    return measured
+
+
+def points_in(layer: Layer, array: np.ndarray) -> np.ndarray:
+    """The points (n_manifolds, n_points, n_features) of a layer in the array that it is stored in."""
+    if not layer.position:
+        return array
+    shape, axis = layer.shape_of_module, layer.channel_axis
+    assert axis is not None
+    place = place_in_array(layer.label, shape, axis, layer.view)
+    return array[:, :, place * layer.n_features : (place + 1) * layer.n_features]
+
+
+def _identity(about: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """The columns that identify a run."""
+    return {
+        "dataset": "memory",
+        "model": about["model"],
+        "weights": "memory",
+        "seed": seed,
+        "checkpoint": about.get("checkpoint", "memory"),
+        "epoch": about.get("epoch"),
+        "split": SPLIT,
+        "labels": ORIGINAL,
+    }
 
 
 def _activations(
@@ -139,11 +208,14 @@ def _activations(
     batch_size: int,
     device: torch.device,
     project: Projection,
-    show: _Line,
+    line: _Line,
 ) -> dict[str, np.ndarray]:
     """Points (n_manifolds, n_points, n_features) of each layer, from one forward pass over all of them."""
     arrays = {
-        layer.label: np.empty((indices.size, project.width(layer)), np.float32) for layer in layers
+        layer.label: np.empty(
+            (indices.size, stored_features(layer, project.n_features)), np.float32
+        )
+        for layer in layers
     }
     first = 0
 
@@ -154,7 +226,7 @@ def _activations(
     places = indices.ravel()
     with Forward(model, layers, keep, precision="float32", device=device) as run:
         for first in range(0, len(places), batch_size):
-            show(f"forward pass of {len(layers)} layers, {first:,} of {len(places):,} samples")
+            line(f"forward pass of {len(layers)} layers, {first:,} of {len(places):,} samples")
             run(to_device(samples.batch(places[first : first + batch_size]), device))
     return {label: array.reshape(*indices.shape, -1) for label, array in arrays.items()}
 
@@ -166,7 +238,7 @@ def _groups(
     groups: list[list[Layer]] = []
     free = 0.0
     for layer in layers:
-        needed = 4 * n_points * project.width(layer)
+        needed = 4 * n_points * stored_features(layer, project.n_features)
         if needed > max_gib * 2**30:
             raise UserError(
                 f"max_gib: {max_gib}, but layer {layer.label} ({layer.name}) of {layer.n_features:,} features takes "
@@ -181,9 +253,11 @@ def _groups(
     return groups
 
 
-def _selection(layers: Any, views: Any) -> dict[str, Any]:
-    """The section ``layers`` of a configuration."""
-    section: dict[str, Any] = {"input": "auto", "types": ["Conv2d", "Linear"], "names": []}
+def _selection(layers: Any, views: Any, example: Batch) -> dict[str, Any]:
+    """The section ``layers`` of a configuration; integers have no distances that mean something."""
+    first = example if isinstance(example, Tensor) else next(iter(example.values()))
+    section: dict[str, Any] = {"types": ["Conv2d", "Linear"], "names": []}
+    section["input"] = first.is_floating_point()
     if isinstance(layers, Mapping):
         section |= layers
     elif layers is not None:
