@@ -1,6 +1,5 @@
 """Transformers for tokens (batch, length), of which 0 is padding."""
 
-import torch
 from torch import nn
 from torch.nn import functional as F
 
@@ -14,7 +13,9 @@ class Block(nn.Module):
         self.attention_norm, self.mlp_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.query_key_value = nn.Linear(width, 3 * width)
         self.projection = nn.Linear(width, width)
-        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
 
     def forward(self, x, is_word):
         n, length, width = x.shape
@@ -30,6 +31,8 @@ class Transformer(nn.Module):
         super().__init__()
         self.words = nn.Embedding(n_words + 2, width)
         self.places = nn.Embedding(length, width)
+        for embedding in (self.words, self.places):
+            nn.init.normal_(embedding.weight, std=0.1)
         self.blocks = nn.ModuleList(Block(width, n_heads) for _ in range(n_blocks))
         self.norm = nn.LayerNorm(width)
         self.readout = nn.Linear(width, n_classes)
@@ -44,12 +47,12 @@ class Transformer(nn.Module):
         return self.readout((self.norm(x) * share[..., None]).sum(1))
 
 
-def make(n_classes, input_shape, n_words=1000, width=32, n_blocks=2, n_heads=4):
+def transformer(n_classes, input_shape, n_words=1000, width=32, n_blocks=2, n_heads=4):
     return Transformer(n_classes, *input_shape, n_words, width, n_blocks, n_heads)
 
 
 class Logits(nn.Module):
-    """A network of the package transformers: its logits for tokens, of which 0 is padding."""
+    """A classifier of the package transformers: its logits for tokens, of which 0 is padding."""
 
     def __init__(self, network):
         super().__init__()
@@ -59,17 +62,18 @@ class Logits(nn.Module):
         return self.network(input_ids=tokens, attention_mask=(tokens != 0).long()).logits
 
 
-def bert(n_classes, input_shape, n_words=1000, width=32, n_blocks=2, n_heads=4):
-    """BERT with random weights, of the package transformers."""
-    from transformers import BertConfig, BertForSequenceClassification
+def gpt2(n_classes, input_shape, n_words=1000, width=32, n_blocks=2, n_heads=4):
+    """A small GPT-2 with random weights, which reads out the last word."""
+    from transformers import GPT2Config, GPT2ForSequenceClassification
 
-    config = BertConfig(
+    config = GPT2Config(
         vocab_size=n_words + 2,
-        max_position_embeddings=input_shape[0],
-        hidden_size=width,
-        intermediate_size=2 * width,
-        num_hidden_layers=n_blocks,
-        num_attention_heads=n_heads,
+        n_positions=input_shape[0],
+        n_embd=width,
+        n_layer=n_blocks,
+        n_head=n_heads,
         num_labels=n_classes,
+        pad_token_id=0,
+        initializer_range=0.1,
     )
-    return Logits(BertForSequenceClassification(config))
+    return Logits(GPT2ForSequenceClassification(config))

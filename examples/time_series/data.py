@@ -1,4 +1,4 @@
-"""Noisy waves of four forms, each with its own frequency and phase."""
+"""Noisy waves of four forms, of a steady or a rising frequency; each with its own frequency and phase."""
 
 import numpy as np
 
@@ -10,23 +10,24 @@ FORMS = {
 }
 
 
-def load(length=128, noise=0.3, n_train=300, n_test=60, seed=0):
-    """Waves (n, channel, time), of one channel; `n_train` and `n_test` are of each form."""
+def load(length=128, noise=0.3, n_train=200, n_test=100, seed=0):
+    """Waves (n, channel, time), of one channel; `n_train` and `n_test` are of each class."""
     return {
         "train": waves(n_train, length, noise, [seed, 0]),
         "test": waves(n_test, length, noise, [seed, 1]),
-        "class_names": list(FORMS),
     }
 
 
 def waves(n, length, noise, seed):
-    """n waves of each form, and the forms' names."""
+    """n waves of each class, and the classes' names."""
     rng = np.random.default_rng(seed)
     time = np.arange(length) / length
     inputs, labels = [], []
     for name, form in FORMS.items():
-        frequency = rng.uniform(3, 6, (n, 1))
-        phase = rng.uniform(0, 1, (n, 1))
-        inputs.append(form(frequency * time + phase) + noise * rng.standard_normal((n, length)))
-        labels += [name] * n
+        for change in ("steady", "rising"):
+            frequency, phase = rng.uniform(3, 6, (n, 1)), rng.uniform(0, 1, (n, 1))
+            faster = 1 + time if change == "rising" else 1
+            wave = form(frequency * time * faster + phase)
+            inputs.append(wave + noise * rng.standard_normal((n, length)))
+            labels += [f"{change} {name}"] * n
     return np.concatenate(inputs)[:, np.newaxis], labels
