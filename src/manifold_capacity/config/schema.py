@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -43,8 +44,8 @@ def with_free_name(schema: Mapping[str, Any]) -> dict[str, Any]:
     return free
 
 
-def repeated_keys(path: Path | str) -> list[str]:
-    """A sentence for each key that a YAML file has twice: the second would silently replace the first."""
+def yaml_problems(path: Path | str) -> list[str]:
+    """A sentence for each key that a YAML file has twice, and each number that would silently be read as octal."""
     import yaml
 
     if Path(path).suffix not in (".yaml", ".yml"):
@@ -69,6 +70,11 @@ def repeated_keys(path: Path | str) -> list[str]:
                 nodes += [key, value]
         elif isinstance(node, yaml.SequenceNode):
             nodes += node.value
+        elif node.tag.endswith(":int") and re.fullmatch("[-+]?0[0-7]+", node.value):
+            problems.append(
+                f"{node.value}: YAML reads this number, on line {node.start_mark.line + 1} of {path}, as octal "
+                f"({int(node.value, 8)}); write {node.value.replace('0', '', 1)}"
+            )
     return problems
 
 

@@ -46,7 +46,7 @@ def yaml_lines(
         if isinstance(value, Mapping) and value:
             yield path, f"{indent}{key}:"
             yield from yaml_lines(value, f"{path}.", f"{indent}  ")
-        elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+        elif value and isinstance(value, list) and all(isinstance(v, Mapping) for v in value):
             yield path, f"{indent}{key}:"
             for index, item in enumerate(value):
                 (first, line), *rest = yaml_lines(item, f"{path}[{index}].", f"{indent}    ")

@@ -17,7 +17,7 @@ from manifold_capacity.config.checks import check_layers
 from manifold_capacity.config.choices import class_indices, external_activations
 from manifold_capacity.config.paths import from_working_directory
 from manifold_capacity.config.resolve import resolve
-from manifold_capacity.config.schema import ConfigError, load_schema, repeated_keys
+from manifold_capacity.config.schema import ConfigError, load_schema, yaml_problems
 from manifold_capacity.datasets.catalog import Dataset, addresses
 from manifold_capacity.datasets.prepare import describe
 from manifold_capacity.errors import UserError
@@ -72,7 +72,7 @@ def set_up(
     `files` are those that it was read from, with what is in each; `options` come from the command line.
     The layers of a network come from an earlier run's table, or else from the network, which imports torch.
     """
-    if repeated := [problem for file in files for problem in repeated_keys(Path(file))]:
+    if repeated := [problem for file in files for problem in yaml_problems(Path(file))]:
         raise ConfigError(repeated)
     given = from_working_directory(given, files, options)
     config = resolve(given, load_schema(Path(schema)))

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from manifold_capacity.config.resolve import resolve
-from manifold_capacity.config.schema import ConfigError, repeated_keys
+from manifold_capacity.config.schema import ConfigError, yaml_problems
 
 fuzz = settings(settings.get_profile("fuzz"))
 
@@ -147,7 +147,7 @@ def test_keys_given_twice_are_looked_for_in_any_yaml(folder, text):
         yaml.safe_load(text)
     except (yaml.YAMLError, ValueError):
         return
-    assert_lines(repeated_keys(folder / "any.yaml"))
+    assert_lines(yaml_problems(folder / "any.yaml"))
 
 
 def test_values_that_are_allowed_are_among_those_that_are_tried(schema):

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from manifold_capacity.config.resolve import resolve
-from manifold_capacity.config.schema import ConfigError, given_keys, repeated_keys
+from manifold_capacity.config.schema import ConfigError, given_keys, yaml_problems
 from manifold_capacity.datasets.catalog import NAMED
 
 
@@ -145,10 +145,13 @@ def test_a_key_that_is_given_twice_is_named(tmp_path):
     file.write_text(
         "seeds: [0]\na: &a {x: 1}\nb: {x: 1, y: *a, x: 2}\nseeds: [1]\n? [1, 2]\n: *a\n"
     )
-    twice = [problem.partition(" given twice ")[::2] for problem in repeated_keys(file)]
+    twice = [problem.partition(" given twice ")[::2] for problem in yaml_problems(file)]
     assert sorted(twice) == [
         ("seeds:", f"in {file}, on line 1 and on line 4; keep one"),
         ("x:", f"in {file}, on line 3 and on line 3; keep one"),
     ]
+    file.write_text("weights_files: {010: a, 0: b, 10: '010'}\nname: 0x10\n")
+    (octal,) = yaml_problems(file)
+    assert octal == f"010: YAML reads this number, on line 1 of {file}, as octal (8); write 10"
     (tmp_path / "empty.yaml").touch()
-    assert repeated_keys(tmp_path / "empty.yaml") == repeated_keys(tmp_path / "config.json") == []
+    assert yaml_problems(tmp_path / "empty.yaml") == yaml_problems(tmp_path / "config.json") == []
