@@ -74,6 +74,8 @@ def gpt2(n_classes, input_shape, n_words=1000, width=32, n_blocks=2, n_heads=4):
         n_head=n_heads,
         num_labels=n_classes,
         pad_token_id=0,
+        bos_token_id=None,
+        eos_token_id=None,
         initializer_range=0.1,
     )
     return Logits(GPT2ForSequenceClassification(config))

@@ -200,17 +200,18 @@ def _roots(place: str) -> list[str]:
 
 def _find(name: str, roots: list[str]) -> ModuleSpec | None:
     """A module's place, found without importing its packages."""
-    search: Any = roots
-    found = None
-    parts = name.split(".")
-    for n_parts in range(1, len(parts) + 1):
+    search, found = roots, None
+    for part in name.split("."):
         try:
-            found = PathFinder.find_spec(".".join(parts[:n_parts]), search)
+            # By the last part of its name: of a folder without __init__.py, the one around would have to be imported.
+            found = PathFinder.find_spec(part, search)
         except (ImportError, ValueError):
             return None
         if found is None:
             return None
-        search = found.submodule_search_locations or []
+        search = list(found.submodule_search_locations or [])
+    assert found is not None
+    found.name = name
     return found
 
 
@@ -241,6 +242,9 @@ def _imported(path: Path, package: str, key: str) -> set[str]:
 
 def _is_own(path: Path) -> bool:
     resolved = path.resolve()
+    # Those of a user, or of the system below a virtual environment, are in folders of these names.
+    if {"site-packages", "dist-packages"} & {*resolved.parts}:
+        return False
     return not any(folder in resolved.parents for folder in _INSTALLED)
 
 

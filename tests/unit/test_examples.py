@@ -59,7 +59,7 @@ def example(folder, request, monkeypatch):
         ("time_series/config.yaml", 1, ["0_Input", "2_Linear"]),
         ("text/config.yaml", 0, ["9_Linear", "16_Linear", "18_Linear"]),
         pytest.param(
-            "text/gpt2.yaml", 0, ["9_Conv1D", "18_Conv1D", "22_Linear"], marks=NEEDS_TRANSFORMERS
+            "text/gpt2.yaml", 0, ["11_Conv1D", "21_Conv1D", "25_Linear"], marks=NEEDS_TRANSFORMERS
         ),
     ],
     indirect=["example"],

@@ -57,6 +57,22 @@ def test_its_files_are_all_that_it_imports_but_not_what_is_installed(folder):
     )
 
 
+def test_folders_without_init_and_packages_that_are_installed_elsewhere(tmp_path, monkeypatch):
+    (tmp_path / "nets.py").write_text("import a.b.c\nfrom a.b import d\nimport elsewhere\n")
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "a/b/c.py").write_text("from .d import x\n")
+    (tmp_path / "a/b/d.py").write_text("from . import e\nx = 1\n")
+    (tmp_path / "a/b/e.py").write_text("")
+    of_user = tmp_path / "lib/site-packages"
+    of_user.mkdir(parents=True)
+    (of_user / "elsewhere.py").write_text("")
+    monkeypatch.syspath_prepend(of_user)
+    names = {
+        path.relative_to(tmp_path).as_posix() for path in files(f"{tmp_path}/nets.py:x", "key")
+    }
+    assert names == {"nets.py", "a/b/c.py", "a/b/d.py", "a/b/e.py"}
+
+
 def test_an_edited_file_is_loaded_anew(folder):
     spec = f"{folder}/nets.py:make"
     assert call(spec, "key", {}, {"n_classes": 1}) == 10

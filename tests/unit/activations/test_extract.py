@@ -19,7 +19,7 @@ from manifold_capacity.activations.store import StoreError, open_layer
 from manifold_capacity.models.augment import augment_batch, seeded_generator
 from manifold_capacity.models.find_layers import find_layers
 from manifold_capacity.models.layers import Layer
-from manifold_capacity.models.preprocess import to_batch
+from manifold_capacity.models.preprocess import AsTheyAre, to_batch
 
 AUGMENT = {"crop_padding": 2, "horizontal_flip": True, "rotation_degrees": 20.0}
 
@@ -182,6 +182,26 @@ def test_augmentation_depends_on_image_and_seed_alone(store, model, layers):
     np.testing.assert_array_equal(whole[1, 3], expected.flatten().numpy())
     plain = store.pixels(indices.ravel()).reshape(whole.shape).numpy()
     assert (whole != plain).any(axis=2).mean() > 0.9
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int64", "bool"])
+def test_inputs_that_are_no_images(store, dtype):
+    tokens = np.random.default_rng(2).integers(0, 7, (60, 6)).astype(dtype)
+    if dtype == "int64":
+        model = nn.Sequential(nn.Embedding(7, 3), nn.Flatten(), nn.Linear(18, 2)).eval()
+        expected = model[0].weight.detach().numpy()[tokens].reshape(60, 18)
+    else:
+        model = nn.Sequential(AsFloat(), nn.Linear(6, 2)).eval()
+        expected = tokens
+    layers = find_layers(model, (6,), dtype)
+    opened = store(model, layers, images=tokens, preprocess=AsTheyAre((6,)))
+    np.testing.assert_array_equal(opened("0_Input")[...], tokens[store.indices])
+    np.testing.assert_array_equal(opened(layers[1].label)[...], expected[store.indices])
+
+
+class AsFloat(nn.Module):
+    def forward(self, inputs):
+        return inputs.float()
 
 
 def test_the_store_says_what_it_is(store, model, layers, tmp_path):

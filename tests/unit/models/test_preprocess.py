@@ -53,6 +53,17 @@ def test_stored_images_become_batches(tmp_path):
     assert int(batch[1, 2, 3, 4]) == int(stored[1, 3, 4, 2])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "int64", "bool"])
+@pytest.mark.parametrize("normalize", ["auto", "none"])
+def test_inputs_that_are_no_images_stay_as_they_are(dtype, normalize):
+    metadata, dataset = {"network": {"image_shape": [5]}}, {"input_dtype": dtype}
+    inputs = np.ones((2, 5), dtype)
+    batch = to_batch(inputs, torch.device("cpu"))
+    given = Preprocess.for_checkpoint(metadata, normalize, dataset)(batch)
+    assert given.dtype == getattr(torch, dtype)
+    np.testing.assert_array_equal(given.numpy(), inputs)
+
+
 @pytest.mark.parametrize(
     ("normalize", "published", "expected"),
     [

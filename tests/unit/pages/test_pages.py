@@ -327,6 +327,11 @@ def test_the_origin_names_every_step_and_escapes_what_it_quotes(tmp_path) -> Non
     assert "<data>" not in page
     assert re.findall("<h3>(.*?)</h3>", page) == ["Dataset", "Geometry", "Summary"]
     assert "Images" not in origin.origin_page(provenance, [], None)
+    del dataset["image_shape"]
+    dataset |= {"input_shape": [3, 50], "input_dtype": "float32"}
+    page = origin.origin_page(provenance, [], dataset)
+    assert "<th scope=row>Inputs</th><td>3×50 of float32</td>" in page
+    assert "<th scope=row>Train inputs</th><td>30</td>" in page
 
 
 def test_no_text_of_a_user_is_html(tables, tmp_path) -> None:

@@ -44,6 +44,18 @@ def test_a_batch_is_the_same_wherever_the_images_lie(tmp_path, monkeypatch, devi
         np.testing.assert_array_equal(answers.cpu().numpy(), digits.target[chosen])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "int64", "bool"])
+@pytest.mark.parametrize("resident", [True, False])
+def test_other_inputs_are_handed_over_as_they_are(monkeypatch, dtype, resident):
+    monkeypatch.setattr(image_set, "_COPY_BYTES", 100)
+    inputs = np.random.default_rng(0).integers(0, 2, (9, 3, 4)).astype(dtype)
+    source = ImageSet(inputs, np.arange(9), torch.device("cpu"), resident=resident)
+    batch, answers = source.batch(np.array([7, 2]))
+    assert batch.dtype == getattr(torch, dtype)
+    np.testing.assert_array_equal(batch.numpy(), inputs[[7, 2]])
+    np.testing.assert_array_equal(answers.numpy(), [7, 2])
+
+
 def test_images_stay_on_a_gpu_that_has_room(monkeypatch, caplog):
     caplog.set_level(logging.INFO, logger="manifold_capacity")
     images = np.zeros((1024, 16, 16, 4), np.uint8)  # 1 MiB
