@@ -30,6 +30,7 @@ PAGES = [
 WALKED = {
     "docs/own_data.md": "tests/workflow/test_external.py::test_every_block_of_the_walk_through_was_run",
     "docs/models.md": "tests/workflow/test_networks.py::test_every_block_of_the_page_was_run",
+    "docs/recordings.md": "tests/workflow/test_recordings.py::test_every_block_of_the_walk_through_was_run",
     "docs/command_line.md": "tests/unit/command_line/test_command_line.py::test_every_block_of_the_walk_through_was_run",
 }
 RUN_BY = {

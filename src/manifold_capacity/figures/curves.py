@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from manifold_capacity.figures import style
 from manifold_capacity.geometry.intervals import FEWEST, half_width
-from manifold_capacity.summary.rows import ORIGINAL, STATUS_OK, select_rows
+from manifold_capacity.summary.rows import ORIGINAL, STATUS_OK, select_rows, without_positions
 from manifold_capacity.summary.text import checkpoint_title, split_title
 
 Groups = Sequence[tuple[Sequence[str], list[str]]]  # layers, and the models that have them
@@ -90,9 +90,14 @@ def legend_samples(styles: Mapping[str, dict[str, Any]], splits: Sequence[str]) 
     return [style.legend_line(label, **look) for label, look in shown.items()]
 
 
-def of_classes(frame: pd.DataFrame) -> pd.DataFrame:
+def of_labels(frame: pd.DataFrame) -> pd.DataFrame:
     """Without the control with shuffled labels."""
     return frame[frame["labels"] == ORIGINAL] if "labels" in frame.columns else frame
+
+
+def of_classes(frame: pd.DataFrame) -> pd.DataFrame:
+    """Without the control with shuffled labels, and without single positions, unless there is nothing else."""
+    return without_positions(of_labels(frame))
 
 
 def at_last_checkpoint(frame: pd.DataFrame) -> pd.DataFrame:

@@ -35,6 +35,11 @@ def exact(config: Mapping[str, Any]) -> bool:
     return "glue" in config["geometry"]["measures"]
 
 
+def by_position(config: Mapping[str, Any]) -> bool:
+    """Whether a run measures positions of a layer by themselves."""
+    return "positions" in str([*(config["layers"].get("views") or {}).values()])
+
+
 @dataclass(frozen=True)
 class Figure:
     """What the command line, the workflow and the documentation know of a figure, without importing its module.
@@ -105,6 +110,9 @@ FIGURES = {figure.name: figure for figure in (
     Figure("separability", "separability", "how many neurons",
            "The probability that random labels can be separated by a readout of n random directions, for each layer at the last checkpoint. "
            "A dot marks one half. With `geometry.measures: [mean_field, glue]`.", exact),
+    Figure("positions", "layers", "position by position",
+           "The capacity at each position of a layer with the [view](models.md#views) `positions`, at the first and the last checkpoint: a map over an image, "
+           "curves over tokens or time. Other figures leave single positions out.", by_position),
     Figure("training", "training", "loss and accuracy", "Loss and accuracy by epoch, if anything was trained.", trained, "Training"),
 )}
 # fmt: on

@@ -61,10 +61,10 @@ _GLUE = (
 )
 _IDENTITY = _section("Which layer",
     Column("dataset", TEXT, "Dataset", "Name of the dataset; for external activations, of their file or folder."),
-    Column("model", TEXT, "Model", "Label of the model in the configuration; for external activations, `activations.name`."),
+    Column("model", TEXT, "Model", "Label of the model in the configuration; for external activations, `activations.name` or the group."),
     Column("weights", TEXT, "Weights", "Where the weights come from: `trained`, `random`, `pretrained` or `files`; `external` for external activations."),
     Column("seed", WHOLE, "Seed", "Seed of the run: of the initial weights, the training, the sampled images and the Gaussian samples."),
-    Column("checkpoint", TEXT, "Checkpoint", "`epoch-015`: after that many epochs; `final` of `files`: its last one; `pretrained`: published weights; `external`: external activations."),
+    Column("checkpoint", TEXT, "Checkpoint", "`epoch-015`: after that many epochs; `final` of `files`: its last one; `pretrained`: published weights; `external`: external activations without epochs."),
     Column("epoch", WHOLE, "Epoch", "The checkpoint's epoch as a number; 0 is the network before training. Empty for `final`, `pretrained` and `external`."),
     Column("split", TEXT, "Split", "Whose images make up the manifolds: `train` or `test`; `all` for external activations."),
     Column("labels", TEXT, "Labels", "`original`: manifolds are the classes; `shuffled`: the control of `manifolds.shuffle_labels`, the same points with permuted labels."),

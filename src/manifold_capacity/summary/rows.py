@@ -120,6 +120,14 @@ def in_words(numbers: Mapping[str, Any]) -> str:
     )
 
 
+def without_positions(frame: pd.DataFrame) -> pd.DataFrame:
+    """Without layers of single positions, unless there is nothing else."""
+    if "position" not in frame.columns:
+        return frame
+    rest = frame[frame["position"].fillna("").astype(str) == ""]
+    return frame if rest.empty else rest
+
+
 def select_rows(frame: pd.DataFrame, **wanted: str) -> pd.DataFrame:
     for name, value in wanted.items():
         frame = frame[frame[name] == value]

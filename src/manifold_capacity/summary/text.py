@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from manifold_capacity.geometry.caveats import CAVEATS
-from manifold_capacity.summary.rows import EXTERNAL, SHUFFLED, STATUS_OK
+from manifold_capacity.summary.rows import EXTERNAL, SHUFFLED, STATUS_OK, without_positions
 from manifold_capacity.summary.rows import SPLIT as NO_SPLIT
 
 TABLE_WIDTH = 100
@@ -47,6 +47,7 @@ def format_table(layers: pd.DataFrame) -> str:
     """
     if layers.empty:
         return "No layers were measured."
+    n_all, layers = len(layers), without_positions(layers)
     names = [layer_title(layer) for layer in layers["layer"]]
     parts = [_columns(layers, _MEAN_FIELD)]
     if _has_glue(layers):
@@ -57,6 +58,11 @@ def format_table(layers: pd.DataFrame) -> str:
         for columns in parts:
             lines += _part(layers, names, rows, columns)
         lines += _caveat_lines(layers.iloc[rows], [names[row] for row in rows])
+    if n_positions := n_all - len(layers):
+        lines += [
+            "",
+            f"{n_positions:,} rows of single positions are in the table and a figure only.",
+        ]
     return "\n".join([*lines[1:], "", *textwrap.wrap(_note(layers), TABLE_WIDTH)])
 
 

@@ -287,6 +287,36 @@ def test_unequal_numbers_of_points_are_reported(digits, capsys):
         assert "points per manifold" not in capsys.readouterr().err
 
 
+def test_each_group_is_measured_by_itself_with_its_classes(tmp_path, monkeypatch, capsys):
+    """The numbers are those of its samples alone."""
+    monkeypatch.chdir(tmp_path)
+    data, labels = load_digits(return_X_y=True)
+    data, labels = data[labels < 3], labels[labels < 3]
+    days = np.where(np.arange(len(labels)) % 2 == 0, "b", "a c")
+    kept = (labels < 2) | (days == "b")  # one day lacks a class
+    data, labels, days = data[kept], labels[kept], days[kept]
+    np.savez("rec.npz", X=data, labels=labels, day=days, animal=np.full(len(labels), "tom"))
+    np.save("days.npy", days)
+    for group_by in ("day", "days.npy"):
+        arguments = ["measure", "rec.npz", "--group-by", group_by, "-o", "all.csv"]
+        arguments += [] if group_by == "day" else ["--layers", "X"]
+        assert command_line.main([*arguments, "--manifolds", "classes.csv"]) == errors.DONE
+        table = read_table("all.csv")
+        assert table["model"].tolist() == table["group"].tolist() == ["b", "a c"]
+        classes = read_table("classes.csv").groupby("model")["class_name"].apply(list).to_dict()
+        assert classes == {"b": ["0", "1", "2"], "a c": ["0", "1"]}
+    for row in table.to_dict("records"):
+        of_group = days == row["group"]
+        np.savez("one.npz", X=data[of_group], labels=labels[of_group])
+        assert command_line.main(["measure", "one.npz", "-o", "one.csv"]) == errors.DONE
+        (alone,) = read_table("one.csv").to_dict("records")
+        assert row["capacity"] == alone["capacity"]
+    capsys.readouterr()
+    arguments = ["measure", "rec.npz", "one.npz", "--group-by", "labels", "--layers", "X"]
+    assert command_line.main([*arguments, "--points-per-class", "999"]) == errors.USAGE
+    assert "points of class '0' in group '0'; draw at most" in capsys.readouterr().err
+
+
 def test_what_axes_without_labels_were_taken_for_is_said(digits, capsys):
     np.save("equal.npy", digits[0][:27].reshape(3, 9, -1))
     assert command_line.main(["measure", "equal.npy", "--n-gaussians", "10"]) == errors.DONE

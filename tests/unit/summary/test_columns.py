@@ -60,6 +60,8 @@ def test_entries_are_complete(table: str) -> None:
 
 
 def test_pages_show_meanings_without_markdown() -> None:
-    assert TITLES["weights"][1].startswith("Where the weights come from: trained, random, pretrained or")
+    assert TITLES["weights"][1].startswith(
+        "Where the weights come from: trained, random, pretrained or"
+    )
     assert TITLES["radius"][1].endswith("[95 % interval]")
     assert not TITLES["margin"][1].endswith("[95 % interval]")
