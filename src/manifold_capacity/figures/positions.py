@@ -40,7 +40,7 @@ def plot_positions(layers: pd.DataFrame) -> Figure:
     """
     values = positions_values(layers)
     titles = curves.checkpoints_of(layers)
-    parts = [(dict(zip(_KEYS, keys, strict=True)), rows) for keys, rows in _panels(values)]
+    parts = [(dict(zip(_KEYS, keys, strict=False)), rows) for keys, rows in _panels(values)]
     n_columns = min(_MOST_COLUMNS, len(parts))
     n_rows = math.ceil(len(parts) / n_columns)
     has_maps = any("," in position for position in values["position"])

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from manifold_capacity.activations.forward import Forward
+from manifold_capacity.activations.grid import points_per_batch
 from manifold_capacity.activations.projection import Projection, stored_features
 from manifold_capacity.datasets.sampling import sample_manifolds
 from manifold_capacity.errors import UserError
@@ -161,8 +162,11 @@ def measure_samples(
         table = find_layers(model, example=example)
         chosen = select_layers(table, _selection(layers, views, example), model=about["model"])
         line = _Line(len(chosen))
-        for group in _groups(arrays_of(chosen), project, indices.size, max_gib):
-            arrays = _activations(model, group, samples, indices, batch_size, target, project, line)
+        arrays_of_all = arrays_of(chosen)
+        # As the pipeline's batches, which the last bits depend on.
+        n_at_once = points_per_batch(arrays_of_all, indices.shape[1], batch_size)
+        for group in _groups(arrays_of_all, project, indices.size, max_gib):
+            arrays = _activations(model, group, samples, indices, n_at_once, target, project, line)
             for layer in layers_of(group):
                 line(f"measuring {layer.label}")
                 points = points_in(layer, arrays[array_label(layer.label)])
@@ -205,7 +209,7 @@ def _activations(
     layers: Sequence[Layer],
     samples: Samples,
     indices: np.ndarray,
-    batch_size: int,
+    n_at_once: int,
     device: torch.device,
     project: Projection,
     line: _Line,
@@ -223,11 +227,14 @@ def _activations(
         values = project(layer, output).to("cpu", torch.float32).numpy()
         arrays[layer.label][first : first + len(values)] = values
 
-    places = indices.ravel()
+    n_manifolds, n_points = indices.shape
     with Forward(model, layers, keep, precision="float32", device=device) as run:
-        for first in range(0, len(places), batch_size):
-            line(f"forward pass of {len(layers)} layers, {first:,} of {len(places):,} samples")
-            run(to_device(samples.batch(places[first : first + batch_size]), device))
+        for manifold in range(n_manifolds):
+            for start in range(0, n_points, n_at_once):
+                line(f"forward pass of {len(layers)} layers, {first:,} of {indices.size:,} samples")
+                places = indices[manifold, start : start + n_at_once]
+                run(to_device(samples.batch(places), device))
+                first += len(places)
     return {label: array.reshape(*indices.shape, -1) for label, array in arrays.items()}
 
 

@@ -71,15 +71,14 @@ class Layer:
     def label(self) -> str:
         """``1_Conv2d``: unique in a network, and safe as a file name and as a zarr key.
 
-        A block's has its name: several can end in the same leaf.
+        A block's has its name in place of its type: several can end in the same leaf.
 
         >>> Layer(39, "classifier.6", "Linear", (100,), 100).label
         '39_Linear'
         >>> Layer(8, "layer1.0", "BasicBlock", (64, 8, 8), 4096, is_block=True).label
-        '8_BasicBlock_layer1_0'
+        '8_layer1_0'
         """
-        parts = [f"{self.index}_{self.type}"]
-        parts += [self.name] if self.is_block else []
+        parts = [f"{self.index}_{self.name if self.is_block else self.type}"]
         parts += [f"output_{self.output}"] if self.output else []
         parts += [f"call_{self.call}"] if self.call > 1 else []
         return re.sub(r"[^0-9A-Za-z]", "_", "_".join(parts)) + self.suffix

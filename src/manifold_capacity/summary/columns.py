@@ -68,7 +68,7 @@ _IDENTITY = _section("Which layer",
     Column("epoch", WHOLE, "Epoch", "The checkpoint's epoch as a number; 0 is the network before training. Empty for `final`, `pretrained` and `external`."),
     Column("split", TEXT, "Split", "Whose images make up the manifolds: `train` or `test`; `all` for external activations."),
     Column("labels", TEXT, "Labels", "`original`: manifolds are the classes; `shuffled`: the control of `manifolds.shuffle_labels`, the same points with permuted labels."),
-    Column("layer", TEXT, "Layer", "Index and type of the layer, `1_Conv2d`; of a block also its name, and what tells its outputs, calls and views apart."),
+    Column("layer", TEXT, "Layer", "Index and type of the layer, `1_Conv2d`; of a block index and name, `14_layer1`. What tells outputs, calls and views apart follows."),
     Column("layer_index", WHOLE, "Layer index",
            "Position of the layer's module among all leaf modules of the network, in module order from 1 (of a block, that of its last); 0 is the input. "
            "For external activations, its position in `layers.names`, from 1."),

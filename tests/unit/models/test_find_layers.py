@@ -62,7 +62,7 @@ def test_layers_without_weights_are_those_of_a_real_forward_pass(fast_init, name
 def test_maxvit_is_built_for_the_size_of_the_images():
     *_, head, classifier = list_layers("maxvit_t", n_classes=5, image_shape=(3, 224, 224))
     assert (head.name, head.output_shape) == ("classifier.5", (5,))
-    assert (classifier.name, classifier.label) == ("classifier", "487_Sequential_classifier")
+    assert (classifier.name, classifier.label) == ("classifier", "487_classifier")
 
 
 def test_every_call_has_a_row_and_a_module_that_never_runs_has_none():
@@ -104,7 +104,7 @@ def test_tensors_with_the_batch_first_make_layers_and_every_leaf_counts():
 def test_blocks_come_after_their_last_leaf_and_inner_ones_first():
     table = list_layers("resnet18", n_classes=5, image_shape=(3, 32, 32))
     at = [layer.label for layer in table if layer.index == 14]
-    assert at == ["14_BatchNorm2d", "14_BasicBlock_layer1_1", "14_Sequential_layer1"]
+    assert at == ["14_BatchNorm2d", "14_layer1_1", "14_layer1"]
 
 
 def test_channels_are_where_the_last_known_module_has_them():

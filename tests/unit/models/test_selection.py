@@ -27,11 +27,11 @@ def labels(**selection):
 
 
 def test_blocks_are_chosen_by_their_names_and_types_but_not_by_patterns_of_their_leaves():
-    assert labels(names=["blocks.0"]) == ["3_Block_blocks_0"]
-    assert labels(names=["blocks.?"]) == ["3_Block_blocks_0"]
-    assert labels(types=["Block"]) == ["3_Block_blocks_0"]
+    assert labels(names=["blocks.0"]) == ["3_blocks_0"]
+    assert labels(names=["blocks.?"]) == ["3_blocks_0"]
+    assert labels(types=["Block"]) == ["3_blocks_0"]
     assert labels(names=["blocks.*"]) == ["3_MultiheadAttention"]
-    assert "3_Block_blocks_0" not in labels(names=["*"])
+    assert "3_blocks_0" not in labels(names=["*"])
 
 
 @pytest.mark.parametrize(
@@ -54,8 +54,8 @@ def test_an_output_by_its_key():
 def test_the_last_pattern_that_matches_counts_and_a_list_gives_several_views():
     views = {"*": "mean", "blocks.*": ["first", {"token": -2}, "flatten"]}
     assert labels(types=["Block", "ReLU"], views=views) == [
-        *("2_ReLU_mean", "3_Block_blocks_0_first"),
-        *("3_Block_blocks_0_token_minus_2", "3_Block_blocks_0"),
+        *("2_ReLU_mean", "3_blocks_0_first"),
+        *("3_blocks_0_token_minus_2", "3_blocks_0"),
     ]
 
 
