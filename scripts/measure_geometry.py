@@ -23,7 +23,7 @@ with logs.log_to(snakemake.log[0]) as log:
             options = {"seed": draw_seed(row["seed"], draw), "threads": snakemake.threads}
             draws.append(geometry_from_moments(moments, **step.geometry, **options))
         numbers, table = combine_draws(draws, disjoint=step.disjoint)
-        row |= {"status": rows.STATUS_OK} | numbers
+        row |= {"status": rows.STATUS_OK} | numbers | rows.projected(layer, moments.n_features)
         for kind, file in [(k, file) for k in ("simulated", "glue") for file in files[k]]:
             found = provenance.read_stamp(file, step.keys, kind)
             (row, table), curve = rows.joined(row, table, found), found.get("curve", {})

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from manifold_capacity.activations.forward import Forward
 from manifold_capacity.activations.grid import points_per_batch, store_size
 from manifold_capacity.activations.parts import layers_of_part
+from manifold_capacity.activations.projection import Projection
 from manifold_capacity.activations.store import STORE, StoreError
 from manifold_capacity.activations.writer import Writer
 from manifold_capacity.errors import UserError
@@ -35,8 +36,8 @@ _SPLITS = ("train", "test")
 
 _REMEDY = (
     "make space, or set results to a folder on a larger disk, choose fewer layers (layers), fewer "
-    "points (manifolds.points_per_class), or activations.dtype: float16; the next run makes the "
-    "store again"
+    "points (manifolds.points_per_class), activations.dtype: float16 or activations.projection: 5000; "
+    "the next run makes the store again"
 )
 
 
@@ -57,6 +58,7 @@ def extract(
     device: str = "auto",
     precision: str = "float32",
     augment: Mapping[str, Any] | None = None,
+    projection: int | None = None,
     part: str = "",
     attributes: Mapping[str, Any] | None = None,
 ) -> None:
@@ -98,6 +100,8 @@ def extract(
     augment : mapping, optional
         Keyword arguments of ``manifold_capacity.models.augment.draw_augmentation``, to measure
         augmented images.
+    projection : int, optional
+        Layers with more features are projected to so many (`manifold_capacity.activations.projection`).
     part : str
         Which of the layers to store, as `manifold_capacity.activations.parts.Part.suffix`; all by default.
         Batches are divided by the widths of all layers, so that a layer is the same in any part.
@@ -127,7 +131,9 @@ def extract(
         shutil.rmtree(path)
     row_points = points_per_batch(layers, n_points, batch_size)
     layers = layers_of_part(layers, part)
-    size = store_size(layers, n_manifolds, n_points, dtype, batch_size=row_points)
+    size = store_size(
+        layers, n_manifolds, n_points, dtype, batch_size=row_points, projection=projection
+    )
     logger.info("activations to be written to %s:\n%s", path, size)
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
@@ -145,10 +151,15 @@ def extract(
         "precision": precision,
         **(attributes or {}),
     }
-    writer = Writer(path, layers, indices, row_points, dtype, about)
+    writer = Writer(path, layers, indices, row_points, dtype, about, projection)
+    project = Projection(projection)
     progress = Progress("writing", size.total, "GiB", scale=2**30)
     rows = [(i, first) for i in range(n_manifolds) for first in range(0, n_points, row_points)]
-    run = Forward(model, layers, writer.write, precision=precision, device=target)
+
+    def store(layer: Layer, output: Tensor) -> None:
+        writer.write(layer, project(layer, output))
+
+    run = Forward(model, layers, store, precision=precision, device=target)
     try:
         with run:
             for manifold, first in rows:

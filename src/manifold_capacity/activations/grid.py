@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from manifold_capacity.activations.projection import stored_features
 from manifold_capacity.activations.store import CHECKSUM_BYTES, INDEX_ENTRY_BYTES
 from manifold_capacity.models.layers import Layer
 
@@ -53,14 +54,22 @@ def points_per_batch(layers: Sequence[Layer], n_points: int, batch_size: int) ->
     return math.ceil(n_points / math.ceil(n_points / most))
 
 
-def grid_of(layer: Layer, n_manifolds: int, n_points: int, row_points: int, dtype: str) -> Grid:
+def grid_of(
+    layer: Layer,
+    n_manifolds: int,
+    n_points: int,
+    row_points: int,
+    dtype: str,
+    projection: int | None = None,
+) -> Grid:
     itemsize = np.dtype(dtype).itemsize
     most = _MAX_BLOCK_BYTES // (n_manifolds * n_points * itemsize)
     most = min(max(most, _MIN_CHUNK_FEATURES), _MAX_CHUNK_FEATURES)
     # Equal parts: the last chunk is stored in full length, even if fewer features remain.
-    n_chunks = math.ceil(layer.n_features / most)
-    features = math.ceil(layer.n_features / n_chunks)
-    shape = (n_manifolds, n_points, layer.n_features)
+    n_features = stored_features(layer, projection)
+    n_chunks = math.ceil(n_features / most)
+    features = math.ceil(n_features / n_chunks)
+    shape = (n_manifolds, n_points, n_features)
     return Grid(shape, row_points, features, n_chunks, itemsize)
 
 
@@ -93,8 +102,9 @@ def store_size(
     dtype: str = "float32",
     *,
     batch_size: int = 64,
+    projection: int | None = None,
 ) -> StoreSize:
-    """Size of the activations of these layers on disk, exact to the byte.
+    """Size of the activations of these layers on disk, exact to the byte; `projection` as in the configuration.
 
     Examples
     --------
@@ -104,5 +114,6 @@ def store_size(
     total                           1.2207 GiB
     """
     points = points_per_batch(layers, n_points, batch_size)
-    grids = [(layer, grid_of(layer, n_manifolds, n_points, points, dtype)) for layer in layers]
-    return StoreSize(tuple((layer.label, grid.shape, grid.n_bytes) for layer, grid in grids))
+    grids = [grid_of(layer, n_manifolds, n_points, points, dtype, projection) for layer in layers]
+    entries = zip(layers, grids, strict=True)
+    return StoreSize(tuple((layer.label, grid.shape, grid.n_bytes) for layer, grid in entries))

@@ -64,7 +64,7 @@ def divide(chosen: Sequence[Layer], size: StoreSize, max_gib: float | None) -> t
             raise UserError(
                 f"activations.max_gib: {max_gib:g}, but layer {layer.label} ({layer.name}) alone takes "
                 f"{takes}; allowed: {takes} or more, or choose fewer points (manifolds.points_per_class, "
-                "geometry.repeats), activations.dtype: float16, or other layers (layers)"
+                "geometry.repeats), activations.dtype: float16, activations.projection, or other layers (layers)"
             )
         if filled + n_bytes > most:
             firsts.append(place)

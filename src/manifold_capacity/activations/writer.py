@@ -31,6 +31,7 @@ class Writer:
         row_points: int,
         dtype: str,
         attributes: Mapping[str, Any],
+        projection: int | None = None,
     ) -> None:
         self.path, self.dtype = path, dtype
         self.start(0, 0)
@@ -50,7 +51,8 @@ class Writer:
         n_manifolds, n_points = indices.shape
         self.arrays: dict[str, zarr.Array[Any]] = {}
         for layer in layers:
-            grid = grid_of(layer, n_manifolds, n_points, row_points, dtype)
+            grid = grid_of(layer, n_manifolds, n_points, row_points, dtype, projection)
+            projected = grid.shape[2] < layer.n_features
             self.arrays[layer.label] = self.group.create_array(
                 layer.label,
                 shape=grid.shape,
@@ -70,6 +72,7 @@ class Writer:
                     "layer_name": layer.name,
                     "layer_type": layer.type,
                     "output_shape": list(layer.output_shape),
+                    **({"projected_features": grid.shape[2]} if projected else {}),
                     "format_version": FORMAT_VERSION,
                 },
                 config={"write_empty_chunks": True},

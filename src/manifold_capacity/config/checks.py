@@ -16,7 +16,7 @@ from manifold_capacity.summary.rows import SPLIT
 _ONLY_FOR_NETWORKS = (
     *("dataset", "models", "training", "checkpoints", "device"),
     *("manifolds.splits", "manifolds.augment", "layers.input", "layers.types"),
-    *("activations.keep", "activations.dtype", "activations.batch_size"),
+    *("activations.keep", "activations.dtype", "activations.batch_size", "activations.projection"),
 )
 _ONLY_FOR_EXTERNAL = ("activations.labels", "activations.class_names", "activations.name")
 

@@ -91,6 +91,7 @@ LAYERS = (
     *_section("How it was measured",
         Column("n_manifolds", WHOLE, "Manifolds P", "Number of manifolds P: of classes."),
         Column("n_points", WHOLE, "Points", "Number of points in one draw; for a layer, of all manifolds together."),
+        Column("projected_features", WHOLE, "Projected features", "Number of features after the random projection of `activations.projection`; empty for a layer that was not projected.", optional=True),
         Column("margin", NUMBER, "Margin κ", "Margin κ of the linear readout, in units of a center's norm."),
         Column("n_gaussians", WHOLE, "Gaussian samples", "Number of Gaussian samples per manifold."),
         Column("n_repeats", WHOLE, "Draws", "Draws of points and of Gaussian samples: `geometry.repeats`."),

@@ -38,6 +38,11 @@ def layer_columns(layer: Layer) -> dict[str, int | str]:
     }
 
 
+def projected(layer: Layer, n_features: int) -> dict[str, int]:
+    """The column that says to how many features a layer was projected, if it was: it was measured in `n_features`."""
+    return {} if n_features == layer.n_features else {"projected_features": n_features}
+
+
 def manifold_table(
     row: Mapping[str, Any], classes: Mapping[int, str], numbers: pd.DataFrame | None
 ) -> pd.DataFrame:

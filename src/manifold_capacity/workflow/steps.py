@@ -147,7 +147,10 @@ class Steps:
                 "classes": list(classes),
                 "class_names": list(classes.values()),
                 "augment": augment,
-                **{key: activations[key] for key in ("dtype", "batch_size", "precision")},
+                **{
+                    key: activations[key]
+                    for key in ("dtype", "batch_size", "precision", "projection")
+                },
             },
             torch_threads=self.torch_threads(model),
         )

@@ -36,8 +36,8 @@ def parts(config: Mapping[str, Any], chosen: Sequence[Layer], n_manifolds: int) 
     """The stores of a run in which these layers are measured."""
     activations = config["activations"]
     n_points = config["manifolds"]["points_per_class"] * config["geometry"]["repeats"]
-    limits = activations["batch_size"], activations["max_gib"]
-    return _parts(tuple(chosen), n_manifolds, n_points, activations["dtype"], *limits)
+    keys = ("dtype", "batch_size", "projection", "max_gib")
+    return _parts(tuple(chosen), n_manifolds, n_points, *(activations[key] for key in keys))
 
 
 @functools.cache  # a large sweep asks thousands of times
@@ -47,9 +47,11 @@ def _parts(
     n_points: int,
     dtype: str,
     batch_size: int,
+    projection: int | None,
     max_gib: float | None,
 ) -> tuple[Part, ...]:
-    size = store_size(chosen, n_manifolds, n_points, dtype, batch_size=batch_size)
+    options = {"batch_size": batch_size, "projection": projection}
+    size = store_size(chosen, n_manifolds, n_points, dtype, **options)
     return divide(chosen, size, max_gib)
 
 

@@ -17,7 +17,7 @@ from .helpers import layer_row, write
 
 DIGEST = "0123456789012345"
 # Written with `geometry.repeats` above 1, and with `geometry.simulated`.
-ON_REQUEST = {"simulated_capacity", "simulated_capacity_stderr"}
+ON_REQUEST = {"projected_features", "simulated_capacity", "simulated_capacity_stderr"}
 
 
 def names(table: str) -> list[str]:

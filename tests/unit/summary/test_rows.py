@@ -5,7 +5,12 @@ import pandas as pd
 
 from manifold_capacity.models.layers import Layer
 from manifold_capacity.summary.columns import CENTERS_IDENTITY, LAYER_IDENTITY, MANIFOLD_IDENTITY
-from manifold_capacity.summary.rows import centers_table, layer_columns, manifold_table
+from manifold_capacity.summary.rows import (
+    centers_table,
+    layer_columns,
+    manifold_table,
+    projected,
+)
 
 from .helpers import layer_row
 
@@ -21,6 +26,12 @@ def test_columns_that_describe_a_layer() -> None:
         "n_features": 65536,
     }
     assert LAYER_IDENTITY[-len(columns) :] == (*columns,)
+
+
+def test_the_column_of_a_projected_layer() -> None:
+    layer = Layer(3, "features.2", "Conv2d", (64, 32, 32), 65536)
+    assert projected(layer, 65536) == {}
+    assert projected(layer, 5000) == {"projected_features": 5000}
 
 
 def test_table_of_a_layers_manifolds() -> None:

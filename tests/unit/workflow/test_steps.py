@@ -69,6 +69,8 @@ TRAINING = ACTIVATIONS | {"trained_weights"}
         ({"results": "elsewhere"}, set()),
         ({"device": "cpu"}, TABLES),  # which have the configuration's digest
         ({"activations": {"keep": False}}, TABLES),
+        ({"activations": {"keep": False, "max_gib": 1e-5}}, TABLES),
+        ({"activations": {"projection": 50}}, ACTIVATIONS),
         ({"geometry": {"margin": 0.5}}, GEOMETRY),
         ({"geometry": {"simulated": True}}, GEOMETRY),
         ({"geometry": {"measures": ["mean_field", "glue"]}}, GEOMETRY),
