@@ -76,7 +76,7 @@ def main() -> None:
             images, labels = arrays["X"], arrays["y"]
     shape = (images.shape[3], *images.shape[1:3])
     if arguments.weights:
-        model, metadata = load_model(arguments.weights)
+        model, _ = load_model(arguments.weights)
     else:
         torch.manual_seed(0)
         model = build_model(arguments.model, n_classes=int(labels.max()) + 1, image_shape=shape)

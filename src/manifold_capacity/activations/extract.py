@@ -1,7 +1,7 @@
 """Extracting activations: forward passes with hooks that write layers' outputs to a store.
 
-Each layer's part of a batch is a whole shard, written during the forward pass, so that memory holds one
-batch and one such part.
+Each layer's part of a batch is a whole shard, written while the forward pass goes on, so that memory holds
+one batch and a few such parts.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import logging
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from manifold_capacity.activations.forward import Forward
 from manifold_capacity.activations.grid import points_per_batch, store_size
+from manifold_capacity.activations.overlap import Overlap
 from manifold_capacity.activations.parts import layers_of_part
 from manifold_capacity.activations.projection import Projection
 from manifold_capacity.activations.store import STORE, StoreError
@@ -155,13 +157,15 @@ def extract(
     project = Projection(projection)
     progress = Progress("writing", size.total, "GiB", scale=2**30)
     rows = [(i, first) for i in range(n_manifolds) for first in range(0, n_points, row_points)]
+    widest = max(grid.shape[2] for grid in writer.grids.values())
+    overlap = Overlap(row_points * widest, dtype, target)
 
     def store(layer: Layer, output: Tensor) -> None:
-        writer.write(layer, project(layer, output))
+        overlap(project(layer, output), partial(writer.write, layer, manifold, first))
 
     run = Forward(model, layers, store, precision=precision, device=target)
     try:
-        with run:
+        with run, overlap:
             for manifold, first in rows:
                 places = range(first, min(first + row_points, n_points))
                 batch = to_batch(images[indices[manifold, first : places.stop]], target)
@@ -173,9 +177,9 @@ def extract(
                         for place in places
                     ]
                     batch = apply_draws(batch, Draws.join(draws))
-                writer.start(manifold, first)
                 run(preprocess(batch))
                 progress.update(len(places) * size.total // indices.size)
+            overlap.finish()
         writer.complete()
     except OSError as error:
         if error.errno not in DISK_FULL:

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import zarr
-from torch import Tensor
+from google_crc32c import value as crc32c
 from zarr.codecs import BytesCodec, Crc32cCodec
 
-from manifold_capacity.activations.grid import grid_of
-from manifold_capacity.activations.store import FORMAT_VERSION, STAMP
+from manifold_capacity.activations.grid import Grid, grid_of
+from manifold_capacity.activations.store import CHECKSUM_BYTES, FORMAT_VERSION, STAMP
 from manifold_capacity.errors import UserError
 from manifold_capacity.files import checksums, write_json
 from manifold_capacity.models.layers import Layer
@@ -33,8 +32,7 @@ class Writer:
         attributes: Mapping[str, Any],
         projection: int | None = None,
     ) -> None:
-        self.path, self.dtype = path, dtype
-        self.start(0, 0)
+        self.path = path
         sample = np.ascontiguousarray(indices, dtype="<i8")
         self.group = zarr.create_group(
             path,
@@ -49,11 +47,12 @@ class Writer:
             },
         )
         n_manifolds, n_points = indices.shape
-        self.arrays: dict[str, zarr.Array[Any]] = {}
+        self.grids: dict[str, Grid] = {}
         for layer in layers:
             grid = grid_of(layer, n_manifolds, n_points, row_points, dtype, projection)
             projected = grid.shape[2] < layer.n_features
-            self.arrays[layer.label] = self.group.create_array(
+            self.grids[layer.label] = grid
+            self.group.create_array(
                 layer.label,
                 shape=grid.shape,
                 dtype=dtype,
@@ -78,24 +77,41 @@ class Writer:
                 config={"write_empty_chunks": True},
             )
 
-    def start(self, manifold: int, first_point: int) -> None:
-        """Say which points the next batch has."""
-        self.manifold, self.first_point = manifold, first_point
+    def write(
+        self, layer: Layer, manifold: int, first_point: int, values: np.ndarray, too_large: float
+    ) -> None:
+        """Store one layer's values (n_points, n_features) for one batch; `too_large`: one that cannot be stored.
 
-    def write(self, layer: Layer, output: Tensor) -> None:
-        """Store one layer's values (n_points, n_features) for the present batch."""
-        values = output[None].to("cpu", getattr(torch, self.dtype))
-        if self.dtype == "float16" and bool(values.isinf().any() and not output.isinf().any()):
+        The file is what zarr would write (a test compares them), in half the time and without two more copies
+        of the values.
+        """
+        if too_large:
             raise UserError(
                 f"activations.dtype: layer {layer.label} ({layer.name}) has values up to "
-                f"{output.abs().max().item():.4g}, but float16 holds up to 65504; set it to float32"
+                f"{too_large:.4g}, but float16 holds up to 65504; set it to float32"
             )
-        points = slice(self.first_point, self.first_point + len(output))
-        self.arrays[layer.label][self.manifold : self.manifold + 1, points] = values.numpy()
+        grid = self.grids[layer.label]
+        rows, row = grid.chunk[1], first_point // grid.chunk[1]
+        path = self.path / layer.label / "c" / str(manifold) / str(row) / "0"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        places, end = [], 0
+        with open(path, "wb") as file:
+            for first in range(0, grid.shard[2], grid.features):
+                part = values[:, first : first + grid.features]
+                if part.shape != (rows, grid.features):  # at the ends of both axes
+                    missing = rows - part.shape[0], grid.features - part.shape[1]
+                    part = np.pad(part, [(0, n) for n in missing], constant_values=np.nan)
+                chunk = part.astype(part.dtype.newbyteorder("<"), copy=False).tobytes()
+                file.write(chunk)
+                file.write(crc32c(chunk).to_bytes(CHECKSUM_BYTES, "little"))
+                places.append((end, len(chunk) + CHECKSUM_BYTES))
+                end += len(chunk) + CHECKSUM_BYTES
+            index = np.array(places, "<u8").tobytes()
+            file.write(index + crc32c(index).to_bytes(CHECKSUM_BYTES, "little"))
 
     def complete(self) -> None:
         """Mark the store as complete, and write the checksums of its metadata."""
         self.group.attrs["complete"] = True
         metadata = [self.path / "zarr.json"]
-        metadata += [self.path / label / "zarr.json" for label in self.arrays]
+        metadata += [self.path / label / "zarr.json" for label in self.grids]
         write_json(self.path.parent / STAMP, {"files": checksums(metadata, self.path.parent)})

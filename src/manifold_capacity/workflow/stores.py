@@ -50,8 +50,8 @@ def _parts(
     projection: int | None,
     max_gib: float | None,
 ) -> tuple[Part, ...]:
-    options = {"batch_size": batch_size, "projection": projection}
-    size = store_size(chosen, n_manifolds, n_points, dtype, **options)
+    shape = n_manifolds, n_points
+    size = store_size(chosen, *shape, dtype, batch_size=batch_size, projection=projection)
     return divide(chosen, size, max_gib)
 
 
