@@ -30,15 +30,26 @@ from manifold_capacity.activations.extract import extract
 from manifold_capacity.activations.grid import points_per_batch, store_size
 from manifold_capacity.datasets.sampling import load_split, sample_manifolds
 from manifold_capacity.models.find_layers import list_layers
-from manifold_capacity.models.selection import select_layers
+from manifold_capacity.models.layers import select_layers
 from manifold_capacity.models.networks import build_model
 from manifold_capacity.models.preprocess import Preprocess, to_batch
 
+Times = tuple[float, float, float]
 
-def timed(function: Callable[[], None]) -> float:
-    start = time.perf_counter()
+
+def timed(function: Callable[[], None], folder: Path) -> Times:
+    """Seconds until what a function writes is on the disk, until the system has taken it, and of all CPUs."""
+    folder.mkdir()
+    start, cpu = time.perf_counter(), time.process_time()
     function()
-    return time.perf_counter() - start
+    cached, cpu = time.perf_counter() - start, time.process_time() - cpu
+    for path in filter(Path.is_file, folder.rglob("*")):
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+    on_disk = time.perf_counter() - start
+    shutil.rmtree(folder)
+    os.sync()
+    return on_disk, cached, cpu
 
 
 def forward(
@@ -67,7 +78,6 @@ def write(n_bytes: int, folder: Path) -> None:
                 part = piece[: min(len(piece), n_bytes - written)]
                 file.write(part)
                 written += len(part)
-            os.fsync(file.fileno())
         number += 1
 
 
@@ -109,65 +119,53 @@ def main() -> None:
         seed=0,
     )
     cost = store_size(layers, *indices.shape, projection=arguments.projection)
-    times: dict[str, list[float]] = {"forward": [], "write": [], "cached": [], "extract": []}
+    row_points = points_per_batch(layers, indices.shape[1], 64)
     with tempfile.TemporaryDirectory(dir=arguments.results) as name:
         folder = Path(name)
-        row_points = points_per_batch(layers, indices.shape[1], 64)
-        forward(model, images, indices[:2], preprocess, row_points)  # warm
-        for _ in range(arguments.repeats):
-            times["forward"].append(
-                timed(lambda: forward(model, images, indices, preprocess, row_points))
+
+        def extraction() -> None:
+            extract(
+                model,
+                layers,
+                images,
+                indices,
+                folder / "files",
+                preprocess=preprocess,
+                classes=range(arguments.classes),
+                class_names=list(map(str, range(arguments.classes))),
+                split="train",
+                seed=0,
+                device="cpu",
+                projection=arguments.projection,
             )
-            bare = folder / "bare"
-            bare.mkdir()
-            times["write"].append(timed(lambda: write(cost.total, folder / "bare")))
-            shutil.rmtree(bare)
-            os.sync()
-            store = folder / "store"
 
-            def run(store: Path = store) -> None:
-                extract(
-                    model,
-                    layers,
-                    images,
-                    indices,
-                    store,
-                    preprocess=preprocess,
-                    classes=range(arguments.classes),
-                    class_names=list(map(str, range(arguments.classes))),
-                    split="train",
-                    seed=0,
-                    device="cpu",
-                    projection=arguments.projection,
-                )
-                times["cached"].append(time.perf_counter() - started)
-                for path in store.rglob("*"):
-                    if path.is_file():
-                        with open(path, "rb") as file:
-                            os.fsync(file.fileno())
-
-            started = time.perf_counter()
-            times["extract"].append(timed(run))
-            shutil.rmtree(store)
-            os.sync()
+        alternatives = {
+            "forward passes alone": lambda: forward(model, images, indices, preprocess, row_points),
+            "writing alone": lambda: write(cost.total, folder / "files"),
+            "extraction": extraction,
+        }
+        forward(model, images, indices[:2], preprocess, row_points)  # warm
+        times = [
+            [timed(function, folder / "files") for function in alternatives.values()]
+            for _ in range(arguments.repeats)
+        ]
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "zarr", "numpy"))
     print(
         f"{arguments.model}, {len(layers)} layers, {indices.size} images of {size} x {size}, "
         f"{cost.total / 2**30:.2f} GiB; {platform.machine()}, {arguments.threads} threads, "
         f"Python {platform.python_version()}, {packages}"
     )
-    words = {
-        "forward": "forward passes alone",
-        "write": "writing alone, to the disk",
-        "cached": "extraction, into the cache",
-        "extract": "extraction, to the disk",
-    }
-    for what, seconds in times.items():
-        print(f"{words[what]:<28}{min(seconds):7.1f} s  (slowest {max(seconds):.1f} s)")
-    rounds = list(zip(times["forward"], times["write"], times["extract"], strict=True))
+    print(f"{'seconds':<22}{'to the disk':>24}{'into the cache':>24}{'CPU':>24}")
+    for what, rounds in zip(alternatives, zip(*times, strict=True), strict=True):
+        columns = zip(*rounds, strict=True)
+        cells = [f"{min(column):.1f} (most {max(column):.1f})" for column in columns]
+        print(f"{what:<22}{''.join(f'{cell:>24}' for cell in cells)}")
+    ratios = [[e[0] / max(f[0], w[0]), e[0] / (f[0] + w[0])] for f, w, e in times]
+    larger, both = (
+        ", ".join(f"{ratio:.2f}" for ratio in column) for column in zip(*ratios, strict=True)
+    )
     print(
-        f"extraction / larger of both alone: {', '.join(f'{e / max(f, w):.2f}' for f, w, e in rounds)}; "
-        f"/ their sum: {', '.join(f'{e / (f + w):.2f}' for f, w, e in rounds)}; "
+        f"extraction / larger of both alone: {larger}; / their sum: {both}; "
         f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB"
     )
 

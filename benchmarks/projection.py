@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import platform
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 
@@ -23,6 +24,7 @@ import torch
 from manifold_capacity.activations.forward import Forward
 from manifold_capacity.activations.projection import Projection
 from manifold_capacity.datasets.sampling import load_split, sample_manifolds
+from manifold_capacity.errors import CaveatWarning
 from manifold_capacity.geometry.measure import geometry_from_moments
 from manifold_capacity.geometry.moments import moments_from_arrays
 from manifold_capacity.models.checkpoints import load_model
@@ -52,7 +54,9 @@ def outputs_of(
 
 
 def numbers(values: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
-    geometry = geometry_from_moments(moments_from_arrays(values), n_gaussians=300, seed=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CaveatWarning)
+        geometry = geometry_from_moments(moments_from_arrays(values), n_gaussians=300, seed=seed)
     found = geometry.summary()
     half = (found["capacity_high"] - found["capacity_low"]) / 2 / found["capacity"]
     return np.array([found[name] for name in QUANTITIES]), f"{half:.1%}"
