@@ -15,7 +15,7 @@ from manifold_capacity.config.schema import load_schema
 from manifold_capacity.datasets.prepare import prepare
 from manifold_capacity.datasets.sampling import load_split
 from manifold_capacity.models.find_layers import find_layers
-from manifold_capacity.models.layers import select_layers
+from manifold_capacity.models.selection import select_layers
 
 ROOT = Path(__file__).parents[2]
 NEEDS_TRANSFORMERS = pytest.mark.skipif(

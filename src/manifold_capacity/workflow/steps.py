@@ -297,7 +297,8 @@ class Steps:
         A small network's layers finish before a second thread starts to help.
         """
         entry = self._models[model]
-        return 1 if entry["name"] == "small_cnn" and entry["factory"] is None else 8
+        is_small = entry["name"] == "small_cnn" and entry["factory"] is None
+        return int(entry["threads"] or (1 if is_small else 8))
 
     @property
     def _reader(self) -> str:
