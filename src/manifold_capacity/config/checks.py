@@ -34,7 +34,7 @@ def source_problems(config: Mapping[str, Any], external: bool) -> Iterator[str]:
         path = given_text(config, "activations.path")
         do, them = ("do", "them") if len(given) > 1 else ("does", "it")
         yield (
-            f"activations.path: {shown(path)} names external activations, to which {keys} {do} not apply: "
+            f"activations.path: {path!r} names external activations, to which {keys} {do} not apply: "
             f"remove {them}, or remove activations.path to compute activations with a network"
         )
     elif given:

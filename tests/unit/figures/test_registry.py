@@ -60,10 +60,14 @@ def test_values_are_those_of_the_curves(name: str) -> None:
         ([0, 15], "trained", False, ["mean_field", "glue"], {"dynamics", "controls"}),
         ([0], "trained", True, ["mean_field"], {"dynamics", "training", "glue", "separability"}),
         ([0, 5], "pretrained", False, ["glue"], {"dynamics", "controls", "training"}),
+        ([0, 5], "external", True, ["glue"], {"dynamics", "training"}),
+        ([0, 5, 15], "external", True, ["glue"], {"training"}),
     ],
 )
 def test_a_run_draws_what_it_has(epochs, weights, shuffle, measures, absent) -> None:
     config = {"models": [{"weights": weights}], "checkpoints": epochs}
     config["geometry"] = {"measures": measures}
     config["manifolds"] = {"shuffle_labels": shuffle}
+    listed = [{"path": f"{epoch}.npz", "epoch": epoch} for epoch in epochs]
+    config["activations"] = {"path": listed if weights == "external" else None}
     assert {name for name, figure in FIGURES.items() if not figure.drawn(config)} == absent
