@@ -12,10 +12,12 @@ from test_documentation import blocks
 from workspaces import Workspace, new_workspace
 
 from manifold_capacity.models.checkpoints import load_model, load_state
+from manifold_capacity.models.layers import Layer
+from manifold_capacity.models.selection import select_layers
 
 PAGE = "docs/models.md"
-NETS, ELSEWHERE = blocks(PAGE, "python")
-TRAINED, FILES = (yaml.safe_load(block) for block in blocks(PAGE, "yaml"))
+NETS, ELSEWHERE, MEMORY = blocks(PAGE, "python")
+TRAINED, FILES, LAYERS = (yaml.safe_load(block) for block in blocks(PAGE, "yaml"))
 
 
 @pytest.fixture(scope="module")
@@ -23,12 +25,13 @@ def ran_once(tmp_path_factory) -> Workspace:
     """Every block of the page, in its order; shared, so not to be changed."""
     workspace = new_workspace(tmp_path_factory.mktemp("networks") / "run")
     (workspace.folder / "nets.py").write_text(NETS)
-    for text in blocks(PAGE, "yaml"):
+    for text in blocks(PAGE, "yaml")[:2]:
         name = text.partition("\n")[0].removeprefix("# ")
         (workspace.folder / name).write_text(text)
-    subprocess.run(
-        [sys.executable, "-"], input=ELSEWHERE, cwd=workspace.folder, text=True, check=True
-    )
+    for program in (ELSEWHERE, MEMORY):
+        subprocess.run(
+            [sys.executable, "-"], input=program, cwd=workspace.folder, text=True, check=True
+        )
     for line in "".join(blocks(PAGE, "console")).splitlines():
         program, *arguments = shlex.split(line)
         assert program == "snakemake"
@@ -55,6 +58,28 @@ def test_every_block_of_the_page_was_run(ran_once):
     # Both files hold the same weights, and the first layer's points are the same images.
     by_checkpoint = [of["capacity"].tolist() for _, of in files.groupby("checkpoint")]
     assert by_checkpoint[0] == by_checkpoint[1]
+
+
+def test_the_layers_of_the_page_can_be_chosen():
+    table = [
+        *(
+            Layer(1, "conv1", "Conv2d", (8, 4, 4), 128, channel_axis=0, call=call)
+            for call in (1, 2)
+        ),
+        Layer(2, "layer1", "Sequential", (8, 4, 4), 128, is_block=True, channel_axis=0),
+        *(Layer(3, "x.attn", "Attention", (8,), 8, output=key) for key in ("", "0")),
+        Layer(4, "fc", "Linear", (10,), 10),
+    ]
+    selection = {"input": False, **LAYERS["layers"]}
+    chosen = [
+        "1_Conv2d",
+        "1_Conv2d_call_2",
+        "2_layer1",
+        "2_layer1_mean",
+        "3_Attention_output_0",
+        "4_Linear",
+    ]
+    assert [layer.label for layer in select_layers(table, selection)] == chosen
 
 
 def test_a_checkpoint_knows_its_network_and_the_log_its_files(ran_once):

@@ -169,8 +169,11 @@ def run_layers(arguments: argparse.Namespace) -> int:
     image = (arguments.image_size, arguments.image_size, arguments.channels)
     shape = input_shape(arguments.model, image)
     found = list_layers(arguments.model, n_classes=arguments.classes, image_shape=shape)
-    table = pd.DataFrame([layer_columns(layer) for layer in found]).drop(columns="layer")
-    table.columns = ["index", "name", "type", "output_shape", "n_features"]
+    # Without further calls and outputs, which few modules have.
+    rows = [layer_columns(layer) for layer in found if layer.call == 1 and not layer.output]
+    names = ["layer_index", "layer_name", "layer_type", "output_shape", "n_features"]
+    table = pd.DataFrame(rows)[names]
+    table.columns = [name.removeprefix("layer_") for name in names]
     titles = ["Index", "Name", "Type", "Shape", "Features"]
     if arguments.output:
         write_table(table, arguments.output)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from manifold_capacity.activations.external import is_file_name
 from manifold_capacity.config.schema import ConfigError, join_key
 
 # The keys whose values are paths, or `file.py:function`; `*` is any entry of a list or of a mapping.
@@ -47,6 +48,8 @@ def from_working_directory(
     config, here, problems = copy.deepcopy(dict(given)), Path.cwd(), []
     for place, value in [*_paths(config)]:  # before any changes: aliases in YAML share values
         path, function = _split(value) if place[-1] == "factory" else (value, "")
+        if place[-1] == "groups" and not is_file_name(value):  # the name of an array
+            continue
         file = origins.get((place, value))
         folder = here if file is None else Path(file).parent.resolve()
         if not path or folder == here or os.path.isabs(path):

@@ -125,16 +125,17 @@ def draw_places(
     draw: int,
     seed: int,
     indices: Sequence[int] | None = None,
+    least: int | None = None,
 ) -> list[NDArray[np.int64]]:
     """The points of one draw, as sorted places among those of each manifold: the same as the pipeline's.
 
     `n_points` is their number, "equal" or "all"; `indices` are those of the manifolds' classes, on which, with the seed and
-    the size, depends what is drawn.
+    the size, depends what is drawn. "equal" is the size of the smallest, or `least`.
     """
     if n_points == "all":
         return [np.arange(size) for size in sizes]
     equal = n_points == "equal"
-    each = min(sizes) if equal else int(n_points)
+    each = least or min(sizes) if equal else int(n_points)
     first = 0 if equal else draw * each
     places = []
     for index, size in zip(indices or range(len(sizes)), sizes, strict=True):

@@ -68,7 +68,7 @@ def measure_layers(
         Group of each sample, a number or text, such as the area or the day: each group is measured by itself. It is
         the column ``group``, and the column ``model``, by which figures and comparisons tell curves apart.
     points_per_class : int, "all" or "equal"
-        Points to draw from each class, without replacement; "equal": as many as the smallest class (of the group) has.
+        Points to draw from each class, without replacement; "equal": as many as the smallest class of any group has.
     repeats : int
         Number of draws, with no point in common: each class needs ``repeats * points_per_class`` points. Only those of
         "equal" overlap. Numbers are means over draws, and from three draws on intervals are over draws, if
@@ -147,6 +147,7 @@ def measure_layers(
     parts = [*_parts(samples, group_of, kept)]
     for part in parts:
         _check_points(part, points_per_class, repeats, n_features)
+    least = min(size for part in parts for size in part.sizes)
     options = {
         "margin": margin,
         "n_gaussians": n_gaussians,
@@ -162,7 +163,7 @@ def measure_layers(
             measured[place, layer.index] = measure_layer(
                 _identity(name, part.group, seed) | layer_columns(layer),
                 part.classes,
-                part.draws(values, points_per_class, repeats, n_features, seed),
+                part.draws(values, points_per_class, repeats, n_features, seed, least),
                 seed=seed,
                 disjoint=points_per_class not in ("all", "equal"),
                 glue=dict(glue or {}) if "glue" in measures else None,
@@ -190,10 +191,11 @@ class _Part:
         n_draws: int,
         n_features: int | None,
         seed: int,
+        least: int,
     ) -> Iterator[Labeled]:
-        """The manifolds of each draw."""
+        """The manifolds of each draw; `least` are the points of the smallest class of all groups."""
         for draw in range(n_draws):
-            chosen = draw_places(self.sizes, points, draw, seed, [*self.rows])
+            chosen = draw_places(self.sizes, points, draw, seed, [*self.rows], least)
             rows = [own[at] for own, at in zip(self.rows.values(), chosen, strict=True)]
             seen = values
             if n_features is not None:
