@@ -8,10 +8,12 @@ import re
 import shlex
 import subprocess
 import sys
+from typing import Any
 
 import jsonschema
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 from sklearn.datasets import load_digits
@@ -20,6 +22,7 @@ from workspaces import ROOT, TARGETS, Workspace
 from manifold_capacity import command_line
 from manifold_capacity.command_line import errors
 from manifold_capacity.config.schema import load_schema, typed_values
+from manifold_capacity.datasets.prepare import describe
 
 PAGES = [
     *("README.md", "CONTRIBUTING.md"),
@@ -90,7 +93,8 @@ HERE = [line for line in commands() if line not in RUN_BY and line not in CANNOT
 def folder(finished_once, tmp_path_factory) -> Workspace:
     """A finished run, and beside it all files that the commands name."""
     workspace = finished_once.twin(tmp_path_factory.mktemp("documentation") / "run")
-    (workspace.folder / "configs").symlink_to(ROOT / "configs")
+    for name in ("configs", "examples"):
+        (workspace.folder / name).symlink_to(ROOT / name)
     digits = load_digits()
     np.savez(workspace.folder / "recording.npz", V1=digits.data[:200], labels=digits.target[:200])
     # The images of my.yaml: as many classes and images of each as it needs.
@@ -103,7 +107,14 @@ def folder(finished_once, tmp_path_factory) -> Workspace:
             Image.fromarray((digits.images[index] * 15).astype(np.uint8)).save(of_class / "0.png")
             for copy in range(1, config["manifolds"]["points_per_class"]):
                 (of_class / f"{copy}.png").hardlink_to(of_class / "0.png")
-    config["dataset"]["path"] = str(images)
+    nets = blocks("README.md", "python")[0]
+    (workspace.folder / "nets.py").write_text(nets)
+    made: dict[str, Any] = {}
+    exec(nets, made)
+    entry = config["models"][0]
+    network = made["make"](config["manifolds"]["classes"], (3, 64, 64), **entry["arguments"])
+    for path in entry["weights_files"].values():
+        torch.save(network.state_dict(), workspace.folder / path)
     (workspace.folder / "my.yaml").write_text(yaml.safe_dump(config))
     return workspace
 
@@ -175,7 +186,12 @@ def test_python_of_the_readme_runs(tmp_path):
     np.save(tmp_path / "activations.npy", digits.data[:60].reshape(6, 10, 64))
     areas = {"V1": digits.data, "IT": digits.data[:, 10:40]}
     np.savez(tmp_path / "recording.npz", **areas, labels=digits.target)
-    code = "".join(blocks("README.md", "python"))
+    given = (
+        "import torch\nmodel, inputs = make(10, (1, 8, 8)), torch.rand(300, 1, 8, 8)\n"
+        "labels = [*range(10)] * 30\n"
+    )
+    nets, *others = blocks("README.md", "python")
+    code = "".join([nets, given, *others])
     done = subprocess.run([sys.executable, "-"], input=code, cwd=tmp_path, text=True, timeout=60)
     assert done.returncode == 0
 
@@ -189,12 +205,19 @@ def test_python_of_the_datasets_makes_a_file_that_its_configuration_takes(folder
         "test_images": (digits.images[1000:] * 15).astype(np.uint8),
         "test_labels": digits.target[1000:],
     }
-    (code,) = blocks("docs/datasets.md", "python")
+    code, inputs_code, _ = blocks("docs/datasets.md", "python")
     code = re.sub(r"(\w+)=\.\.\.", r"\1=given['\1']", code)
     code = code.replace('["cat", "dog"]', "[str(digit) for digit in range(10)]")
     exec(
         code.replace("stimuli.npz", str(folder.folder / "stimuli.npz")), {"np": np, "given": given}
     )
+    # The block on inputs: they are no images, whatever their values.
+    waves = {name.replace("images", "inputs"): values for name, values in given.items()}
+    waves = {name: v / 2.0 if "inputs" in name else v % 2 for name, v in waves.items()}
+    inputs_code = re.sub(r"(\w+)=\.\.\.", r"\1=waves['\1']", inputs_code)
+    path = folder.folder / "waves.npz"
+    exec(inputs_code.replace("waves.npz", str(path)), {"np": np, "waves": waves})
+    assert describe({"name": "arrays", "path": str(path)}).input_dtype == "float32"
     config = {"models": ["small_cnn"], "manifolds": {"points_per_class": 20}}
     config |= yaml.safe_load(blocks("docs/datasets.md", "yaml")[1])
     (folder.folder / "stimuli.yaml").write_text(yaml.safe_dump(config))
