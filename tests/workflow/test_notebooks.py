@@ -65,6 +65,11 @@ def test_a_neural_recording(executed: Any) -> None:
     assert pictures(outputs) == 7
 
 
+def test_a_network_in_memory(executed: Any) -> None:
+    outputs = executed("network_in_memory.ipynb")
+    assert pictures(outputs) == 3
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 def test_notebooks_are_stored_without_outputs(path: Path) -> None:
     notebook = read(path)

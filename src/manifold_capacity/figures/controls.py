@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from manifold_capacity.figures import curves
 from manifold_capacity.figures.layers import plot_along
 from manifold_capacity.figures.style import GRAY, MODEL_COLORS, figure_of_table, line_style
-from manifold_capacity.summary.rows import EXTERNAL, SHUFFLED
+from manifold_capacity.summary.rows import EXTERNAL, SHUFFLED, without_positions
 
 # Color and marker of each curve.
 _LOOKS = {
@@ -34,6 +34,7 @@ def plot_controls(layers: pd.DataFrame) -> Figure:
     layers : DataFrame
         The table of layers (``summary/layers.csv``); without rows, a ValueError.
     """
+    layers = without_positions(layers)
     lines = [*_controls(layers)]
     styles = {name: _style(name, "train") for name in dict.fromkeys(c.checkpoint for c in lines)}
     if (layers["checkpoint"] == EXTERNAL).all():  # they have no checkpoints
@@ -45,7 +46,9 @@ def plot_controls(layers: pd.DataFrame) -> Figure:
 
 
 def controls_values(layers: pd.DataFrame) -> pd.DataFrame:
-    return curves.tabulate(_controls(layers)).rename(columns={"checkpoint": "curve"})
+    return curves.tabulate(_controls(without_positions(layers))).rename(
+        columns={"checkpoint": "curve"}
+    )
 
 
 def _style(name: str, split: str) -> dict[str, str]:

@@ -21,7 +21,8 @@ from manifold_capacity.summary.rows import select_rows
 from manifold_capacity.summary.text import layer_title, split_title
 
 _KEYS = ["model", "layer", "split", "checkpoint"]
-_MOST_COLUMNS = 4
+_MOST_COLUMNS = 3
+_LONGEST_MAP = 4  # times as long as wide; a longer one is compressed
 _SIDE = 2.1  # inches of a panel
 
 
@@ -53,7 +54,7 @@ def plot_positions(layers: pd.DataFrame) -> Figure:
         style.legend_line(titles[name], color=color, marker="o") for name, color in colors.items()
     ]
     figure = panels.new_figure(
-        _SIDE * n_columns + 1.2, (_SIDE + 0.4) * n_rows + 0.4, handles if len(handles) > 1 else []
+        _SIDE * n_columns + 1.2, (_SIDE + 0.5) * n_rows + 0.5, handles if len(handles) > 1 else []
     )
     axes = figure.subplots(n_rows, n_columns, squeeze=False)
     scale = Normalize(values["capacity"].min(), values["capacity"].max())
@@ -69,10 +70,11 @@ def plot_positions(layers: pd.DataFrame) -> Figure:
         text = "\n".join(filter(None, title))
         axis.set_title(text, fontweight="bold", **style.LITERAL)
     for axis in axes.flat[len(parts) :]:
-        axis.set_visible(False)
+        axis.remove()
     if has_maps:
         image = ScalarMappable(scale, "viridis")
-        figure.colorbar(image, ax=axes, label=style.LABELS["capacity"], shrink=0.8, aspect=24)
+        shown_axes = [*axes.flat][: len(parts)]
+        figure.colorbar(image, ax=shown_axes, label=style.LABELS["capacity"], shrink=0.8, aspect=24)
     shown_rows = layers[layers["position"].fillna("") != ""]
     panels.add_heading(figure, curves.of_labels(shown_rows))
     return figure
@@ -125,8 +127,10 @@ def _draw_map(axis: Axes, rows: pd.DataFrame, scale: Normalize) -> None:
     axis.pcolormesh(image, cmap="viridis", norm=scale, edgecolors="white", linewidth=0.4)
     dead = np.nonzero(np.isnan(image))
     axis.plot(dead[1] + 0.5, dead[0] + 0.5, "x", color=style.GRAY, markersize=4)
+    shape = sorted((len(down), len(right)))
+    aspect = "equal" if shape[1] <= _LONGEST_MAP * shape[0] else "auto"
     axis.set(
-        xlim=(0, len(right)), ylim=(len(down), 0), aspect="equal", xlabel="Column", ylabel="Row"
+        xlim=(0, len(right)), ylim=(len(down), 0), aspect=aspect, xlabel="Column", ylabel="Row"
     )
     axis.grid(visible=False)
     axis.spines[:].set_visible(False)

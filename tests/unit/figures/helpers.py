@@ -97,6 +97,22 @@ def of_separability(layers: pd.DataFrame, classes: int = 10) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def of_positions(table: pd.DataFrame, *lengths: int, layers: int = 1) -> pd.DataFrame:
+    """A table of layers with that of every position of each model's second layer, or of so many."""
+    chosen = table.groupby("model")["layer"].transform(
+        lambda names: names.isin(names.unique()[1 : 1 + layers] if layers == 1 else names.unique())
+    )
+    parts = [table.assign(position="")]
+    for place, position in enumerate(np.ndindex(*lengths)):
+        part = table[chosen.astype(bool)].copy()
+        part["layer"] += "_position_" + "_".join(map(str, position))
+        part["position"] = ", ".join(map(str, position))
+        for name in ("capacity", "capacity_low", "capacity_high"):
+            part[name] *= 1 + place / 50
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
 def of_centers(layers: pd.DataFrame, classes: int) -> pd.DataFrame:
     """A table of centers, whose spectrum is flatter in later layers."""
     parts = []
@@ -139,7 +155,7 @@ def metrics(models: Sequence[str], seeds: Sequence[int], epochs: int) -> pd.Data
 def tables(layers: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """A table of every kind, as of one run."""
     return {
-        "layers": with_glue(layers),
+        "layers": of_positions(with_glue(layers), 2, 2),
         "manifolds": of_classes(layers, 5),
         "centers": of_centers(layers, 10),
         "separability": of_separability(layers),

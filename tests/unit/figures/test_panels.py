@@ -19,6 +19,7 @@ from .helpers import (
     metrics,
     of_centers,
     of_classes,
+    of_positions,
     of_separability,
     table,
     with_control,
@@ -103,6 +104,14 @@ EXAMPLES: dict[str, dict[str, Callable[[], pd.DataFrame]]] = {
         "2 models with the same layers": lambda: with_glue(table({"a": SIX, "b": SIX})),
         "a file with a long name": lambda: with_glue(external(LONG_NAME)),
         "only dead layers": lambda: with_glue(table({"a": SIX}, **ALL_DEAD)),
+    },
+    "positions": {
+        "a map, two checkpoints": lambda: of_positions(table({"small_cnn": SIX}), 7, 7),
+        "a wide map, one checkpoint": lambda: of_positions(table({"a": SIX}, **ONE_LINE), 3, 56),
+        "tokens": lambda: of_positions(table({"small_cnn": SIX}, seeds=(0, 1)), 24),
+        "6 layers, one split": lambda: of_positions(table({"a": SIX}, **ONE_LINE), 4, 4, layers=6),
+        "3 models": lambda: of_positions(table(THREE, splits=("test",)), 100),
+        "a file with a long name": lambda: of_positions(external(LONG_NAME), 2, 2),
     },
     "separability": {
         "6 layers": lambda: of_separability(table({"small_cnn": SIX})),

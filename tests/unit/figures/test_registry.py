@@ -70,4 +70,8 @@ def test_a_run_draws_what_it_has(epochs, weights, shuffle, measures, absent) -> 
     config["manifolds"] = {"shuffle_labels": shuffle}
     listed = [{"path": f"{epoch}.npz", "epoch": epoch} for epoch in epochs]
     config["activations"] = {"path": listed if weights == "external" else None}
+    config["layers"] = {"views": {}}
+    absent = {*absent, "positions"}
     assert {name for name, figure in FIGURES.items() if not figure.drawn(config)} == absent
+    config["layers"] = {"views": {"*": ["mean", {"positions": 2}]}}
+    assert FIGURES["positions"].drawn(config)
