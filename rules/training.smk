@@ -27,12 +27,12 @@ checkpoint find_layers:
 rule initial_weights:
     output:
         "<results>/training/{model}/seed-{seed}/epoch-000.safetensors",
-    wildcard_constraints:
-        model=runs.labels_pattern(config, "trained", "random"),
     log:
         "<logs>/initial_weights/<network>.log",
     benchmark:
         "<benchmarks>/initial_weights/<network>.tsv"
+    wildcard_constraints:
+        model=runs.labels_pattern(config, "trained", "random"),
     cache: SHARED
     conda:
         "../envs/torch.yaml"
@@ -51,12 +51,12 @@ rule initial_weights:
 rule pretrained_weights:
     output:
         "<results>/training/{model}/seed-{seed}/{checkpoint}.safetensors",
-    wildcard_constraints:
-        model=runs.labels_pattern(config, "pretrained", "files"),
     log:
         "<logs>/pretrained_weights/<network>/{checkpoint}.log",
     benchmark:
         "<benchmarks>/pretrained_weights/<network>/{checkpoint}.tsv"
+    wildcard_constraints:
+        model=runs.labels_pattern(config, "pretrained", "files"),
     cache: SHARED
     localrule: True  # downloads: as prepare_dataset
     conda:
@@ -89,12 +89,12 @@ rule train:
             "metrics.csv",
             "metrics.json",
         ),
-    wildcard_constraints:
-        model=runs.labels_pattern(config, "trained"),
     log:
         "<logs>/train/<network>.log",
     benchmark:
         "<benchmarks>/train/<network>.tsv"
+    wildcard_constraints:
+        model=runs.labels_pattern(config, "trained"),
     cache: SHARED
     conda:
         "../envs/torch.yaml"
