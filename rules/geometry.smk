@@ -1,4 +1,5 @@
 # Moments, geometry and (if asked for) simulated capacity: one job per layer of every run.
+from manifold_capacity.models.layers import is_readable
 from manifold_capacity.workflow import stores
 
 GLUE = "glue" in config["geometry"]["measures"]
@@ -15,7 +16,7 @@ def store_of_layer(wildcards):
     # planned. Only of a file that is asked for by name, it may be missing.
     table = Path(config["results"], "layers", f"{wildcards.model}.csv")
     parts = SETUP.parts[wildcards.model]
-    if table.exists():
+    if is_readable(table):
         chosen = selected_layers(table, config["layers"], wildcards.model)
         parts = stores.parts(config, chosen, len(SETUP.classes))
     run = RUN.format(**wildcards) + stores.suffix_of(parts, wildcards.layer)

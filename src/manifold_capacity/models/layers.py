@@ -97,6 +97,14 @@ def write_layers(layers: Iterable[Layer], path: Path) -> None:
             writer.writerow((*about, shape, axis, layer.n_features))
 
 
+def is_readable(path: Path) -> bool:
+    """Whether there is a table of this version; one of an earlier version is made again."""
+    if not path.is_file():
+        return False
+    with open(path, newline="") as file:
+        return next(csv.reader(file), None) == [*_COLUMNS]
+
+
 def read_layers(path: Path) -> list[Layer]:
     """Read what :func:`write_layers` wrote."""
     with open(path, newline="") as file:

@@ -22,7 +22,7 @@ from manifold_capacity.datasets.catalog import Dataset, addresses
 from manifold_capacity.datasets.prepare import describe
 from manifold_capacity.errors import UserError
 from manifold_capacity.files import check_file
-from manifold_capacity.models.layers import Layer, read_layers
+from manifold_capacity.models.layers import Layer, is_readable, read_layers
 from manifold_capacity.models.selection import select_layers
 from manifold_capacity.workflow.stores import parts_of_models, stores_at_once
 
@@ -103,7 +103,7 @@ def set_up(
 def _layers_on_disk(config: Mapping[str, Any], model: Mapping[str, Any]) -> list[Layer] | None:
     table = Path(config["results"], "layers", f"{model['label']}.csv")
     stamp = table.with_suffix(".json")
-    return _read(table) if table.is_file() and stamp.is_file() else None
+    return _read(table) if is_readable(table) and stamp.is_file() else None
 
 
 def _read(table: Path) -> list[Layer]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from manifold_capacity.models.layers import Layer, read_layers, write_layers
+from manifold_capacity.models.layers import Layer, is_readable, read_layers, write_layers
 from manifold_capacity.models.selection import select_layers, unmatched
 
 TABLE = [
@@ -27,6 +27,15 @@ def test_a_table_comes_back_as_it_was_written(tmp_path):
     assert lines[2] == "1,features.0,Conv2d,,1,,64x32x32,,65536"
     assert lines[5] == "9,classifier.0,Linear,,1,,10,,10"
     assert [path.name for path in tmp_path.iterdir()] == ["net.csv"]
+
+
+def test_a_table_of_an_earlier_version_is_told_from_a_present_one(tmp_path):
+    path = tmp_path / "net.csv"
+    assert not is_readable(path)
+    path.write_text("index,name,type,output_shape,n_features\n1,a,Linear,10,10\n")
+    assert not is_readable(path)
+    write_layers(TABLE, path)
+    assert is_readable(path)
 
 
 def test_another_table_is_refused(tmp_path):
