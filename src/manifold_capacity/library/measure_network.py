@@ -20,7 +20,7 @@ from manifold_capacity.errors import UserError
 from manifold_capacity.geometry.arguments import check_integer
 from manifold_capacity.library.layer_table import LayerTable
 from manifold_capacity.library.measure_layer import Measured, check_measures, measure_layer
-from manifold_capacity.library.samples import Batch, Samples, to_device
+from manifold_capacity.library.samples import Batch, Samples, as_input_of
 from manifold_capacity.logs import duration
 from manifold_capacity.models.device import resolve_device
 from manifold_capacity.models.find_layers import find_layers
@@ -57,7 +57,8 @@ def measure_network(
     model : nn.Module
         Any network; it is as before afterwards: weights, device, training mode. It runs in evaluation mode.
     inputs : array, tensor, mapping of them by argument's name, or DataLoader
-        (n_samples, ...), as the network takes them, preprocessed. Floats become float32, integers int64.
+        (n_samples, ...), as the network takes them, preprocessed. Floats get the precision of its weights,
+        integers become int64.
     labels : (n_samples,) array-like of numbers or text, optional
         A DataLoader's items have them.
     layers : str, list of str or mapping, optional
@@ -158,7 +159,7 @@ def measure_samples(
         options["glue"] = dict(glue or {})
     with _as_before(model):
         model.to(target)
-        example = to_device(samples.batch(indices.ravel()[:3]), target)
+        example = as_input_of(model, samples.batch(indices.ravel()[:3]), target)
         table = find_layers(model, example=example)
         chosen = select_layers(table, _selection(layers, views, example), model=about["model"])
         line = _Line(len(chosen))
@@ -233,7 +234,7 @@ def _activations(
             for start in range(0, n_points, n_at_once):
                 line(f"forward pass of {len(layers)} layers, {first:,} of {indices.size:,} samples")
                 places = indices[manifold, start : start + n_at_once]
-                run(to_device(samples.batch(places), device))
+                run(as_input_of(model, samples.batch(places), device))
                 first += len(places)
     return {label: array.reshape(*indices.shape, -1) for label, array in arrays.items()}
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from manifold_capacity.errors import UserError
@@ -82,10 +82,17 @@ class Samples:
         return taken[""] if [*taken] == [""] else taken
 
 
-def to_device(batch: Batch, device: torch.device) -> Batch:
+def as_input_of(model: nn.Module, batch: Batch, device: torch.device) -> Batch:
+    """A batch on the device, floating-point numbers in the precision of the network's weights."""
+    weights = (each.dtype for each in model.parameters() if each.is_floating_point())
+    dtype = next(weights, torch.float32)
+
+    def moved(tensor: Tensor) -> Tensor:
+        return tensor.to(device, dtype if tensor.is_floating_point() else None)
+
     if isinstance(batch, Tensor):
-        return batch.to(device)
-    return {name: tensor.to(device) for name, tensor in batch.items()}
+        return moved(batch)
+    return {name: moved(tensor) for name, tensor in batch.items()}
 
 
 def _labels_of(dataset: Any, n_samples: int) -> Any:

@@ -1,7 +1,9 @@
 """`measure_network` and `GeometryRecorder`: what they measure, and that they leave the network as it was."""
 
 import copy
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -215,6 +217,27 @@ def test_a_recorded_training_is_the_training(model):
     assert table["checkpoint"].unique().tolist() == ["epoch-000", "epoch-002", "epoch-004"]
     assert recorder.plot().axes
     assert len(table.manifolds) == 9 * 4
+
+
+def test_a_callback_of_lightning_calls_the_recorder(model, monkeypatch):
+    lightning = SimpleNamespace(Callback=object)
+    monkeypatch.setitem(sys.modules, "lightning", SimpleNamespace(pytorch=lightning))
+    monkeypatch.setitem(sys.modules, "lightning.pytorch", lightning)
+    inputs = torch.randn(80, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    recorder = GeometryRecorder(model, inputs, LABELS, every=2, points_per_class=5, layers="head")
+    callback = recorder.lightning_callback()
+    callback.on_fit_start(SimpleNamespace(current_epoch=0), None)
+    for epoch in range(3):
+        callback.on_train_epoch_end(SimpleNamespace(current_epoch=epoch), None)
+    assert recorder.table["epoch"].tolist() == [0, 2]
+
+
+def test_a_network_in_half_precision(model):
+    inputs = torch.randn(80, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    options = {"points_per_class": 20, "layers": "body", "views": "mean"}
+    expected = measure_network(model, inputs, LABELS, **options)["capacity"][0]
+    half = measure_network(model.bfloat16(), inputs, LABELS, **options)["capacity"][0]
+    assert half == pytest.approx(expected, rel=0.1)
 
 
 def test_a_recorder_that_was_never_called(model):
