@@ -202,6 +202,20 @@ def test_shuffled_labels_and_draws_of_points(finished):
     assert comparisons.loc["capacity", "difference"] == pytest.approx(difference, rel=1e-6)
 
 
+def test_wide_layers_are_measured_projected(finished):
+    before = pd.read_csv(finished.results / "summary/layers.csv").query("epoch == 0")
+    finished.configure({"activations.projection": 50, "checkpoints": [0]})
+    finished.snakemake("results/summary/layers.csv")
+    layers = pd.read_csv(finished.results / "summary/layers.csv")
+    assert list(layers["n_features"]) == list(before["n_features"])
+    wide = layers["n_features"] > 50
+    assert 0 < wide.sum() < len(layers)
+    assert (layers["projected_features"][wide] == 50).all()
+    assert layers["projected_features"][~wide].isna().all()
+    assert (layers["capacity"][wide].to_numpy() != before["capacity"][wide].to_numpy()).all()
+    assert (layers["capacity"][~wide].to_numpy() == before["capacity"][~wide].to_numpy()).all()
+
+
 def test_a_second_run_does_nothing(finished):
     before = {path: path.stat().st_mtime_ns for path in finished.results.rglob("*")}
     assert "Nothing to be done" in finished.snakemake()

@@ -41,8 +41,9 @@ def layer_columns(layer: Layer) -> dict[str, int | str]:
 
 
 def projected(layer: Layer, n_features: int) -> dict[str, int]:
-    """The column that says to how many features a layer was projected, if it was: it was measured in `n_features`."""
-    return {} if n_features == layer.n_features else {"projected_features": n_features}
+    """The columns with a layer's own features, and those that it was projected to, if it was measured in fewer."""
+    own = {"n_features": layer.n_features}
+    return own if n_features == layer.n_features else own | {"projected_features": n_features}
 
 
 def manifold_table(

@@ -32,8 +32,8 @@ def test_columns_that_describe_a_layer() -> None:
 
 def test_the_column_of_a_projected_layer() -> None:
     layer = Layer(3, "features.2", "Conv2d", (64, 32, 32), 65536)
-    assert projected(layer, 65536) == {}
-    assert projected(layer, 5000) == {"projected_features": 5000}
+    assert projected(layer, 65536) == {"n_features": 65536}
+    assert projected(layer, 5000) == {"n_features": 65536, "projected_features": 5000}
 
 
 def test_table_of_a_layers_manifolds() -> None:
