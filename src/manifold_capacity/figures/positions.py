@@ -66,7 +66,8 @@ def plot_positions(layers: pd.DataFrame) -> Figure:
         several = {name for name in ("model", "split") if values[name].nunique() > 1}
         title = [layer_title(keys["layer"])]
         title += [", ".join(_word(name, keys[name]) for name in _KEYS[:3] if name in several)]
-        title += [titles[keys["checkpoint"]]] if "checkpoint" in keys else []
+        if "checkpoint" in keys and values["checkpoint"].nunique() > 1:
+            title.append(titles[keys["checkpoint"]])
         text = "\n".join(filter(None, title))
         axis.set_title(text, fontweight="bold", **style.LITERAL)
     for axis in axes.flat[len(parts) :]:

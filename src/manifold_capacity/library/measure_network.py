@@ -27,7 +27,7 @@ from manifold_capacity.models.find_layers import find_layers
 from manifold_capacity.models.layers import Layer
 from manifold_capacity.models.selection import select_layers
 from manifold_capacity.models.views import array_label, arrays_of, layers_of, place_in_array
-from manifold_capacity.summary.rows import ORIGINAL, SPLIT, layer_columns, projected
+from manifold_capacity.summary.rows import EXTERNAL, ORIGINAL, SPLIT, layer_columns, projected
 
 _VIEWS_WITH_A_NUMBER = ({"token"}, {"positions"})
 
@@ -196,9 +196,9 @@ def _identity(about: Mapping[str, Any], seed: int) -> dict[str, Any]:
     return {
         "dataset": "memory",
         "model": about["model"],
-        "weights": "memory",
+        "weights": EXTERNAL,
         "seed": seed,
-        "checkpoint": about.get("checkpoint", "memory"),
+        "checkpoint": about.get("checkpoint", EXTERNAL),
         "epoch": about.get("epoch"),
         "split": SPLIT,
         "labels": ORIGINAL,
