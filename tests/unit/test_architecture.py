@@ -131,9 +131,14 @@ def test_every_script_imports_logs_before_anything_slow():
 
 def test_every_import_is_a_declared_dependency():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
     declared = {
         re.match(r"[\w-]+", requirement)[0]
-        for requirement in [*project["dependencies"], *project["optional-dependencies"]["pipeline"]]
+        for extra in [
+            project["dependencies"],
+            *(extras[name] for name in ("pipeline", "lightning")),
+        ]
+        for requirement in extra
     }
     called = {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn"}
     scripts = [imported(tree) for name, tree in TREES.items() if name.startswith("scripts/")]

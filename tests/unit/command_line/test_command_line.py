@@ -385,21 +385,3 @@ def test_defaults_are_those_of_the_library(digits):
     defaults = inspect.signature(measure).parameters
     for name in ("margin", "n_gaussians", "relative_error", "seed", "threads"):
         assert chosen[name] == defaults[name].default, name
-
-
-@pytest.mark.parametrize("command", [[], ["run"], ["measure"], ["layers"], ["plot"]])
-def test_the_help_has_examples_that_work(tmp_path, monkeypatch, capsys, command):
-    with pytest.raises(SystemExit) as stop:
-        command_line.main([*command, "--help"])
-    assert stop.value.code == 0
-    text = capsys.readouterr().out
-    examples = re.findall(r"^ +manifold-capacity ((?:run|measure|layers|plot) .*)$", text, re.M)
-    assert len(examples) >= 3
-    (tmp_path / "results" / "summary").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path)
-    for example in examples:
-        arguments = shlex.split(example)
-        for name in arguments[1:]:
-            if name.endswith((".yaml", ".npz", ".npy", "/layers.csv", "/manifolds.csv")):
-                Path(name).touch()
-        assert parser.build_parser().parse_args(arguments).run

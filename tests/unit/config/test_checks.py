@@ -209,7 +209,7 @@ def save_days(path, days=("1", "1", "2", "2", "2", "1"), labels=(0, 0, 0, 0, 1, 
             {},
             "activations.groups: dya, but rec.npz has no such array (it has V1, ",
         ),
-        ({"groups": "no.npy"}, {}, "activations.groups: there is no file no.npy"),
+        ({"groups": "no.npy"}, {}, "activations.groups: there is no file "),
         (
             {"path": "more.npz", "groups": "V1"},
             {},

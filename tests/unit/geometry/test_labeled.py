@@ -98,6 +98,8 @@ def test_tensors(precision):
 @pytest.mark.gpu
 def test_tensors_on_a_gpu():
     torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA GPU")
     tensor = torch.tensor(X, dtype=torch.bfloat16, device="cuda", requires_grad=True)
     labels = torch.tensor(CODES, device="cuda")
     assert_as_expected(measure(tensor, labels), measure(tensor.detach().cpu(), CODES))

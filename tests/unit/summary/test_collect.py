@@ -100,7 +100,9 @@ def test_parts_of_another_configuration_and_damaged_parts_are_refused(tmp_path: 
 
 def test_layer_given_twice_names_both_files(tmp_path: Path) -> None:
     rows = layer_row(1), layer_row(2, epoch=None), layer_row(2, epoch=None)
-    with pytest.raises(ValueError, match=r"1\.json and .*2\.json are both of .*layer_index 2;"):
+    with pytest.raises(
+        ValueError, match=r"1\.json and .*2\.json are both of .*layer_index 2, layer .*;"
+    ):
         collected(tmp_path, *rows)
 
 
@@ -131,7 +133,7 @@ def test_manifolds_are_sorted_and_keep_their_class_names(tmp_path: Path) -> None
     ]
     assert table["epoch"].dtype == "Int64"
     assert (table["radius"] == NUMBERS["radius"]).all()
-    with pytest.raises(ValueError, match=r"are both of .*layer_index 2, class_index 7;"):
+    with pytest.raises(ValueError, match=r"are both of .*layer_index 2, layer .*, class_index 7;"):
         collect.collect_manifolds([paths[0], paths[0]])
 
 
