@@ -48,8 +48,8 @@ from manifold_capacity.models.checkpoints import load_model, save_state
 from manifold_capacity.models.device import arithmetic, autocast, resolve_device
 from manifold_capacity.models.find_layers import find_layers
 from manifold_capacity.models.layers import Layer
-from manifold_capacity.models.selection import select_layers
 from manifold_capacity.models.preprocess import Preprocess, to_batch
+from manifold_capacity.models.selection import select_layers
 from manifold_capacity.models.weights import initial_state
 from manifold_capacity.provenance import package_versions
 from manifold_capacity.training.train import train
