@@ -1,6 +1,4 @@
 # Moments, geometry and (if asked for) simulated capacity: one job per layer of every run.
-from manifold_capacity.models.layers import is_readable
-from manifold_capacity.workflow import stores
 
 GLUE = "glue" in config["geometry"]["measures"]
 # On another node, Snakemake identifies inputs by their contents, which it cannot do for a folder. That a job runs there is
@@ -8,24 +6,9 @@ GLUE = "glue" in config["geometry"]["measures"]
 MOMENTS_SHARED = SHARED and not EXTERNAL and not workflow.remote_exec
 
 
-def store_of_layer(wildcards):
-    """The store that a layer is read from; none for external activations."""
-    if EXTERNAL:
-        return []
-    # Not by way of the checkpoint, for jobs that a profile groups (see LAYER_TABLES); its table is there when such jobs are
-    # planned. Only of a file that is asked for by name, it may be missing.
-    table = Path(config["results"], "layers", f"{wildcards.model}.csv")
-    parts = SETUP.parts[wildcards.model]
-    if is_readable(table):
-        chosen = selected_layers(table, config["layers"], wildcards.model)
-        parts = stores.parts(config, chosen, len(SETUP.classes))
-    run = RUN.format(**wildcards) + stores.suffix_of(parts, wildcards.layer)
-    return f"<results>/activations/{run}"
-
-
 rule compute_moments:
     input:
-        store_of_layer,
+        lambda wildcards: runs.store_of_layer(SETUP, wildcards),
     output:
         "<results>/moments/<network>/{checkpoint}/{split}{labels}/{layer}{draw}.npz",
     log:
@@ -84,7 +67,7 @@ rule measure_geometry:
 
 rule simulate_capacity:
     input:
-        store_of_layer,
+        lambda wildcards: runs.store_of_layer(SETUP, wildcards),
     output:
         "<results>/simulated/<run>/{layer}.json",
     log:

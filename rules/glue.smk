@@ -7,7 +7,7 @@ GLUE_MB = 1500 + int(48e-6 * runs.most_points(SETUP) ** 2)
 
 rule compute_gram:
     input:
-        store_of_layer,
+        lambda wildcards: runs.store_of_layer(SETUP, wildcards),
     output:
         "<results>/gram/<run>/{layer}{draw}.npz",
     log:

@@ -16,10 +16,11 @@ from typing import Any
 from manifold_capacity.config.choices import external_paths, model_checkpoints
 from manifold_capacity.errors import UserError
 from manifold_capacity.files import lock, read_json
-from manifold_capacity.models.layers import Layer
+from manifold_capacity.models.layers import Layer, is_readable
 from manifold_capacity.models.views import layers_of
 from manifold_capacity.summary.rows import ORIGINAL, SHUFFLED
-from manifold_capacity.workflow.setup import Setup
+from manifold_capacity.workflow import stores
+from manifold_capacity.workflow.setup import Setup, selected_layers
 
 # Parts of paths, with Snakemake's wildcards.
 NETWORK = "{model}/seed-{seed}"
@@ -175,6 +176,24 @@ def external_manifolds(
             "group": group,
         },
     }
+
+
+def store_of_layer(setup: Setup, wildcards: Any) -> list[str]:
+    """The store that a layer is read from; none for external activations.
+
+    Not by way of the checkpoint, for jobs that a profile groups: its table is there when such jobs are planned. Only
+    of a file that is asked for by name, it may be missing.
+    """
+    if setup.external:
+        return []
+    config, model = setup.config, wildcards.model
+    table = Path(config["results"], "layers", f"{model}.csv")
+    parts = setup.parts[model]
+    if is_readable(table):
+        chosen = selected_layers(table, config["layers"], model)
+        parts = stores.parts(config, chosen, len(setup.classes))
+    run = RUN.format(**dict(wildcards.items())) + stores.suffix_of(parts, wildcards.layer)
+    return [f"{config['results']}/activations/{run}"]
 
 
 def outputs_of_run(config: Mapping[str, Any], run: str, layers: Sequence[Layer]) -> list[str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from manifold_capacity.activations.parts import Part
+from manifold_capacity.activations.parts import Part, layers_of_part
+from manifold_capacity.models.layers import Layer
+from manifold_capacity.models.views import arrays_of
 from manifold_capacity.workflow.runs import Run, outputs_of_run, runs_of
 
 
@@ -87,6 +89,18 @@ def store_slots(
     unfinished = [path for path, store in stores.items() if not finished(store)]
     order = sorted(unfinished, key=lambda path: not exists(path))
     return StoreSlots(order, [path for path in order[n:] if not exists(path)], n)
+
+
+def store_outputs(
+    config: Mapping[str, Any],
+    path: str,
+    stores: Mapping[str, Store],
+    measured: Callable[[str], Sequence[Layer]],
+) -> list[str]:
+    """Everything that is computed from a store; `measured` gives a model's chosen layers."""
+    store = stores[path]
+    arrays = layers_of_part(arrays_of(measured(store.run.model)), store.part.suffix)
+    return outputs_of_run(config, store.run.path, arrays)
 
 
 def slot_files(config: Mapping[str, Any], slots: StoreSlots, store: str) -> list[str]:
