@@ -34,7 +34,7 @@ def plot_controls(layers: pd.DataFrame) -> Figure:
     layers : DataFrame
         The table of layers (``summary/layers.csv``); without rows, a ValueError.
     """
-    layers = without_positions(layers)
+    layers = curves.views_apart(without_positions(layers))
     lines = [*_controls(layers)]
     styles = {name: _style(name, "train") for name in dict.fromkeys(c.checkpoint for c in lines)}
     if (layers["checkpoint"] == EXTERNAL).all():  # they have no checkpoints
@@ -46,7 +46,7 @@ def plot_controls(layers: pd.DataFrame) -> Figure:
 
 
 def controls_values(layers: pd.DataFrame) -> pd.DataFrame:
-    return curves.tabulate(_controls(without_positions(layers))).rename(
+    return curves.tabulate(_controls(curves.views_apart(without_positions(layers)))).rename(
         columns={"checkpoint": "curve"}
     )
 

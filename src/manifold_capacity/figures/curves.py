@@ -97,7 +97,22 @@ def of_labels(frame: pd.DataFrame) -> pd.DataFrame:
 
 def of_classes(frame: pd.DataFrame) -> pd.DataFrame:
     """Without the control with shuffled labels, and without single positions, unless there is nothing else."""
-    return without_positions(of_labels(frame))
+    return views_apart(without_positions(of_labels(frame)))
+
+
+def views_apart(frame: pd.DataFrame) -> pd.DataFrame:
+    """Further views of the same modules as a model of their own: a curve must not go to and fro between views."""
+    if not {"view", "layer_name"} <= {*frame.columns}:
+        return frame
+    layers = frame.drop_duplicates(["model", "layer"])
+    modules = layers.groupby(["model", "layer_name"], sort=False)["view"]
+    later = layers[modules.transform(lambda views: pd.factorize(views)[0]) > 0]
+    names = {
+        (row["model"], row["layer"]): f"{row['model']}, {row['view'].replace('-', ' ', 1)}"
+        for row in later[["model", "layer", "view"]].to_dict("records")
+    }
+    pairs = zip(frame["model"], frame["layer"], strict=True)
+    return frame.assign(model=[names.get(pair, pair[0]) for pair in pairs])
 
 
 def at_last_checkpoint(frame: pd.DataFrame) -> pd.DataFrame:
