@@ -104,9 +104,9 @@ def extract(
         Keyword arguments of ``manifold_capacity.models.augment.draw_augmentation``, to measure
         augmented images.
     projection : int, optional
-        Layers with more features are projected to so many (`manifold_capacity.activations.projection`).
+        Layers with more features are projected to so many (``manifold_capacity.activations.projection``).
     part : str
-        Which of the layers to store, as `manifold_capacity.activations.parts.Part.suffix`; all by default.
+        Which of the layers to store, as ``manifold_capacity.activations.parts.Part.suffix``; all by default.
         Batches are divided by the widths of all layers, so that a layer is the same in any part.
     attributes : mapping, optional
         More metadata for the store: model, checkpoint, digests; anything JSON can hold.

@@ -44,7 +44,7 @@ class Layer:
         Which axis of the module's output, for one sample, are the channels; the others are positions. None if
         there is one axis only.
     view : str
-        What of the output is measured, see `manifold_capacity.models.views`.
+        What of the output is measured, see ``manifold_capacity.models.views``.
     position : tuple of int
         The position that is measured by itself; empty for all others.
     suffix : str
