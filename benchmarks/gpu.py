@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import logging
+import multiprocessing
 import os
 import platform
 import shutil
@@ -34,6 +35,7 @@ import numpy as np
 import pandas as pd
 import torch
 import yaml
+from threadpoolctl import threadpool_limits
 
 from manifold_capacity.activations.extract import extract
 from manifold_capacity.activations.store import open_layer
@@ -260,16 +262,26 @@ def forward_pass(task: Task, weights: Path, device: torch.device, precision: str
     return time.perf_counter() - started
 
 
+def geometry(folder: Path, label: str) -> dict[str, Any] | None:
+    """Capacity, radius and dimension of a layer, if it has a geometry."""
+    try:
+        moments = moments_from_arrays(open_layer(folder, label))
+        return geometry_from_moments(moments, seed=SEED).summary()
+    except DegenerateManifoldsError as error:
+        print(f"{label} has no geometry: {error}")
+        return None
+
+
 def geometries(folder: Path, layers: Sequence[Layer]) -> dict[str, dict[str, Any]]:
-    """Capacity, radius and dimension of every layer that has a geometry."""
-    found = {}
-    for layer in layers:
-        try:
-            moments = moments_from_arrays(open_layer(folder, layer.label))
-            found[layer.label] = geometry_from_moments(moments, seed=SEED).summary()
-        except DegenerateManifoldsError as error:
-            print(f"{layer.label} has no geometry: {error}")
-    return found
+    """The geometry of every layer that has one, a layer to a core."""
+    labels = [layer.label for layer in layers]
+    context = multiprocessing.get_context("spawn")
+    n_cores = len(os.sched_getaffinity(0))
+    with context.Pool(
+        min(n_cores, len(labels)), initializer=threadpool_limits, initargs=(1,)
+    ) as pool:
+        found = pool.starmap(geometry, [(folder, label) for label in labels])
+    return {label: summary for label, summary in zip(labels, found, strict=True) if summary}
 
 
 def compared(found: dict[str, Any], reference: dict[str, Any]) -> dict[str, float]:
@@ -347,6 +359,11 @@ def main() -> None:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cuda")
     parser.add_argument("--small", action="store_true", help="small_cnn, 3 epochs, few images")
     parser.add_argument("--epochs", type=int, help="in place of the recipe's 20")
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        help="a run's checkpoint: extract and measure this network, not the one trained here",
+    )
     parser.add_argument("--repeats", type=int, default=3, help="of the extraction")
     parser.add_argument("--output", type=Path, default=Path("build/benchmarks/gpu.csv"))
     arguments = parser.parse_args()
@@ -362,14 +379,16 @@ def main() -> None:
     if arguments.small:
         torch.set_num_threads(1)  # its layers are over before a second thread has woken up
     about = hardware(device)
+    print(f"\n{about}\n\n{task}", flush=True)
     table = Table()
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=arguments.output.parent) as name:
         folder = Path(name)
         weights = bench_training(table, task, device, folder)
+        table.print("training")
+        weights = arguments.weights or weights
         bench_extraction(table, task, device, weights, folder, arguments.repeats)
-    print(f"\n{about}\n\n{task}")
-    for part in ("training", "extraction", "geometry"):
+    for part in ("extraction", "geometry"):
         table.print(part)
     pd.DataFrame(table.rows).to_csv(arguments.output, index=False)
     arguments.output.with_suffix(".txt").write_text(f"{about}\n{task}\n")
