@@ -157,12 +157,15 @@ def _rises(
         half = half_width(deviations) * max_t(deviations)
     differences = np.array([values[b] - values[a] for a, b in pairs])
     steps, widths = differences[: len(values) - 1], half[: len(values) - 1]
+
+    def flags(pair: tuple[str, str]) -> str:
+        codes = _codes(rows[rows["layer"].isin(pair)]["caveats"])
+        return f" Caveats of these layers: {codes}." if codes else ""
+
     best = int(steps.argmax())
     if steps[best] > 0:
         text = _difference(pairs[best], values, steps[best], widths[best], unit)
-        flags = rows[rows["layer"].isin(pairs[best])]["caveats"].fillna("").astype(str)
-        if codes := dict.fromkeys(" ".join(flags).split()):
-            text += f" Caveats of these layers: {', '.join(codes)}."
+        text += flags(pairs[best])
     else:
         text = "Nowhere: no layer has a larger value than the one before it."
     if len(steps) > 1 and np.isfinite(widths).all():
@@ -172,7 +175,7 @@ def _rises(
     yield "Where capacity rises most", text
     if len(values) > 2:
         text = _difference(pairs[-1], values, differences[-1], half[-1], unit)
-        yield "From the first to the last layer", text
+        yield "From the first to the last layer", text + flags(pairs[-1])
 
 
 def _deviations(
@@ -287,11 +290,19 @@ def _what_differs(rows: pd.DataFrame, name: str) -> str:
     sure = rows[up | down]
     most = sure.iloc[int(sure["difference"].abs().argmax())]
     ends = (most[key] for key in ("difference", "simultaneous_low", "simultaneous_high"))
+    codes = _codes(pd.Series([most["caveats"]]))
+    flagged = f"; caveats there: {codes}" if codes else ""
     rest = " In the others no difference can be told from 0." if len(sure) < n else ""
     return (
         f"{_capital(name)} is {said}; most in {layer_title(most['layer'])}, {most['value']:#.3g} against "
-        f"{most['reference_value']:#.3g}, a difference of {in_brackets(*ends)} ({over}).{rest}"
+        f"{most['reference_value']:#.3g}, a difference of {in_brackets(*ends)} ({over}){flagged}.{rest}"
     )
+
+
+def _codes(caveats: pd.Series) -> str:
+    """The caveats of some layers, once each; that of few seeds is said by itself."""
+    codes = dict.fromkeys(" ".join(caveats.fillna("").astype(str)).split())
+    return ", ".join(code for code in codes if code != "few_seeds")
 
 
 def _layers(which: pd.Series, n: int) -> str:

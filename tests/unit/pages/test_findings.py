@@ -268,7 +268,11 @@ def test_caveats_are_said_with_their_layers() -> None:
     layers.loc[layers["layer"] == "4_Linear", "caveats"] = "floor features"
     found = findings(layers, manifolds, compare(layers, manifolds))
     assert "Caveats of these layers: floor, features." in text_of(found, RISES)
+    assert "Caveats" not in text_of(found, ENDS)
     assert text_of(found, "Caveat", "floor").endswith("use more points per class (4 Linear).")
+    before = run(FLAT, epoch=0)
+    text = text_of(found_in(before, (layers, manifolds)), "Trained (epoch 15) against untrained")
+    assert "(over 12 classes); caveats there: floor, features." in text
     flagged = layers.assign(caveats="unequal")
     found = findings(flagged, manifolds, compare(flagged, manifolds))
     assert text_of(found, "Caveat", "unequal").endswith("(all layers).")
