@@ -25,6 +25,8 @@ from manifold_capacity.summary.text import TABLE_WIDTH, layer_title, split_title
 MOST = 6
 _MOST_NAMES = 8  # of layers in a list
 _MEASURES = {"capacity": "mean-field capacity", "glue_capacity": "exact capacity"}
+# Caveats of every measure; the others are of the exact capacity (`glue_`) or of the mean-field one.
+_OF_POINTS = ("centers", "outlier", "unequal")
 
 
 @dataclass(frozen=True)
@@ -159,15 +161,23 @@ def _rises(
     steps, widths = differences[: len(values) - 1], half[: len(values) - 1]
 
     def flags(pair: tuple[str, str]) -> str:
-        codes = _codes(rows[rows["layer"].isin(pair)]["caveats"])
+        codes = _codes(rows[rows["layer"].isin(pair)]["caveats"], measure)
         return f" Caveats of these layers: {codes}." if codes else ""
 
-    best = int(steps.argmax())
-    if steps[best] > 0:
-        text = _difference(pairs[best], values, steps[best], widths[best], unit)
-        text += flags(pairs[best])
-    else:
+    sure = steps > widths
+    best = int(np.where(sure, steps, -math.inf if sure.any() else steps).argmax())
+    text = ""
+    if steps[best] <= 0:
         text = "Nowhere: no layer has a larger value than the one before it."
+    else:
+        if not sure.any():
+            known = "Nowhere that can be told from 0" if np.isfinite(widths).all() else "Not known"
+            text = f"{known}. The largest step: "
+        text += _difference(pairs[best], values, steps[best], widths[best], unit) + flags(
+            pairs[best]
+        )
+        if steps.max() > steps[best]:
+            text += " A larger step cannot be told from 0."
     if len(steps) > 1 and np.isfinite(widths).all():
         up, down = int((steps > widths).sum()), int((steps < -widths).sum())
         text += " Steps from a layer to the next that can be told from 0: "
@@ -211,7 +221,7 @@ def _difference(
     text = f"From {layer_title(pair[0])} to {layer_title(pair[1])}: {first:#.3g} to {second:#.3g}"
     text += f", a factor of {second / first:#.3g}" if first > 0 else ""
     if not math.isfinite(half):
-        return f"{text}. There is no interval: whether this is more than chance is not known."
+        return f"{text}; there is no interval, so whether this is more than chance is not known."
     interval = in_brackets(difference, difference - half, difference + half)
     if abs(difference) > half:
         return f"{text}; the difference is {interval} (over {unit})."
@@ -290,7 +300,7 @@ def _what_differs(rows: pd.DataFrame, name: str) -> str:
     sure = rows[up | down]
     most = sure.iloc[int(sure["difference"].abs().argmax())]
     ends = (most[key] for key in ("difference", "simultaneous_low", "simultaneous_high"))
-    codes = _codes(pd.Series([most["caveats"]]))
+    codes = _codes(pd.Series([most["caveats"]]), most["quantity"])
     flagged = f"; caveats there: {codes}" if codes else ""
     rest = " In the others no difference can be told from 0." if len(sure) < n else ""
     return (
@@ -299,10 +309,12 @@ def _what_differs(rows: pd.DataFrame, name: str) -> str:
     )
 
 
-def _codes(caveats: pd.Series) -> str:
-    """The caveats of some layers, once each; that of few seeds is said by itself."""
+def _codes(caveats: pd.Series, measure: str) -> str:
+    """The caveats of some layers that concern a measure, once each; that of few seeds is said by itself."""
     codes = dict.fromkeys(" ".join(caveats.fillna("").astype(str)).split())
-    return ", ".join(code for code in codes if code != "few_seeds")
+    of_glue = measure == "glue_capacity"
+    mine = [c for c in codes if c in _OF_POINTS or c.startswith("glue_") == of_glue]
+    return ", ".join(code for code in mine if code != "few_seeds")
 
 
 def _layers(which: pd.Series, n: int) -> str:

@@ -101,9 +101,17 @@ def test_of_one_network_the_largest_rise_and_the_least_certain_layer() -> None:
 
 def test_a_rise_whose_interval_has_0_is_not_called_one() -> None:
     text = text_of(found_in(run(FLAT)), RISES)
+    assert text.startswith("Nowhere that can be told from 0. The largest step: From ")
     assert "the difference, " in text
     assert "(over 12 classes), cannot be told from 0." in text
     assert text.endswith("that can be told from 0: none up, none down, of 3.")
+
+
+def test_of_rises_those_that_can_be_told_from_0_come_first() -> None:
+    values = {"0_Input": spread(0.2, 0.02), "1_Conv2d": spread(0.25, 0.02, 1)}
+    text = text_of(found_in(run({**values, "4_Linear": spread(0.5, 0.9, 2)})), RISES)
+    assert text.startswith("From 0 Input to 1 Conv2d: 0.200 to 0.250")
+    assert "A larger step cannot be told from 0. Steps" in text
 
 
 def test_a_fall_is_not_a_rise() -> None:
@@ -181,6 +189,10 @@ def test_exact_capacity_stands_beside_mean_field_capacity() -> None:
         assert first.startswith("Mean-field capacity: ")
         assert second.startswith("Exact capacity: ")
     assert "Exact capacity: From 1 Conv2d to 4 Linear: 0.252 to 0.600" in text_of(found, RISES)
+    flagged = found_in(run(RISING, glue=1.2, caveats="floor centers glue_floor"))
+    first, second = text_of(flagged, RISES).splitlines()
+    assert "Caveats of these layers: floor, centers. " in first
+    assert "Caveats of these layers: centers, glue_floor. " in second
     first, second = text_of(found, "Trained (epoch 15) against untrained").splitlines()
     assert first.startswith("No difference in mean-field capacity can be told from 0")
     assert second.startswith("Exact capacity is higher in all layers")
@@ -198,7 +210,8 @@ def test_without_intervals_nothing_is_called_a_difference() -> None:
         layers[["capacity_low", "capacity_high", "interval_over"]] = math.nan
     found = found_in(*runs)
     text = text_of(found, RISES)
-    assert text.endswith("There is no interval: whether this is more than chance is not known.")
+    assert text.startswith("Not known. The largest step: From ")
+    assert text.endswith("there is no interval, so whether this is more than chance is not known.")
     assert text_of(found, CERTAIN).startswith("Not known: there are no intervals")
     assert text_of(found, "Trained (epoch 15) against untrained").startswith(
         "There are no intervals: whether capacity differs is not known."
