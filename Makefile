@@ -24,6 +24,8 @@ demo: .venv/installed ## Run config.yaml (handwritten digits, about a minute) an
 	  $(BIN)/snakemake --report results/report.html; fi
 	@cat results/summary/layers.txt
 	@echo
+	@cat results/summary/findings.txt
+	@echo
 	@echo "Figures: results/figures/   Tables: results/summary/   Report: results/report.html"
 
 test: .venv/installed ## Run the unit and workflow tests, two files at a time, the longest ones first

@@ -128,10 +128,13 @@ rule write_pages:
         layers=["<results>/summary/layers.csv"],
         manifolds=["<results>/summary/manifolds.csv"],
         comparisons=["<results>/summary/comparisons.csv"],
+        figure=["<results>/figures/layers.svg"],
         stamp=[STAMPS["comparisons"]],
         provenance=["<results>/provenance.json"],
         dataset=[] if EXTERNAL else ["<dataset>/dataset.json"],
     output:
+        result="<results>/pages/result.html",  # the report's first page has it
+        findings="<results>/summary/findings.txt",
         layers=report(
             "<results>/pages/layers.html",
             caption="../report/layers_page.rst",

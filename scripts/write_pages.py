@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 from manifold_capacity import logs
 from manifold_capacity.files import read_json, write_text
-from manifold_capacity.pages import origin, results
+from manifold_capacity.pages import findings, origin, result, results
 from manifold_capacity.provenance import check_stamped, read_stamp
 from manifold_capacity.summary.tables import read_table
 
@@ -24,7 +24,12 @@ with logs.log_to(snakemake.log[0]):
             found[name] = read_stamp(path, step.keys, "dataset")
         elif name == "provenance":
             found[name] = read_json(path)
+        else:
+            found[name] = path.read_text(encoding="utf-8")
+    tables = [found.get(name) for name in ("layers", "manifolds", "comparisons")]
     pages = {
+        "result": lambda: result.result_page(findings.findings(*tables), found["figure"]),
+        "findings": lambda: findings.findings_text(findings.findings(*tables)) + "\n",
         "layers": lambda: results.layers_page(found["layers"], found["manifolds"], folder),
         "comparisons": lambda: results.comparisons_page(found["comparisons"]),
         "training": lambda: results.training_page(found["training"], folder),

@@ -2,6 +2,7 @@
 
 import html
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,8 @@ from jinja2 import Environment, StrictUndefined
 from manifold_capacity.config.resolve import resolve
 from manifold_capacity.config.schema import load_schema
 from manifold_capacity.figures.registry import FIGURES
+from manifold_capacity.pages.findings import Finding
+from manifold_capacity.pages.result import result_page
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = load_schema(ROOT / "schemas" / "config.schema.yaml")
@@ -50,7 +53,7 @@ def external(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {"activations": {"path": str(path)}, "manifolds": {"classes": 2}}
 
 
-def rendered(path: Path, config: dict[str, Any]) -> str:
+def rendered(path: Path, config: dict[str, Any], pages: Sequence[Path] = ()) -> str:
     """The text as a reader sees it; a warning of docutils is an error."""
     # This target is only in the report of a run that trained.
     targets = [*TARGETS, *["training.csv"] * path.stem.endswith("training")]
@@ -60,12 +63,13 @@ def rendered(path: Path, config: dict[str, Any]) -> str:
         params=SimpleNamespace(figure="layers", title="along the layers"),
     )
     text = ENVIRONMENT.from_string(path.read_text(encoding="utf-8") + links).render(
-        snakemake=snakemake
+        snakemake=snakemake, files=[SimpleNamespace(name=page.name, path=page) for page in pages]
     )
     settings = {"halt_level": 2, "report_level": 2, "warning_stream": False}
     page = publish_parts(text, writer="html", settings_overrides=settings)["html_body"]
     assert re.findall(r'href="(?!#|javascript:show\()', page) == []
-    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", page)).split())
+    shown = re.sub(r"<style>.*?</style>|<[^>]*>", " ", page, flags=re.DOTALL)
+    return " ".join(html.unescape(shown).split())
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
@@ -131,6 +135,22 @@ def test_the_first_page_summarizes_the_run() -> None:
     assert (
         "Checkpoints: none, since nothing was trained Manifolds: the first 3 classes" in pretrained
     )
+
+
+def test_the_first_page_opens_on_the_result(tmp_path: Path) -> None:
+    figure = (
+        '<svg width="480.5pt" height="20pt">' + "x" * 50_000
+    )  # docutils takes no line as long as that
+    found = [Finding("Where it rises", "a_ *net* <b>", "From `1`_ to |2|: <i>\nExact: {{ 3 }}")]
+    (tmp_path / "result.html").write_text(result_page(found, figure), encoding="utf-8")
+    page = ROOT / "report" / "workflow.rst"
+    text = rendered(page, SMALL, [tmp_path / "layers.html", tmp_path / "result.html"])
+    assert text.startswith(
+        "What was found The figure scrolls sideways. Where it rises a_ *net* <b> From `1`_ to |2|: <i> Exact: {{ 3 }} "
+        "Where to look. Geometry has the other figures"
+    )
+    without = rendered(page, SMALL)
+    assert without.startswith("Manifold capacity and geometry Where to look.")
 
 
 def test_captions_say_what_intervals_are_over() -> None:

@@ -127,11 +127,20 @@ def test_pages_show_the_names_and_run_nothing(hostile, watched):
     page.get_by_label("Class").locator("visible=true").select_option(label=SCRIPT)
     assert page.locator("#classes .count").inner_text() == f"{len(LAYERS)} rows"
     page.locator("#classes tbody tr").first.click()
+    assert SCRIPT in page.locator("#class h2").inner_text()
+    assert {*page.locator("#class polyline.other title").all_text_contents()} == {*CLASSES} - {
+        SCRIPT
+    }
+    page.locator("#class tbody tr").first.click()
     assert f"Module {SCRIPT}," in page.locator("#layer").inner_text()
     watched.assert_nothing_ran()
 
     watched.open(pages / "comparisons.html")
     assert page.locator("tbody tr").count() == 4 * len(LAYERS)
+    watched.assert_nothing_ran()
+
+    watched.open(pages / "result.html")
+    assert "Where capacity rises most" in page.locator(".result").inner_text()
     watched.assert_nothing_ran()
 
     watched.open(pages / "origin.html")

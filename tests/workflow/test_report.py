@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, FrameLocator, Locator, Page
 from workspaces import CONFIG, DRAWN, LAYERS, Workspace
 
 from manifold_capacity.pages import page as page_module
+from manifold_capacity.summary.tables import read_table
 
 WIDTHS = (1280, 400)
 N_CLASSES = CONFIG["manifolds"]["classes"]
@@ -93,7 +94,7 @@ def report(opened: Report) -> Iterator[Report]:
 
 def test_the_first_page_starts_at_its_beginning(report: Report) -> None:
     report.page.reload()
-    title = report.page.get_by_role("heading", name="Manifold capacity and geometry")
+    title = report.page.get_by_role("heading", name="What was found")
     box = title.bounding_box()
     assert box is not None
     assert box["x"] >= 0
@@ -105,6 +106,30 @@ def test_the_first_page_starts_at_its_beginning(report: Report) -> None:
         "Where it comes from",
     ]
     report.assert_fits()
+
+
+def test_the_first_page_has_the_figure_and_the_findings(
+    report: Report, reported: Workspace
+) -> None:
+    report.page.reload()
+    image = report.page.locator(".result img")
+    image.evaluate("image => image.decode()")
+    figure = (reported.results / "figures/layers.svg").read_bytes()
+    source = image.get_attribute("src") or ""
+    assert base64.b64decode(source.partition("base64,")[2]) == figure
+    natural, shown = image.evaluate("image => [image.naturalWidth, image.clientWidth]")
+    assert 0.74 * natural <= shown <= natural + 1, "its text can be read"
+    findings = (reported.results / "summary/findings.txt").read_text()
+    said = " ".join(report.page.locator(".result dd").all_inner_texts())
+    assert {*said.split()} <= {*findings.split()}
+    assert "From " in said
+    result, graph = (
+        report.page.locator(f"#app {name}").bounding_box() for name in (".result", "#rulegraph")
+    )
+    assert result is not None
+    assert graph is not None
+    assert result["y"] < 350
+    assert graph["y"] >= result["y"] + result["height"]
 
 
 def test_every_figure_is_drawn(report: Report) -> None:
@@ -223,6 +248,38 @@ def test_a_layer_leads_to_its_classes_and_its_log(report: Report, reported: Work
     assert page.locator("#layer h2").inner_text() == "1 Conv2d, epoch 1"
     page.get_by_role("button", name=re.compile("^Layers")).click()
     assert page.locator("#layers tbody tr").count() == 2 * len(LAYERS)
+
+
+def test_a_class_leads_to_its_line_in_the_figure_and_back(
+    report: Report, reported: Workspace
+) -> None:
+    manifolds = read_table(reported.results / "summary/manifolds.csv")
+    names = [*manifolds["class_name"].unique()]
+    report.section("Geometry")
+    page = report.show("Table: layers, classes and logs")
+    page.locator("#layers tbody tr", has_text="10 Linear").filter(has_text="epoch 1").click()
+    page.locator("#layer tbody tr").filter(has=page.get_by_text(names[1], exact=True)).click()
+    assert page.locator("#class h2").inner_text() == f"Class {names[1]}, epoch 1"
+    panel = page.locator("#class svg").first
+    assert panel.locator("polyline.other").count() == N_CLASSES - 1
+    points = panel.locator("circle title").all_text_contents()
+    of_class = manifolds[
+        (manifolds["class_name"] == names[1]) & (manifolds["checkpoint"] == "epoch-001")
+    ]
+    assert [float(said.split(": ")[1]) for said in points] == pytest.approx(
+        [*of_class["capacity"]], rel=1e-3
+    )
+    assert [said.split(":")[0] for said in points] == [
+        layer.replace("_", " ", 1) for layer in of_class["layer"]
+    ]
+    report.assert_fits()
+
+    other = panel.locator("polyline.other").first
+    said = other.locator("title").text_content()
+    other.dispatch_event("click")
+    assert page.locator("#class h2").inner_text() == f"Class {said}, epoch 1"
+    page.locator("#class circle").nth(1).click()
+    assert page.locator("#layer h2").inner_text() == "1 Conv2d, epoch 1"
 
 
 def test_the_configuration_and_its_origin_are_shown(report: Report) -> None:

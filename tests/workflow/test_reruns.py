@@ -33,7 +33,8 @@ def test_a_comment_reruns_nothing(finished):
         ("pages/page", {"write_pages": 1, "write_training_page": 1}),
         (
             "figures/style",
-            {name: 1 for name in SUMMARY if name.startswith("draw_")} | {"draw_training": 1},
+            {name: 1 for name in SUMMARY if name.startswith("draw_")}
+            | {"draw_training": 1, "write_pages": 1, "write_training_page": 1},
         ),
     ],
 )

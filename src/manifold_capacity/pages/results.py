@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from manifold_capacity.figures.curves import views_apart
 from manifold_capacity.pages import page
 from manifold_capacity.summary.columns import MANIFOLD_IDENTITY, TITLES
 from manifold_capacity.summary.rows import EXTERNAL, SHUFFLED, STATUS_OK
@@ -43,7 +44,9 @@ def layers_page(layers: pd.DataFrame, manifolds: pd.DataFrame, logs: Path) -> st
     places = keys[0].get_indexer(keys[1])  # the layer of each manifold; -1 if it is not shown
     manifolds = manifolds.iloc[np.argsort(places, kind="stable")]
     classes = [page.table_column(manifolds, "class_name") | {"choice": True}]
-    classes += page.number_columns(manifolds, MANIFOLD_IDENTITY)
+    main = [TITLES[name][0] for name in _MAIN]
+    of_classes = page.number_columns(manifolds, MANIFOLD_IDENTITY)
+    classes += [column | {"main": column["label"] in main} for column in of_classes]
     places = np.sort(places)
     checkpoints = shown.groupby(["model", "seed"], sort=False)["checkpoint"]
     earlier = (shown["checkpoint"] != checkpoints.transform("last")).to_numpy(dtype=bool)
@@ -51,6 +54,7 @@ def layers_page(layers: pd.DataFrame, manifolds: pd.DataFrame, logs: Path) -> st
     rows = shown.to_dict("records")
     whole = {
         "layers": _layer_columns(shown),
+        "lines": _lines(shown),
         "modules": [_describe_module(row) for row in rows],
         "trust": [_trust(row) for row in rows],
     }
@@ -138,6 +142,17 @@ def training_page(training: pd.DataFrame, logs: Path) -> str:
         return page.render("Training, epoch by epoch", body + left_out * (n < len(networks)), data)
 
     return page.largest(with_logs, len(networks))
+
+
+def _lines(layers: pd.DataFrame) -> list[int]:
+    """For each layer, the number of the line that it is a point of in a figure along the layers.
+
+    Further views of the modules have lines of their own, as have the positions of each layer.
+    """
+    apart = views_apart(layers)
+    single = apart["position"].fillna("").astype(str) != ""
+    lines = apart.assign(of_positions=apart["layer_name"].where(single, ""))
+    return lines.groupby([*_KEY[:-1], "of_positions"], sort=False).ngroup().tolist()
 
 
 def _layer_columns(layers: pd.DataFrame) -> list[dict[str, Any]]:

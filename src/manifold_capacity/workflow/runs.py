@@ -305,11 +305,13 @@ def opening_text(results: str) -> str:
 
 
 def closing_text(results: str, since: float) -> str:
-    """The table of the layers and where results are, if it was made after the time `since`; else nothing."""
-    table = Path(results, "summary/layers.txt")
-    if not table.exists() or table.stat().st_mtime < since:
+    """The table of the layers, what was found and where results are, if made after the time `since`; else nothing."""
+    paths = [Path(results, "summary", name) for name in ("layers.txt", "findings.txt")]
+    new = [path for path in paths if path.exists() and path.stat().st_mtime >= since]
+    if paths[0] not in new:
         return ""
+    said = [path.read_text(encoding="utf-8") for path in new]
     return (
-        f"\n{table.read_text(encoding='utf-8')}\nFigures: {results}/figures/   Tables: {results}/summary/   "
+        "\n" + "\n".join(said) + f"\nFigures: {results}/figures/   Tables: {results}/summary/   "
         f"All of it in one page: the same command with --report {results}/report.html"
     )

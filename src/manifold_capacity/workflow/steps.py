@@ -286,6 +286,8 @@ class Steps:
     def pages(self, table: str, given: Sequence[str] = ()) -> Step:
         """Pages of a table, and with the configuration as the user gave it."""
         modules = ["pages.results", "pages.origin"]
+        if table == "comparisons":
+            modules += ["pages.findings", "pages.result"]
         inputs = self.table(table)["keys"]
         if not self._setup.external:
             inputs = {**self.dataset()["keys"], **inputs}

@@ -77,6 +77,24 @@ def column(columns: list[dict[str, Any]], label: str) -> dict[str, Any]:
     return found
 
 
+def test_a_line_of_the_figure_is_one_view_along_the_layers(tables, tmp_path) -> None:
+    layers, manifolds = tables
+    views = layers.assign(layer=layers["layer"] + "_token", view="token")
+    places = [
+        layers.iloc[:1].assign(layer=f"0_Conv2d_{n}", view="positions", position=str(n))
+        for n in range(2)
+    ]
+    every = pd.concat([layers, views, *places], ignore_index=True)
+    data = unpacked(results.layers_page(every, manifolds, tmp_path))
+    assert data["lines"] == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4]
+    assert [column["label"] for column in data["classes"] if column.get("main")] == [
+        "Capacity α",
+        "Radius R",
+        "Dimension D",
+        "Center correlation ρ",
+    ]
+
+
 def test_the_page_shows_the_numbers_of_layers_and_classes_in_the_tables(tables, tmp_path) -> None:
     layers, manifolds = tables
     data = unpacked(results.layers_page(layers, manifolds, tmp_path))

@@ -171,5 +171,12 @@ def test_the_closing_text_is_that_of_this_run(tmp_path):
     table.parent.mkdir()
     table.write_text("0 Input 0.2\n")
     assert "0 Input 0.2" in runs.closing_text(str(tmp_path), time.time() - 60)
+    said = tmp_path / "summary/findings.txt"
+    said.write_text("Capacity rises\n")
+    assert "0 Input 0.2\n\nCapacity rises\n\nFigures" in runs.closing_text(
+        str(tmp_path), time.time() - 60
+    )
+    os.utime(said, (1, 1))
+    assert "rises" not in runs.closing_text(str(tmp_path), time.time() - 60)
     os.utime(table, (1, 1))
     assert runs.closing_text(str(tmp_path), time.time() - 60) == ""
