@@ -4,21 +4,22 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
-SOURCES := src tests scripts benchmarks examples docs/conf.py docs/_extensions docs/figures
+SOURCES := src tests scripts benchmarks examples envs docs/conf.py docs/_extensions docs/figures
 SNAKEFILES := Snakefile rules
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-.venv/installed: requirements.lock pyproject.toml
+.venv/installed: requirements.lock requirements-uv.lock pyproject.toml envs/install.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, $(PYTHON) is " + sys.version.split()[0] + "; try: make PYTHON=python3.12 ...")'
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@echo "Environment .venv with $(PYTHON): a few seconds"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python envs/install.py
 	@$(BIN)/python -c 'import numpy, manifold_capacity as m; m.measure(numpy.eye(12).reshape(3, 4, 12))' # compiles the solver, once
 	@touch $@
 
 demo: .venv/installed ## Run config.yaml (handwritten digits, about a minute) and show the result
+	@[ -e results/summary/layers.txt ] || echo "Run of config.yaml on handwritten digits: about a minute"
 	$(BIN)/snakemake --no-hooks
 	@if [ ! -e results/report.html ] || [ -n "$$(find results/figures results/pages results/summary -newer results/report.html)" ]; then \
 	  $(BIN)/snakemake --report results/report.html; fi
@@ -66,10 +67,11 @@ site: demo ## Build the documentation as a web site, with its notebooks run: sit
 	$(BIN)/pytest tests/site -rs --quiet
 	@echo "Documentation: site/index.html"
 
-lock: ## Regenerate requirements.lock from pyproject.toml
-	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras \
-	  --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock
+LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+lock: ## Regenerate requirements.lock from pyproject.toml, and requirements-uv.lock
+	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --upgrade uv
+	$(LOCK) --all-extras pyproject.toml -o requirements.lock
+	echo uv | $(LOCK) --no-annotate - -o requirements-uv.lock
 
 clean: ## Delete the environment, all results and the site
 	rm -rf .venv results .snakemake build site

@@ -16,8 +16,6 @@ from manifold_capacity.command_line.errors import DONE, PROGRAM, UsageError, fai
 from manifold_capacity.errors import CaveatWarning, UserError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from manifold_capacity.activations.external import ExternalActivations
     from manifold_capacity.models.layers import Layer
 
@@ -42,6 +40,8 @@ def run_pipeline(arguments: argparse.Namespace) -> NoReturn:
 
 
 def run_measure(arguments: argparse.Namespace) -> int:
+    import pandas as pd
+
     from manifold_capacity.activations.external import ExternalActivations, default_name
     from manifold_capacity.summary.collect import layers_table, manifolds_table
     from manifold_capacity.summary.rows import STATUS_OK
@@ -65,7 +65,7 @@ def run_measure(arguments: argparse.Namespace) -> int:
                 problem += f" in group {group!r}" if group_by else ""
                 raise UsageError(f"--points-per-class: {problem}; draw at most {least}")
     names = [default_name(str(path)) for path in files]
-    measured: list[tuple[dict[str, Any], pd.DataFrame]] = []
+    measured: list[tuple[dict[str, Any], dict[str, Any]]] = []
     for name, one in zip(names, found, strict=True):
         model = name if names.count(name) == 1 else str(one.path)
         model = ("" if len(found) == 1 else f"{model} ") if group_by else model
@@ -77,7 +77,8 @@ def run_measure(arguments: argparse.Namespace) -> int:
     if output:
         write_table(table, output)
     if manifolds:
-        write_table(manifolds_table([of_layer for _, of_layer in measured]), manifolds)
+        of_layers = [pd.DataFrame(columns) for _, columns in measured]
+        write_table(manifolds_table(of_layers), manifolds)
     say(format_table(table))
     for one in found:
         sizes = [n for counts in one.counts.values() for n in counts if n]
@@ -100,9 +101,9 @@ def _measure_layer(
     group: str,
     layer: Layer,
     arguments: argparse.Namespace,
-) -> tuple[dict[str, Any], pd.DataFrame]:
-    """The layer's row and the table of its manifolds, as in the pipeline."""
-    from manifold_capacity.geometry.draws import combine_draws
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The layer's row and the columns of its manifolds, as in the pipeline."""
+    from manifold_capacity.geometry.draws import combine_columns
     from manifold_capacity.geometry.measure import measure
     from manifold_capacity.summary import rows
 
@@ -132,7 +133,7 @@ def _measure_layer(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", CaveatWarning)  # the table says them
             geometry = measure(activations.open(layer.label, **drawn), **options)
-            numbers, manifolds = combine_draws([geometry])
+            numbers, manifolds = combine_columns([geometry])
             if arguments.glue:
                 found = _measure_exactly(activations.open(layer.label, **drawn), arguments)
                 numbers, manifolds = rows.joined(numbers, manifolds, found)

@@ -158,31 +158,38 @@ def combine_draws(
     """
     import pandas as pd
 
+    row, columns = combine_columns(draws, disjoint=disjoint)
+    return row, pd.DataFrame(columns, index=draws[0].to_frame().index)
+
+
+def combine_columns(
+    draws: Sequence[Geometry], *, disjoint: bool = True
+) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """`combine_draws` with the table as columns by name; does not need pandas."""
     summaries = [draw.summary() for draw in draws]
-    frames = [draw.to_frame() for draw in draws]
+    tables = [draw.columns() for draw in draws]
     if len(draws) == 1:
-        return summaries[0] | {"n_repeats": 1}, frames[0]
-    row = _combine(summaries)
-    frame = pd.DataFrame(_combine(frames), index=frames[0].index)
+        return summaries[0] | {"n_repeats": 1}, tables[0]
+    row, columns = _combine(summaries), _combine(tables)
     if disjoint and len(draws) >= FEWEST:
         row["interval_over"] = "draws"
         for of_draws, combined, names in (
             (summaries, row, QUANTITIES),
-            (frames, frame, PER_MANIFOLD),
+            (tables, columns, PER_MANIFOLD),
         ):
             for name in names:
                 low, high = interval_of_mean(name, np.array([each[name] for each in of_draws]))
                 combined[f"{name}_low"], combined[f"{name}_high"] = low, high
     else:
         for name in QUANTITIES:
-            row[f"{name}_low"], row[f"{name}_high"] = over_classes(name, frame[name].to_numpy())
+            row[f"{name}_low"], row[f"{name}_high"] = over_classes(name, columns[name])
     texts = [draw.caveat_texts for draw in draws]
     found = merged(
         [rank_choice(row), *({k: v for k, v in t.items() if k != "rank_choice"} for t in texts)]
     )
     row |= {"caveats": " ".join(found), "caveats_text": " ".join(found.values())}
     row = {name: v.item() if isinstance(v, np.generic) else v for name, v in row.items()}
-    return row | {"n_repeats": len(draws)}, frame
+    return row | {"n_repeats": len(draws)}, columns
 
 
 def _combine(draws: Sequence[Any]) -> dict[str, Any]:

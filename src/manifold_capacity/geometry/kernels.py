@@ -3,14 +3,21 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import logging
 import math
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from numba import njit
+from numba.core.caching import FunctionCache
+from numba.core.runtime import rtsys
+
+logger = logging.getLogger(__name__)
 
 # Squared distances that agree to this are a tie, which rounding must not decide.
 _TIE = 1e-6
@@ -31,10 +38,37 @@ inlined = njit(inline="always", **_OPTIONS)
 DIGEST = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
 
 
+class _Stored(FunctionCache):
+    """The code of a function that numba has stored."""
+
+    def load_overload(self, sig, target_context):
+        # Before it looks, numba imports all that it would compile with, which takes as long as numba
+        # itself. To run stored code it needs its runtime only; where it compiles, it imports the rest.
+        target_context.refresh = functools.partial(rtsys.initialize, target_context)
+        try:
+            code = super().load_overload(sig, target_context)
+        finally:
+            del target_context.refresh
+        if code is None:
+            say_compiling()
+        return code
+
+
+@functools.cache  # once per process
+def say_compiling() -> None:
+    """Say why the first call takes seconds: in the log, or without one on standard error."""
+    text = "compiling the solver, once on this machine: about 10 seconds"
+    if logger.hasHandlers():
+        logger.info(text)
+    else:
+        print(f"manifold_capacity: {text}", file=sys.stderr)
+
+
 def stored(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile once per machine: numba stores the code beside the source or in the user's cache."""
+    dispatcher = njit(**_OPTIONS)(function)
     try:
-        return njit(cache=True, **_OPTIONS)(function)
+        dispatcher._cache = _Stored(function)  # as njit(cache=True) does, with a class of its own
     except RuntimeError:  # numba found no folder that it may write to
         if function.__name__ == "pivoted_cholesky":  # warn once, at the first function
             warnings.warn(
@@ -44,7 +78,7 @@ def stored(function: Callable[..., Any]) -> Callable[..., Any]:
                 RuntimeWarning,
                 stacklevel=2,
             )
-        return compiled(function)
+    return dispatcher
 
 
 @stored

@@ -214,12 +214,18 @@ class Geometry:
         """
         import pandas as pd
 
+        index = pd.Index(self.classes, name="class_name") if self.classes else None
+        return pd.DataFrame(self.columns(), index=index)
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """The columns of `to_frame` by name, as arrays (P,); does not need pandas."""
         sizes = ("center_norm", "projected_center_norm", "spread", "signal_to_noise")
         rest = ("mean_correlation", "participation_ratio", "worst_gap", "n_unconverged")
-        names = ("n_points", *_MEASURED, *sizes, *rest)
-        index = pd.Index(self.classes, name="class_name") if self.classes else None
-        frame = pd.DataFrame({name: getattr(self, name) for name in names}, index=index)
-        return frame.rename(columns={"mean_correlation": "center_correlation"})
+        called = {"mean_correlation": "center_correlation"}
+        return {
+            called.get(name, name): getattr(self, name)
+            for name in ("n_points", *_MEASURED, *sizes, *rest)
+        }
 
     def to_xarray(self) -> Any:
         """The columns of `to_frame` along the dimension ``manifold``; `summary` as attributes.

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from manifold_capacity.errors import CaveatWarning, UserError
-from manifold_capacity.geometry.draws import combine_draws, draw_seed
+from manifold_capacity.geometry.draws import combine_columns, draw_seed
 from manifold_capacity.geometry.glue import glue_from_gram
 from manifold_capacity.geometry.glue_table import combine_glue, separability_curve
 from manifold_capacity.geometry.gram import gram_from_arrays
@@ -92,7 +92,7 @@ def measure_layer(
                 gram = gram_from_arrays(manifolds, threads=options.get("threads"))
                 variance = variance or dict(variance_of_gram(gram))
                 exact.append(_exact(gram, seed=own_seed, threads=options.get("threads"), **glue))
-            numbers, table = combine_draws(geometries, disjoint=disjoint)
+            numbers, table = combine_columns(geometries, disjoint=disjoint)
             row |= {"status": rows.STATUS_OK} | numbers
         except DegenerateManifoldsError as error:
             row |= {"status": str(error), "n_manifolds": len(classes)}
@@ -104,7 +104,8 @@ def measure_layer(
             found = {"row": variance | numbers, "manifolds": of_classes}
             curve = separability_curve(exact)
         row, table = rows.joined(row, table, found)
-    return Measured(row, *rows.layer_tables(row, classes, table, geometries, curve))
+    tables = rows.layer_tables(row, classes, table, geometries, curve)
+    return Measured(row, *map(pd.DataFrame, tables))
 
 
 def _exact(gram: Any, **options: Any) -> Any:

@@ -5,6 +5,8 @@ Apart from `columns`, so that no layer is measured again when a title or a meani
 
 from __future__ import annotations
 
+import csv
+import os
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
@@ -12,12 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from manifold_capacity.files import atomic_path
 from manifold_capacity.geometry.intervals import in_brackets
 from manifold_capacity.models.layers import Layer
 
 if TYPE_CHECKING:
     import pandas as pd
 
+# A table: the values of each column, as many in each.
+Columns = dict[str, Any]
 # External activations: `weights` and `checkpoint`, and `split`.
 EXTERNAL, SPLIT = "external", "all"
 # `labels` of manifolds that are the classes, and of the control with permuted labels.
@@ -47,46 +52,41 @@ def projected(layer: Layer, n_features: int) -> dict[str, int]:
 
 
 def manifold_table(
-    row: Mapping[str, Any], classes: Mapping[int, str], numbers: pd.DataFrame | None
-) -> pd.DataFrame:
+    row: Mapping[str, Any], classes: Mapping[int, str], numbers: Mapping[str, Any] | None
+) -> Columns:
     """The table of a layer's manifolds: what identifies each, then its numbers.
 
     `row` is the layer's: what identifies it, then ``status`` and anything else. `classes` are indices
-    and names in the order of the rows of `numbers`, which is None for a layer without geometry.
+    and names in the order of the values of `numbers`, which is None for a layer without geometry.
     """
-    import pandas as pd
-
-    numbers = pd.DataFrame() if numbers is None else numbers
-    classes_of_rows = {"class_index": [*classes], "class_name": [*classes.values()]}
-    return pd.DataFrame(_identity(row) | classes_of_rows, index=numbers.index).join(numbers)
+    named = {"class_index": [*classes], "class_name": [*classes.values()]}
+    return _with_identity(row, named | dict(numbers or {}))
 
 
 def joined(
-    row: Mapping[str, Any], table: pd.DataFrame, found: Mapping[str, Any]
-) -> tuple[dict[str, Any], pd.DataFrame]:
+    row: Mapping[str, Any], columns: Mapping[str, Any], found: Mapping[str, Any]
+) -> tuple[dict[str, Any], Columns]:
     """A layer's row and numbers of manifolds with those of another measure of it, and the caveats of both."""
     both = {
         name: " ".join(filter(None, [row[name], found["row"].get(name)]))
         for name in ("caveats", "caveats_text")
     }
-    return {**row, **found["row"], **both}, table.assign(**found.get("manifolds", {}))
+    return {**row, **found["row"], **both}, {**columns, **found.get("manifolds", {})}
 
 
-def separability_table(row: Mapping[str, Any], curve: Mapping[str, Any]) -> pd.DataFrame:
+def separability_table(row: Mapping[str, Any], curve: Mapping[str, Any]) -> Columns:
     """The table of a layer's separability: a row for each number of random directions; none without exact capacity."""
-    import pandas as pd
-
     numbers = {"n_directions": curve.get("n", []), "probability": curve.get("share", [])}
-    return pd.DataFrame(_identity(row) | numbers)
+    return _with_identity(row, numbers)
 
 
 def layer_tables(
     row: Mapping[str, Any],
     classes: Mapping[int, str],
-    numbers: pd.DataFrame | None,
+    numbers: Mapping[str, Any] | None,
     draws: Sequence[Any],
     curve: Mapping[str, Any],
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+) -> tuple[Columns, Columns, Columns]:
     """All tables of a layer: manifolds, centers, separability; without rows for a layer without geometry.
 
     `draws` are the `Geometry` of each (not imported here: every table's code would depend on the measure's).
@@ -98,16 +98,24 @@ def layer_tables(
     )
 
 
-def centers_table(row: Mapping[str, Any], spectra: Sequence[NDArray[np.float64]]) -> pd.DataFrame:
+def centers_table(row: Mapping[str, Any], spectra: Sequence[NDArray[np.float64]]) -> Columns:
     """The table of a layer's centers: a row per principal component, its eigenvalue the mean over draws.
 
     `spectra` are the draws' `Geometry.centers_spectrum`; none for a layer without geometry.
     """
-    import pandas as pd
-
     shares = np.mean(spectra, axis=0) if len(spectra) else np.empty(0)
     numbers = {"component": np.arange(1, len(shares) + 1), "variance_share": shares}
-    return pd.DataFrame(_identity(row) | numbers | {"center_rank": row.get("center_rank")})
+    return _with_identity(row, numbers | {"center_rank": [row.get("center_rank")] * len(shares)})
+
+
+def write_columns(columns: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Write a table as CSV as `manifold_capacity.summary.tables.write_table` does, without pandas, which takes long to import."""
+    values = [np.asarray(column, dtype=object).tolist() for column in columns.values()]
+    with atomic_path(path) as part, open(part, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        # NaN is a missing value: no number is unequal to itself.
+        writer.writerows(["" if v != v else v for v in row] for row in zip(*values, strict=True))
 
 
 def in_words(numbers: Mapping[str, Any]) -> str:
@@ -135,5 +143,8 @@ def select_rows(frame: pd.DataFrame, **wanted: str) -> pd.DataFrame:
     return frame
 
 
-def _identity(row: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(takewhile(lambda item: item[0] != "status", row.items()))
+def _with_identity(row: Mapping[str, Any], numbers: Mapping[str, Any]) -> Columns:
+    """A layer's rows of a table: in each, what identifies the layer, then numbers of its own."""
+    n_rows = len(next(iter(numbers.values())))
+    identity = takewhile(lambda item: item[0] != "status", row.items())
+    return {name: [value] * n_rows for name, value in identity} | dict(numbers)

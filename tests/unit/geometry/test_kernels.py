@@ -47,8 +47,8 @@ def test_points_from_gram_of_duplicates():
     assert (found[:, 4:] == 0).all()
 
 
-def in_a_process(environment, code, *options):
-    command = [sys.executable, *options, "-c", code]
+def in_a_process(environment, code, *options, arguments=()):
+    command = [sys.executable, *options, "-c", code, *arguments]
     return subprocess.run(command, env=environment, text=True, capture_output=True, check=True)
 
 
@@ -82,9 +82,22 @@ def install_without_writable_folder(tmp_path):
 def test_compiled_code_is_cached(tmp_path):
     """A second process compiles nothing, of a read-only install either: the user's cache serves."""
     environment = install_without_writable_folder(tmp_path)
-    assert misses_of_a_process(environment).stdout == "1\n"
+    first = misses_of_a_process(environment)
+    assert first.stdout == "1\n"
+    assert first.stderr.count("compiling the solver, once on this machine") == 1
     again = misses_of_a_process(environment, "-W", "error")
-    assert again.stdout == "0\n"
+    assert (again.stdout, again.stderr) == ("0\n", "")
+
+
+def test_a_job_says_in_its_log_that_it_compiles(tmp_path):
+    _, environment = copy_of_package(tmp_path)
+    code = (
+        "import sys, numpy as np; from manifold_capacity import logs, measure\n"
+        "with logs.log_to(sys.argv[1]): measure(np.random.default_rng(0).normal(size=(5, 9, 20)))"
+    )
+    for times in (1, 0):
+        in_a_process(environment, code, arguments=[tmp_path / "log"])
+        assert (tmp_path / "log").read_text().count("INFO compiling the solver") == times
 
 
 def test_no_folder_for_compiled_code(tmp_path):

@@ -11,7 +11,7 @@ from manifold_capacity import measure_layers
 from manifold_capacity.activations.external import ExternalActivations
 from manifold_capacity.errors import CaveatWarning
 from manifold_capacity.figures.layers import plot_layers
-from manifold_capacity.geometry.draws import combine_draws, draw_seed
+from manifold_capacity.geometry.draws import combine_columns, draw_seed
 from manifold_capacity.geometry.glue import glue_from_gram
 from manifold_capacity.geometry.glue_table import combine_glue, separability_curve
 from manifold_capacity.geometry.gram import gram_from_arrays
@@ -59,7 +59,7 @@ def of_pipeline(path, *, points, repeats, seed, glue):
             if glue:
                 gram = gram_from_arrays(manifolds)
                 exact.append((variance_of_gram(gram), glue_from_gram(gram, **own)))
-        numbers, table = combine_draws(geometries, disjoint=disjoint)
+        numbers, table = combine_columns(geometries, disjoint=disjoint)
         row |= {"status": "ok"} | numbers
         if glue:
             draws = [each for _, each in exact]
@@ -69,7 +69,8 @@ def of_pipeline(path, *, points, repeats, seed, glue):
         curve = separability_curve(draws) if glue else {}
         found.append(row)
         names = dict(enumerate(external.class_names))
-        tables.append(rows.layer_tables(row, names, table, geometries, curve))
+        of_layer = rows.layer_tables(row, names, table, geometries, curve)
+        tables.append(map(pd.DataFrame, of_layer))
     return pd.DataFrame(found), [
         pd.concat(each, ignore_index=True) for each in zip(*tables, strict=True)
     ]

@@ -53,9 +53,10 @@ def tables() -> tuple[pd.DataFrame, pd.DataFrame]:
                 geometry = measure(clouds, n_gaussians=20)
                 row |= geometry.summary() | {"status": "ok", "n_repeats": 1}
                 row["solver"] = "active_set"
-                numbers = geometry.to_frame()
+                numbers = geometry.columns()
             rows.append(row)
-            classes.append(manifold_table(row, {} if numbers is None else CLASSES, numbers))
+            table = manifold_table(row, {} if numbers is None else CLASSES, numbers)
+            classes.append(pd.DataFrame(table))
     return layers_table(rows), manifolds_table(classes)
 
 

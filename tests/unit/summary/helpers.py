@@ -8,7 +8,7 @@ import pandas as pd
 from manifold_capacity.files import write_json
 from manifold_capacity.summary import columns
 from manifold_capacity.summary.collect import collect_layers
-from manifold_capacity.summary.rows import manifold_table
+from manifold_capacity.summary.rows import manifold_table, write_columns
 
 # From `n_manifolds` to `n_unconverged`.
 _LAYER = (
@@ -57,6 +57,6 @@ def collected(folder: Path, *rows: dict[str, Any]) -> pd.DataFrame:
 
 def write_manifolds(path: Path, row: dict[str, Any], classes: dict[int, str]) -> Path:
     """One layer's table of manifolds, a row per class."""
-    numbers = pd.DataFrame([{name: NUMBERS[name] for name in MANIFOLD_NUMBERS}] * len(classes))
-    manifold_table(row, classes, numbers).to_csv(path, index=False)
+    numbers = {name: [NUMBERS[name]] * len(classes) for name in MANIFOLD_NUMBERS}
+    write_columns(manifold_table(row, classes, numbers), path)
     return path

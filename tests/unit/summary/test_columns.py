@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from manifold_capacity import measure
-from manifold_capacity.geometry.draws import combine_draws
+from manifold_capacity.geometry.draws import combine_columns
 from manifold_capacity.geometry.result import PER_MANIFOLD
 from manifold_capacity.summary import collect
 from manifold_capacity.summary.columns import LAYER_IDENTITY, TABLES, TITLES
-from manifold_capacity.summary.rows import centers_table, manifold_table
+from manifold_capacity.summary.rows import centers_table, manifold_table, write_columns
 from manifold_capacity.training.train import COLUMNS
 
 from .helpers import layer_row, write
@@ -26,7 +26,7 @@ def names(table: str) -> list[str]:
 
 def test_every_column_that_is_written_has_an_entry_and_the_reverse(tmp_path: Path) -> None:
     geometry = measure(np.random.default_rng(0).standard_normal((3, 5, 20)), n_gaussians=10)
-    numbers, frame = combine_draws([geometry])
+    numbers, columns = combine_columns([geometry])
     identity = {name: layer_row()[name] for name in LAYER_IDENTITY}
     row = {**identity, "status": "ok", **numbers}
     layers = collect.collect_layers(write(tmp_path, row), config_digest=DIGEST)
@@ -34,13 +34,13 @@ def test_every_column_that_is_written_has_an_entry_and_the_reverse(tmp_path: Pat
     assert list(layers.columns) == [n for n in names("layers") if n not in exact | ON_REQUEST]
 
     path = tmp_path / "manifolds.csv"
-    manifold_table(row, {1: "a", 2: "b", 5: "c"}, frame).to_csv(path, index=False)
+    write_columns(manifold_table(row, {1: "a", 2: "b", 5: "c"}, columns), path)
     manifolds = collect.collect_manifolds([path], config_digest=DIGEST)
     of_draws = {f"{name}_{end}" for name in PER_MANIFOLD for end in ("low", "high")}
     assert list(manifolds.columns) == [n for n in names("manifolds") if n not in of_draws | exact]
 
     path = tmp_path / "centers.csv"
-    centers_table(row, [geometry.centers_spectrum]).to_csv(path, index=False)
+    write_columns(centers_table(row, [geometry.centers_spectrum]), path)
     centers = collect.collect_centers([path], config_digest=DIGEST)
     assert list(centers.columns) == names("centers")
 
