@@ -1,6 +1,6 @@
 # Two commands for everyone: `make demo` runs the whole pipeline on real images, `make test` runs the tests. Both install
 # what they need in .venv, from pinned and hashed requirements.
-.PHONY: help demo test fuzz test-cluster test-faults check format docs site lock clean
+.PHONY: help demo test fuzz test-cluster test-faults check format docs site lock release-check clean
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
@@ -68,6 +68,9 @@ lock: ## Regenerate requirements.lock from pyproject.toml
 	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras \
 	  --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock
+
+release-check: .venv/installed ## Build a release and try it in bare environments of each Python, without publishing (half an hour)
+	.ci/release-check
 
 clean: ## Delete the environment, all results and the site
 	rm -rf .venv results .snakemake build site
