@@ -1,6 +1,6 @@
 # Two commands for everyone: `make demo` runs the whole pipeline on real images, `make test` runs the tests. Both install
 # what they need in .venv, from pinned and hashed requirements.
-.PHONY: help demo test fuzz test-cluster test-faults check format docs site lock clean
+.PHONY: help demo test fuzz test-cluster test-faults check format docs site lock release-check clean
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
@@ -72,6 +72,9 @@ lock: ## Regenerate requirements.lock from pyproject.toml, and requirements-uv.l
 	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --upgrade uv
 	$(LOCK) --all-extras pyproject.toml -o requirements.lock
 	echo uv | $(LOCK) --no-annotate - -o requirements-uv.lock
+
+release-check: .venv/installed ## Build a release and try it in bare environments of each Python, without publishing (half an hour)
+	.ci/release-check
 
 clean: ## Delete the environment, all results and the site
 	rm -rf .venv results .snakemake build site

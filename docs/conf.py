@@ -4,15 +4,16 @@ Nothing is fetched, neither while it is built nor while it is read.
 """
 
 import sys
-from importlib.metadata import version as installed
 from pathlib import Path
+
+import manifold_capacity
 
 sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
 
 project = "manifold-capacity"
 author = "the authors of manifold-capacity"
 project_copyright = author
-version = release = installed(project)
+version = release = manifold_capacity.__version__
 language = "en"
 
 extensions = [

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from manifold_capacity.library.measure_network import measure_network
     from manifold_capacity.library.recorder import GeometryRecorder
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 __all__ = [
     "DegenerateManifoldsError",

@@ -53,6 +53,9 @@ RUN_BY = {
 }
 CANNOT_RUN = {
     "git clone <this repository> && cd manifold-capacity": "the reader's own clone",
+    "git clone <your fork> manifold-capacity && cd manifold-capacity": "the reader's own clone",
+    "git switch -c a-word-for-the-change": "the reader's own branch",
+    ".venv/bin/pytest tests/unit/geometry": "a part of make test",
     "source .venv/bin/activate": "the reader's own shell",
     "make format": "changes the working tree",
     "make lock": "asks a package index for the newest versions",

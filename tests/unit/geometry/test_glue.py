@@ -74,6 +74,8 @@ def test_golden(golden, case, inactive, solver):
 
     1e-9 and 1e-8 leave room for that route's own accuracy; most agree to 1e-13.
     """
+    if solver == "cvxopt":
+        pytest.importorskip("cvxopt")
     values, manifolds = golden_case(golden, case)
     options = {"center": bool(values["center"]), "inactive": inactive, "solver": solver}
     found = quiet(glue_from_samples, manifolds, values["labels"], values["t"], **options)

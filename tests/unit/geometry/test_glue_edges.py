@@ -5,7 +5,6 @@ import warnings
 import numpy as np
 import pytest
 from scipy.optimize import nnls
-from sklearn.datasets import load_digits
 
 from manifold_capacity import DegenerateManifoldsError, Glue, measure_glue
 from manifold_capacity.geometry.cone_solver import ConeSolver
@@ -62,6 +61,7 @@ def test_solver_beside_scipy(layer):
 
 
 def test_cvxopt_agrees():
+    pytest.importorskip("cvxopt")
     manifolds = clouds()
     found, expected = (
         measure_glue(manifolds, n_samples=20, solver=solver) for solver in ("cvxopt", "active_set")
@@ -282,7 +282,8 @@ def test_from_gram():
 
 def test_a_narrow_rectified_layer_whose_points_nearly_depend_on_each_other():
     """The Gram matrix squares their condition; there are no more active points than directions all the same."""
-    digits, rng = load_digits(), np.random.default_rng(340)
+    digits = pytest.importorskip("sklearn.datasets").load_digits()
+    rng = np.random.default_rng(340)
     units = np.maximum(digits.data @ rng.standard_normal((64, 16)) / 8, 0)
     points = np.stack([units[digits.target == digit][:20] for digit in range(8)])
     glue = measure_glue(points, n_samples=60, seed=340)

@@ -30,6 +30,8 @@ def load_layer(name):
 )
 def test_single_manifolds(case, solver):
     """The same points and Gaussian vectors: 1e-8, the reference's own tolerance."""
+    if solver == "cvxopt":
+        pytest.importorskip("cvxopt")
     margin, *expected = ANCHORS[f"{case}.out"]
     points = ANCHORS[f"{case}.S"][:-1].T
     found = anchor_geometry(points, ANCHORS[f"{case}.T"].T, margin, solver=solver)

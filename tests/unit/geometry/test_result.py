@@ -6,7 +6,6 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-import xarray
 
 from manifold_capacity.geometry.intervals import QUANTITIES
 from manifold_capacity.geometry.measure import measure
@@ -114,6 +113,8 @@ def test_to_frame():
 
 
 def test_to_xarray_is_the_table_and_the_summary(tmp_path):
+    pytest.importorskip("zarr")
+    xarray = pytest.importorskip("xarray")
     result = measure(clouds(5), n_gaussians=20)
     dataset = result.to_xarray()
     assert dataset.sizes == {"manifold": 5}

@@ -2,7 +2,6 @@
 
 import re
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +9,6 @@ import pytest
 from manifold_capacity import measure_layers
 from manifold_capacity.activations.external import ExternalActivations
 from manifold_capacity.errors import CaveatWarning
-from manifold_capacity.figures.layers import plot_layers
 from manifold_capacity.geometry.draws import combine_columns, draw_seed
 from manifold_capacity.geometry.glue import glue_from_gram
 from manifold_capacity.geometry.glue_table import combine_glue, separability_curve
@@ -148,6 +146,7 @@ def test_groups_are_measured_by_themselves():
     first, second = found["capacity"].to_numpy()[:2], found["capacity"].to_numpy()[2:]
     np.testing.assert_allclose(capacity["difference"], second - first)
     assert not compared["caveats"].str.contains("few_seeds").any()
+    pytest.importorskip("matplotlib")
     legend = [text.get_text() for text in found.plot().legends[0].get_texts()]
     assert legend[:2] == ["day 10", "day 2"]
 
@@ -196,6 +195,7 @@ def test_features_are_drawn_anew():
 
 @pytest.mark.parametrize("figure", ["layers", "manifolds", "radius_dimension", "centers"])
 def test_figures(figure):
+    plt = pytest.importorskip("matplotlib.pyplot")
     found = measure_layers(LAYERS, LABELS, **FEW)
     drawn = found.plot(figure)
     assert drawn.get_suptitle().startswith("activations")
@@ -204,6 +204,9 @@ def test_figures(figure):
 
 
 def test_other_figures_are_refused():
+    pytest.importorskip("matplotlib")
+    from manifold_capacity.figures.layers import plot_layers
+
     found = measure_layers(LAYERS, LABELS, **FEW)
     with pytest.raises(ValueError, match="figure is 'training'; choose one of layers, manifolds"):
         found.plot("training")
@@ -219,6 +222,7 @@ def test_chosen_rows_are_a_table():
     chosen = found[found["layer_name"] == "conv.2"]
     assert isinstance(chosen, LayerTable)
     assert chosen.manifolds is found.manifolds
+    plt = pytest.importorskip("matplotlib.pyplot")
     plt.close(chosen.plot())
 
 
@@ -236,6 +240,7 @@ def test_a_layer_without_geometry_is_a_row():
     assert found["n_manifolds"].tolist() == [5, 5, 5]
     assert found["capacity"].isna().tolist() == [False, False, True]
     assert {*found.manifolds["layer_name"]} == {*LAYERS}
+    plt = pytest.importorskip("matplotlib.pyplot")
     plt.close(found.plot())
 
 

@@ -13,6 +13,7 @@ from .helpers import collected, layer_row
 
 
 def test_csv_parquet_and_json_say_the_same(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
     table = collected(
         tmp_path,
         layer_row(1, capacity=1 / 3, centers_converged=True),
@@ -51,6 +52,7 @@ def test_table_of_no_known_kind_is_refused(tmp_path: Path) -> None:
 
 
 def test_damaged_parquet_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
     path = tmp_path / "layers.parquet"
     path.write_bytes(b"PAR1")
     with pytest.raises(ValueError, match=r"layers\.parquet is not a table"):
