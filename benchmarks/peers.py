@@ -15,25 +15,41 @@ import os
 import shutil
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from geometry_inputs import machine
 from numpy.typing import NDArray
+from peers_by_hand import anchor_problems, capacity_by_hand
 from peers_runs import Table, commit, environment, run, versions, write
+from threadpoolctl import threadpool_limits
 
 from manifold_capacity import measure
+from manifold_capacity.activations.grid import points_per_batch
+from manifold_capacity.activations.store import open_layer
 from manifold_capacity.errors import CaveatWarning
 from manifold_capacity.geometry.anchors import anchor_geometry, points_from_gram
 from manifold_capacity.geometry.measure import find_centers, gaussian_samples
 from manifold_capacity.geometry.moments import moments_from_arrays
+from manifold_capacity.models.find_layers import list_layers
+from manifold_capacity.models.layers import Layer, write_layers
+from manifold_capacity.models.preprocess import Preprocess, to_batch
+from manifold_capacity.models.selection import select_layers
 
 FloatArray = NDArray[np.float64]
 
 OURS = "this package"
 # The oldest versions with wheels for Python 3.11, and of pymanopt the newest with the interface that the code uses.
 MEAN_FIELD = ["numpy==1.23.5", "scipy==1.9.3", "autograd==1.5", "pymanopt==0.2.5", "cvxopt==1.3.2"]
+THINGSVISION = [
+    "thingsvision==2.7.3",
+    "torch==2.0.1",
+    "torchvision==0.15.2",
+    "tensorflow==2.15.1",
+    "numpy==1.26.4",
+]
+COSTS = (("wall", "s", "s"), ("CPU", "cpu_s", "s"), ("peak memory", "peak_mib", "MiB"))
 LAYER = "features.28"  # of VGG16: 2,048 features on 32 x 32 pixels
 
 
@@ -95,8 +111,8 @@ def bench_mean_field(arguments: argparse.Namespace, folder: Path) -> Table:
     checkout = arguments.mean_field.resolve()
     python = environment(arguments.work, "mean_field", MEAN_FIELD, arguments.python)
     packages = [x.partition("==")[0] for x in MEAN_FIELD]
-    print(f"Public code: commit {commit(checkout)}, unchanged; {versions(python, packages)}\n")
     table = Table("mean-field")
+    table.notes.append(f"public code: commit {commit(checkout)}; {versions(python, packages)}")
     numbers = ("capacity", "radius", "dimension", "center correlation", "K")
     for setting, manifolds, n_t in mean_field_inputs(arguments):
         np.save(folder / "manifolds.npy", manifolds)
@@ -113,21 +129,17 @@ def bench_mean_field(arguments: argparse.Namespace, folder: Path) -> Table:
                 runs[who].append(found)
         exact = measure(manifolds.transpose(0, 2, 1), n_gaussians=n_t).summary()
         for who, found in runs.items():
-            for what, key, unit in (
-                ("wall", "s", "s"),
-                ("CPU", "cpu_s", "s"),
-                ("peak memory", "peak_mib", "MiB"),
-            ):
+            for what, key, unit in COSTS:
                 table.add(setting, who, what, [r[key] for r in found], unit)
             for what in numbers:
                 # Ours has the same Gaussian vectors each time: beside it, their standard error.
                 error = exact.get(f"{what}_gaussian_stderr") if who == OURS else None
                 table.add(setting, who, what, [r[what] for r in found], "", error=error)
-        print(f"\n{setting}, difference of ours from the public code's mean:")
         for what in numbers:
             ours, theirs = (np.mean([r[what] for r in runs[w]]) for w in (OURS, "public code"))
-            print(f"- {what}: {ours / theirs - 1:+.2%}")
-        print(f"\n{same_anchors(arguments, folder, python, checkout, manifolds, n_t)}\n")
+            table.notes.append(f"{setting}: {what}, ours / theirs - 1 = {ours / theirs - 1:+.2%}")
+        same = same_anchors(arguments, folder, python, checkout, manifolds, n_t)
+        table.notes.append(f"{setting}: {same}")
     return table
 
 
@@ -163,7 +175,127 @@ def same_anchors(
     )
 
 
-PARTS = {"mean-field": bench_mean_field}
+def bench_extraction(arguments: argparse.Namespace, folder: Path) -> Table:
+    """thingsvision and this package: the same layers of the same network and images, into files."""
+    import torch
+    import torchvision
+
+    python = environment(arguments.work, "thingsvision", THINGSVISION, arguments.python)
+    name, n_classes, n_points = ("resnet18", 4, 25) if arguments.small else ("vgg16", 20, 50)
+    images = load_images(arguments.data, n_classes, n_points).reshape(-1, 32, 32, 3)
+    torch.manual_seed(0)
+    torch.save(
+        torchvision.models.get_model(name, num_classes=100).state_dict(), folder / "weights.pt"
+    )
+    layers = select_layers(
+        list_layers(name, n_classes=100, image_shape=(3, 32, 32)),
+        {"input": False, "types": ["Conv2d", "Linear"], "names": []},
+    )
+    write_layers(layers, folder / "layers.csv")
+    settings = {
+        "model": name,
+        "n_classes": 100,
+        "n_points": n_points,
+        "modules": [layer.name for layer in layers],
+        "batch_size": points_per_batch(layers, n_points, 64),
+        "normalization": {"mean": [0.5] * 3, "std": [0.25] * 3},
+    }
+    preprocess = Preprocess((3, 32, 32), **settings["normalization"])
+
+    def give(given: NDArray[np.uint8]) -> None:
+        np.save(folder / "images.npy", given)
+        normalized = preprocess(to_batch(given, torch.device("cpu")))
+        np.save(folder / "normalized.npy", normalized.numpy())
+
+    joint, single = "thingsvision, one pass for all", "thingsvision, one pass for each module"
+    everyone = {
+        OURS: (sys.executable, "extraction", {}),
+        joint: (python, "thingsvision", {"joint": True}),
+        single: (python, "thingsvision", {"joint": False}),
+        f"forward passes alone, torch {torch.__version__.partition('+')[0]}": (
+            sys.executable,
+            "forward",
+            {},
+        ),
+        f"forward passes alone, {THINGSVISION[1].replace('==', ' ')}": (python, "forward", {}),
+    }
+
+    def one(who: str) -> dict[str, float]:
+        interpreter, program, more = everyone[who]
+        return run(interpreter, program, folder, settings | more, arguments.threads)
+
+    def clean() -> None:
+        for made in ("ours", "theirs"):
+            shutil.rmtree(folder / made, ignore_errors=True)
+        os.sync()
+
+    table = Table("extraction")
+    table.notes.append(versions(python, [x.partition("==")[0] for x in THINGSVISION]))
+    give(images[: 2 * n_points])
+    one(OURS)
+    for who in (joint, single):
+        one(who)
+        difference = largest_difference(folder, layers)
+        table.notes.append(f"{who}: activations differ by {difference:.1e} of a layer's largest")
+        shutil.rmtree(folder / "theirs")
+    clean()
+    give(images)
+    runs = {who: [] for who in everyone}
+    for _ in range(arguments.repeats):
+        for who, found in runs.items():
+            found.append(one(who))
+            clean()
+    data = "CIFAR-100" if arguments.data else "digits"
+    setting = f"{name}, {len(layers)} layers, {len(images):,} images ({data})"
+    for who, found in runs.items():
+        for what, key, unit in (
+            *COSTS,
+            ("whole process", "process_s", "s"),
+            ("on disk", "mib", "MiB"),
+        ):
+            if key in found[0]:
+                table.add(setting, who, what, [r[key] for r in found], unit)
+    return table
+
+
+def largest_difference(folder: Path, layers: Sequence[Layer]) -> float:
+    """Of the activations that both wrote, relative to each layer's largest."""
+    differences = []
+    for layer in layers:
+        ours = np.asarray(open_layer(folder / "ours", layer.label)).reshape(-1, layer.n_features)
+        files = sorted(
+            (folder / "theirs" / layer.name).glob("*.npy"),
+            key=lambda path: int(path.stem.rpartition("-")[2]),
+        )
+        theirs = np.concatenate([np.load(path) for path in files])
+        differences.append(np.abs(ours - theirs).max() / np.abs(ours).max())
+    return float(np.max(differences))  # NaN if one is
+
+
+def bench_by_hand(arguments: argparse.Namespace, _folder: Path) -> Table:
+    """Exact capacity and single quadratic programs, beside scikit-learn and scipy."""
+    table = Table("by-hand")
+    names = ("scikit-learn", "scipy", "cvxopt", "numba", "numpy")
+    table.notes.append(versions(Path(sys.executable), names))
+    name = "CIFAR-100" if arguments.data else "digits"
+    p, m = (20, 20) if arguments.data and not arguments.small else (10, 8)
+    with threadpool_limits(limits=arguments.threads):
+        pixels = load_images(arguments.data, p, m).reshape(p, m, -1) / 255
+        n_repetitions = 10 if arguments.small else 40
+        capacity_by_hand(table, f"{name} pixels, {p} x {m}", pixels, n_repetitions)
+        p, m = 40, 50
+        pixels = load_images(arguments.data, p, m).reshape(p, m, -1) / 255
+        n_problems = 20 if arguments.small else 200
+        setting = f"anchors of {name} pixels, m = {m}, {n_problems} problems"
+        anchor_problems(table, setting, pixels, arguments.repeats, n_problems)
+    return table
+
+
+PARTS = {
+    "mean-field": bench_mean_field,
+    "extraction": bench_extraction,
+    "by-hand": bench_by_hand,
+}
 
 
 def main() -> None:
@@ -190,7 +322,14 @@ def main() -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         tables.append(PARTS[part](arguments, folder))
-        print(tables[-1].markdown(), flush=True)
+        print(
+            tables[-1].markdown(),
+            "",
+            *(f"- {note}" for note in tables[-1].notes),
+            "",
+            sep="\n",
+            flush=True,
+        )
         write(tables, arguments.output or arguments.work / "peers.csv")
         shutil.rmtree(folder)
 

@@ -71,12 +71,14 @@ def run(
 ) -> dict[str, Any]:
     """Run one of `peers_programs.py`: what it returns, with the process's seconds and peak memory.
 
-    Memory is looked at every 20 ms: resident, of the process and its children.
+    Memory is what the process and its children hold, looked at every 0.2 s, or the most that the process
+    itself says that it held, if that is more.
     """
     (folder / "settings.json").write_text(json.dumps(settings | {"threads": threads}))
     limits = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     variables = os.environ | dict.fromkeys(limits, str(threads))
-    variables["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    if str(python) != sys.executable:
+        variables.pop("PYTHONPATH", None)
     result, log = folder / "result.json", folder / "log.txt"
     result.unlink(missing_ok=True)
     start = time.perf_counter()
@@ -89,7 +91,7 @@ def run(
         def watch() -> None:
             nonlocal most
             process = psutil.Process(child.pid)
-            while not ended.wait(0.02):
+            while not ended.wait(0.2):
                 try:
                     most = max(most, _resident(process))
                 except psutil.NoSuchProcess:
@@ -108,14 +110,16 @@ def run(
     if code:
         last = "\n".join(log.read_text().strip().splitlines()[-15:])
         raise SystemExit(f"{program} in {python} ended with exit code {code}:\n{last}")
-    return json.loads(result.read_text()) | {"process_s": whole, "peak_mib": most / 2**20}
+    found = json.loads(result.read_text())
+    return found | {"process_s": whole, "peak_mib": max(most / 2**20, found["own_peak_mib"])}
 
 
 class Table:
-    """Repeated measurements by setting, alternative and quantity."""
+    """Repeated measurements by setting, alternative and quantity; notes are printed below it."""
 
     def __init__(self, part: str) -> None:
         self.part = part
+        self.notes: list[str] = []
         self.rows: list[dict[str, Any]] = []
 
     def add(
@@ -161,20 +165,20 @@ class Table:
         return text if first is row else f"{text}, {value / first['value']:.3g} x"
 
     def markdown(self) -> str:
-        """One table: a row for each alternative, a column for each quantity."""
-        names = list(dict.fromkeys((r["setting"], r["who"]) for r in self.rows))
-        units = {r["what"]: r["unit"] for r in self.rows}
-        titles = [f"{what}, {unit}" if unit else what for what, unit in units.items()]
-        lines = ["| | | " + " | ".join(titles) + " | n |", "|---" * (len(units) + 3) + "|"]
-        before = ""
-        for setting, who in names:
-            mine = [r for r in self.rows if (r["setting"], r["who"]) == (setting, who)]
-            cells = [next((self._cell(r) for r in mine if r["what"] == what), "") for what in units]
-            n = max(r["n"] for r in mine)
-            shown = "" if setting == before else setting
-            lines.append(f"| {shown} | {who} | " + " | ".join(cells) + f" | {n} |")
-            before = setting
-        return "\n".join(lines)
+        """A row for each alternative, a column for each quantity; settings with other quantities apart."""
+        pages: dict[tuple[str, ...], list[str]] = {}
+        for setting in dict.fromkeys(r["setting"] for r in self.rows):
+            rows = [r for r in self.rows if r["setting"] == setting]
+            titles = {r["what"]: f"{r['what']}, {r['unit']}".removesuffix(", ") for r in rows}
+            head = f"| | | {' | '.join(titles.values())} | n |\n{'|---' * (len(titles) + 3)}|"
+            page = pages.setdefault(tuple(titles), [head])
+            for who in dict.fromkeys(r["who"] for r in rows):
+                mine = {r["what"]: r for r in rows if r["who"] == who}
+                cells = [self._cell(mine[what]) if what in mine else "" for what in titles]
+                n = max(r["n"] for r in mine.values())
+                page.append(f"| {setting} | {who} | {' | '.join(cells)} | {n} |")
+                setting = ""
+        return "\n\n".join("\n".join(page) for page in pages.values())
 
 
 def write(tables: Sequence[Table], path: Path) -> None:
