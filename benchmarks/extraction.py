@@ -30,9 +30,9 @@ from manifold_capacity.activations.extract import extract
 from manifold_capacity.activations.grid import points_per_batch, store_size
 from manifold_capacity.datasets.sampling import load_split, sample_manifolds
 from manifold_capacity.models.find_layers import list_layers
-from manifold_capacity.models.layers import select_layers
 from manifold_capacity.models.networks import build_model
 from manifold_capacity.models.preprocess import Preprocess, to_batch
+from manifold_capacity.models.selection import select_layers
 
 Times = tuple[float, float, float]
 

@@ -29,9 +29,10 @@ from manifold_capacity.geometry.measure import geometry_from_moments
 from manifold_capacity.geometry.moments import moments_from_arrays
 from manifold_capacity.models.checkpoints import load_model
 from manifold_capacity.models.find_layers import find_layers
-from manifold_capacity.models.layers import Layer, select_layers
+from manifold_capacity.models.layers import Layer
 from manifold_capacity.models.networks import build_model
 from manifold_capacity.models.preprocess import Preprocess, to_batch
+from manifold_capacity.models.selection import select_layers
 
 QUANTITIES = ("capacity", "radius", "dimension", "center_correlation")
 
