@@ -95,7 +95,7 @@ class EpochTimes(logging.Handler):
         self.ends: list[float] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.getMessage().startswith("epoch "):
+        if "train loss" in record.getMessage():  # other lines tell how far an epoch is
             self.ends.append(record.created)
 
 
