@@ -4,7 +4,7 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
-SOURCES := src tests scripts benchmarks examples envs docs/conf.py docs/_extensions docs/figures
+SOURCES := src tests scripts benchmarks examples envs docs/conf.py docs/_extensions docs/figures docs/gallery
 SNAKEFILES := Snakefile rules
 
 help: ## List the targets
