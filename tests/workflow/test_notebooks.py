@@ -40,7 +40,9 @@ def executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         NotebookClient(notebook, timeout=120, resources=resources).execute()
         assert [path.name for path in folder.iterdir()] == [name]  # it leaves nothing behind
         outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-        assert not [output for output in outputs if output.get("name") == "stderr"]
+        warnings = [output["text"] for output in outputs if output.get("name") == "stderr"]
+        # The first use on a machine says that it compiles; whether this is the first, others decide.
+        assert not [text for text in warnings if "compiling the solver, once" not in text]
         return outputs
 
     return run
