@@ -14,6 +14,7 @@ import json
 import multiprocessing
 import os
 import runpy
+import shlex
 import socket
 import subprocess
 import sys
@@ -52,7 +53,8 @@ def serve() -> None:
     asked.bind(b"")  # a free name, which is no file
     asked.listen()
     address = asked.getsockname()[1:].decode()
-    python = f"{sys.executable} -I -S {Path(__file__).with_name('ask.py')} {address}"
+    asking = str(Path(__file__).with_name("ask.py"))
+    python = shlex.join([sys.executable, "-I", "-S", asking, address])
     PythonScript.execute_script = lambda self, fname, edit=False: self._execute_cmd(
         "{python} {fname:q}", python=python, fname=fname
     )
