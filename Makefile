@@ -15,7 +15,7 @@ help: ## List the targets
 	@echo "Environment .venv with $(PYTHON): a few seconds"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python envs/install.py
-	@$(BIN)/python -c 'import numpy, manifold_capacity as m; m.measure(numpy.eye(12).reshape(3, 4, 12))' # compiles the solver, once
+	@$(BIN)/python -W ignore -c 'import numpy, manifold_capacity as m; m.measure(numpy.eye(12).reshape(3, 4, 12))' # compiles the solver, once
 	@touch $@
 
 demo: .venv/installed ## Run config.yaml (handwritten digits, about a minute) and show the result

@@ -98,13 +98,18 @@ wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
 print(json.dumps({"s": wall, "cpu": cpu, "mib": status("VmHWM") - before}))
 """
 )
+# What scripts/measure_geometry.py imports and does.
 JOB = """
 import json, sys
+from manifold_capacity import logs, provenance
+from manifold_capacity.geometry.draws import combine_columns
 from manifold_capacity.geometry.measure import geometry_from_moments
 from manifold_capacity.geometry.moments import Moments
-geometry = geometry_from_moments(Moments.load(sys.argv[1]))
-geometry.to_frame().to_csv(sys.argv[2])
-open(sys.argv[3], "w").write(json.dumps(geometry.summary()))
+from manifold_capacity.models.selection import read_selected
+from manifold_capacity.summary import rows
+row, columns = combine_columns([geometry_from_moments(Moments.load(sys.argv[1]))])
+rows.write_columns(columns, sys.argv[2])
+open(sys.argv[3], "w").write(json.dumps(row))
 """
 
 

@@ -55,7 +55,7 @@ def install_with_uv() -> str:
     got = run(*PIP, *pinned, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     if got.returncode:
         (why, *_) = [*re.findall("^ERROR: (.*)", got.stderr, re.MULTILINE), "pip failed"]
-        return f"uv cannot be installed ({why})"
+        return f"uv cannot be installed ({why.partition('. ')[0]})"
     environment = settings_of_pip() | os.environ
     for arguments in (LOCKED, PACKAGE):
         done = run(*UV, *arguments, "--python", sys.executable, env=environment)

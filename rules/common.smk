@@ -51,7 +51,7 @@ if SHARED:
 config, EXTERNAL, DATASET = SETUP.config, SETUP.external, SETUP.dataset
 MODELS = {model["label"]: model for model in config["models"]}
 RUNS = runs.runs_of(config)
-TRAINED = runs.trained_networks(config)
+TRAINED = [NETWORK.format(**network) for network in runs.trained_networks(config)]
 LABELS, DRAWS = runs.label_suffixes(config), runs.draw_suffixes(config)
 # The parameters and keys of every step.
 PRINTS = Fingerprints(planning=workflow.is_main_process)

@@ -91,14 +91,8 @@ rule compare:
 
 rule summarize_training:
     input:
-        metrics=[
-            f"<results>/training/{NETWORK.format(**training)}/metrics.csv"
-            for training in TRAINED
-        ],
-        stamps=[
-            f"<results>/training/{NETWORK.format(**training)}/metrics.json"
-            for training in TRAINED
-        ],
+        metrics=[f"<results>/training/{network}/metrics.csv" for network in TRAINED],
+        stamps=[f"<results>/training/{network}/metrics.json" for network in TRAINED],
     output:
         stamp=STAMPS["training"],
         table=report(

@@ -14,8 +14,8 @@ rule training:
     input:
         # All weights by name: Snakemake does not check for changed parameters if one of a job's output files is new.
         [
-            f"<results>/training/{NETWORK.format(**training)}/{name}"
-            for training in TRAINED
+            f"<results>/training/{network}/{name}"
+            for network in TRAINED
             for name in (
                 *(
                     f"epoch-{epoch:03d}.safetensors"

@@ -21,7 +21,7 @@ if "config list" in called:
 print("pip", called, file=open("calls", "a"))
 if "requirements-uv.lock" in called:
     if os.environ["UV_STATUS"] == "none":
-        sys.exit("WARNING: of something\\nERROR: no uv for this platform\\nERROR: and more")
+        sys.exit("WARNING: of something\\nERROR: no uv for this platform. More of it\\nERROR: and more")
     uv = Path(sys.executable).with_name("uv")
     uv.write_text('#!/bin/sh\\necho uv "$@" >> calls; env | grep ^UV_ > settings; exit $UV_STATUS')
     uv.chmod(0o755)

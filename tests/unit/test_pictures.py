@@ -1,9 +1,10 @@
-"""What docs/figures/ makes for the documentation: the pictures of concepts.md and the tables of outputs.md."""
+"""What programs make for the documentation: the pictures of concepts.md, the tables of outputs.md, the gallery's simulation."""
 
 import importlib.util
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pandas as pd
 import pytest
 
 from manifold_capacity.figures import style
@@ -11,14 +12,15 @@ from manifold_capacity.figures import style
 ROOT = Path(__file__).parents[2]
 
 
-def program(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / f"docs/figures/{name}.py")
+def program(path):
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / "docs" / path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-CONCEPTS, TABLES = program("concepts"), program("tables")
+CONCEPTS, TABLES = program("figures/concepts.py"), program("figures/tables.py")
+RECORDING = program("gallery/recording/simulate.py")
 
 
 def texts(path):
@@ -51,3 +53,12 @@ def test_the_tables_of_outputs_are_those_of_the_package():
     assert marks == {*TABLES.TABLES, "figures", "caveats"}
     sections = {mark[3] for mark in TABLES.MARKED.finditer(page) if mark[2] == "layers"}
     assert sections == {column.section for column in TABLES.TABLES["layers"]}
+
+
+def test_the_simulated_recording_is_that_of_the_gallery(tmp_path):
+    page = pd.read_csv(ROOT / "docs/gallery/recording/capacity.csv")
+    again = RECORDING.table({"trials": (5, 10)})
+    shown = page[(page["varied"] == "trials") & page["trials"].isin([5, 10])]
+    pd.testing.assert_frame_equal(again, shown.reset_index(drop=True), atol=1e-5)
+    RECORDING.draw(page, tmp_path / "drawn.svg")
+    assert texts(tmp_path / "drawn.svg") == texts(ROOT / "docs/gallery/recording/capacity.svg")

@@ -70,6 +70,8 @@ def test_every_version_of_python_is_tested_from_the_least_on():
     tests = yaml.safe_load((ROOT / ".github/workflows/tests.yml").read_text())
     tested = tests["jobs"]["test"]["strategy"]["matrix"]["python"]
     assert PROJECT["project"]["requires-python"] == f">={tested[0]}"
+    named = [c.rpartition(" ")[2] for c in PROJECT["project"]["classifiers"] if "Python :: 3." in c]
+    assert named == tested
     release = (ROOT / ".github/workflows/release.yml").read_text()
     assert re.findall(r"^            (3\.\d+)$", release, re.MULTILINE) == tested
     default = re.search(r"PYTHONS=\$\{PYTHONS:-(.*)\}", (ROOT / ".ci/release-check").read_text())

@@ -37,6 +37,9 @@ WALKED = {
     "docs/command_line.md": "tests/unit/command_line/test_command_line.py::test_every_block_of_the_walk_through_was_run",
 }
 RUN_BY = {
+    "python docs/gallery/recording/simulate.py docs/gallery/recording": (
+        "tests/unit/test_pictures.py::test_the_simulated_recording_is_that_of_the_gallery"
+    ),
     "snakemake -n": "tests/workflow/test_run.py::test_a_second_run_does_nothing",
     "snakemake geometry": "tests/workflow/test_run.py::test_parts_can_be_asked_for_by_name",
     "snakemake plan": "tests/workflow/test_tools.py::test_the_plan_of_a_changed_run",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from manifold_capacity import measure
 from manifold_capacity.errors import CaveatWarning
-from manifold_capacity.figures.style import STYLE
+from manifold_capacity.figures import style
 
 USUAL = {"trials": 40, "neurons": 300, "classes": 30}
 VARIED = {
@@ -41,9 +42,10 @@ def record(trials: int, neurons: int, classes: int, noise: float, seed: int) -> 
     return centers + along + noise * random.standard_normal((classes, trials, neurons))
 
 
-def table() -> pd.DataFrame:
+def table(sizes: Mapping[str, Sequence[int]]) -> pd.DataFrame:
+    """A row for every number of trials, neurons or classes, and recording."""
     rows = []
-    for varied, numbers in VARIED.items():
+    for varied, numbers in sizes.items():
         for number in numbers:
             size = USUAL | {varied: number}
             for name, noise in RECORDINGS.items():
@@ -66,7 +68,7 @@ def table() -> pd.DataFrame:
 
 
 def draw(frame: pd.DataFrame, path: Path) -> None:
-    with plt.rc_context(STYLE):
+    with style.in_style():
         figure, panels = plt.subplots(1, 3, figsize=(10, 3.4), sharey=True, layout="constrained")
         for panel, (varied, numbers) in zip(panels, VARIED.items(), strict=True):
             for name, rows in frame[frame["varied"] == varied].groupby("recording", sort=False):
@@ -80,7 +82,7 @@ def draw(frame: pd.DataFrame, path: Path) -> None:
             panel.minorticks_off()
         panels[0].set_ylabel("Capacity")
         panels[0].legend()
-        figure.savefig(path)
+        style.write(figure, path)
 
 
 def main() -> None:
@@ -92,7 +94,7 @@ def main() -> None:
     warnings.simplefilter(
         "ignore", CaveatWarning
     )  # sizes that are too small are what this is about
-    frame = table()
+    frame = table(VARIED)
     frame.round(5).to_csv(folder / "capacity.csv", index=False)
     draw(frame, folder / "capacity.svg")
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -348,7 +349,7 @@ class ConeSolver:
         inverse, _ = lapack.dpotri(factor, lower=0, overwrite_c=1)
         lower = inverse.T.astype(np.float32)
         self._inverse = np.tril(lower) + np.tril(lower, -1).T
-        self._single = coordinates.astype(np.float32) if self._thin else None
+        self._single: Any = coordinates.astype(np.float32) if self._thin else None
 
     def _apply(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Vectors (K, n) times the penalty and the inverse of the Gram matrix plus the penalty."""

@@ -77,6 +77,6 @@ class Draw:
         if self._kind == "balanced":
             return rng.permutation(np.where(np.arange(n) < n // 2, 1.0, -1.0))
         while True:
-            labels = rng.choice([-1.0, 1.0], size=n)
+            labels: FloatArray = rng.choice(np.array([-1.0, 1.0]), size=n)
             if n == 1 or np.ptp(labels) > 0:
                 return labels

@@ -78,7 +78,7 @@ def interval_of_mean(
     values = np.asarray(values, dtype=float)
     with np.errstate(divide="ignore", invalid="ignore"):  # infinite values
         values = 1.0 / values if quantity == "capacity" else values
-        mean = values.mean(axis=0)
+        mean: Any = values.mean(axis=0)  # a number or an array
         shared = ndtri((1 + LEVEL) / 2) * shared_stderr
         shared = shared * mean**2 if quantity == "capacity" else shared
         half = np.hypot(times * half_width(values - mean), shared)

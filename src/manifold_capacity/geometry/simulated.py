@@ -122,7 +122,7 @@ def simulated_capacity(
     capacity = n_manifolds / n_critical
     stderr = capacity / n_critical * found.std(ddof=1) / np.sqrt(n_repetitions)
     if (found > rank).any():
-        capacity = stderr = np.nan
+        capacity = stderr = np.float64(np.nan)
     return SimulatedCapacity(float(capacity), float(stderr), found, rank, n_manifolds)
 
 

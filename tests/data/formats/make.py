@@ -1,8 +1,8 @@
 """Writes the files and the interface of the present version, to be read by all later ones: see docs/versions.md.
 
-    python tests/data/formats/make.py
+    python tests/data/formats/make.py [FOLDER]
 
-once for a version, with the pipeline installed. A folder that is there is never written again.
+once for a version, with the pipeline installed and all changes committed. A folder that is there is never written again.
 """
 
 from __future__ import annotations
@@ -211,7 +211,7 @@ def main() -> None:
     from manifold_capacity import __version__
 
     with tempfile.TemporaryDirectory() as temporary:
-        folder = HERE / __version__.rpartition(".")[0]
+        folder = Path(sys.argv[1]) if sys.argv[1:] else HERE / __version__.rpartition(".")[0]
         folder.mkdir()  # an error if it is there
         write_files(Path(temporary))
         with tarfile.open(folder / "files.tar.xz", "w:xz") as archive:
