@@ -97,7 +97,7 @@ def mean_field_inputs(arguments: argparse.Namespace) -> Iterator[tuple[str, Floa
     np.random.seed(0)  # noqa: NPY002 (as the README does)
     random = np.stack([np.random.randn(n, m) for _ in range(p)])  # noqa: NPY002
     yield f"README's example: {p} x {m}, N = {n:,}", random, n_t
-    p = 20 if arguments.small else 100 if arguments.data else 40
+    p = 20 if arguments.small else 40
     points = layer_points(load_images(arguments.data, p, m), p)
     name = "CIFAR-100" if arguments.data else "digits"
     manifolds = np.ascontiguousarray(points.transpose(0, 2, 1))
@@ -181,7 +181,7 @@ def bench_extraction(arguments: argparse.Namespace, folder: Path) -> Table:
     import torchvision
 
     python = environment(arguments.work, "thingsvision", THINGSVISION, arguments.python)
-    name, n_classes, n_points = ("resnet18", 4, 25) if arguments.small else ("vgg16", 20, 50)
+    name, n_classes, n_points = ("resnet18", 4, 25) if arguments.small else ("vgg16", 8, 50)
     images = load_images(arguments.data, n_classes, n_points).reshape(-1, 32, 32, 3)
     torch.manual_seed(0)
     torch.save(
@@ -315,7 +315,8 @@ def main() -> None:
     arguments.work.mkdir(parents=True, exist_ok=True)
     warnings.simplefilter("ignore", CaveatWarning)
     here = Path(__file__).parents[1]
-    print(f"{machine()}; this package: commit {commit(here)}, {arguments.threads} thread(s)\n")
+    ours = commit(here)
+    print(f"{machine()}; this package: commit {ours}, {arguments.threads} thread(s)\n", flush=True)
     tables = []
     for part in arguments.parts:
         folder = arguments.work / part
@@ -330,7 +331,7 @@ def main() -> None:
             sep="\n",
             flush=True,
         )
-        write(tables, arguments.output or arguments.work / "peers.csv")
+        write(tables, arguments.output or arguments.work / "peers.csv", ours)
         shutil.rmtree(folder)
 
 

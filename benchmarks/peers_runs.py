@@ -181,9 +181,10 @@ class Table:
         return "\n\n".join("\n".join(page) for page in pages.values())
 
 
-def write(tables: Sequence[Table], path: Path) -> None:
+def write(tables: Sequence[Table], path: Path, measured_commit: str) -> None:
     """All tables as one CSV; parts that were not measured this time keep the rows that they had."""
     frame = pd.DataFrame([row for table in tables for row in table.rows])
+    frame["commit"] = measured_commit
     if path.exists():
         kept = pd.read_csv(path)
         frame = pd.concat([kept[~kept["part"].isin(frame["part"])], frame])
