@@ -64,6 +64,7 @@ CANNOT_RUN = {
     "make lock": "asks a package index for the newest versions",
     "squeue --me": "SLURM's own command",
     "scancel <ids>": "SLURM's own command",
+    "snakemake --configfile configs/gallery/cifar100_last_epoch.yaml --cores 2": "needs the weights of an hour's training",
     "python benchmarks/gpu.py --data results/cifar100_vgg16/datasets/cifar100": "needs a GPU and CIFAR-100",
     "python benchmarks/compare_published.py results/cifar100_vgg16/summary/layers.csv": "needs a GPU's hours first",
 }
