@@ -290,3 +290,21 @@ def test_a_narrow_rectified_layer_whose_points_nearly_depend_on_each_other():
     assert glue.separable_fraction == 0
     assert set(glue.samples.support) <= {glue.rank - 1, glue.rank}
     assert glue.worst_gap < 1e-8
+
+
+def test_rounding_of_activations_adds_no_direction():
+    """A convolution's output had 2,048 directions, and 1e-6 of rounding in others; labels took hours."""
+    rng = np.random.default_rng(3)
+    points = rng.standard_normal((8, 20, 40)) @ rng.standard_normal((40, 100))
+    rounded = points * (1 + 1e-6 * rng.standard_normal(points.shape))
+    glue, exact = measure_glue(rounded, n_samples=30), measure_glue(points, n_samples=30)
+    assert glue.rank == exact.rank == 40
+    assert glue.worst_gap < 1e-9
+    assert glue.separable_fraction == exact.separable_fraction == 0
+
+
+def test_a_long_projection_says_how_far_it_is(caplog, monkeypatch):
+    monkeypatch.setattr("manifold_capacity.logs.LINE_EVERY_S", 0)
+    caplog.set_level("INFO", logger="manifold_capacity")
+    measure_glue(clouds(), n_samples=40)
+    assert "projecting: 24 of 24 samples (100%)" in caplog.text
