@@ -48,6 +48,7 @@ check: .venv/installed ## Formatting, lint, types
 	$(BIN)/snakefmt --check $(SNAKEFILES)
 	$(BIN)/snakemake --lint
 	$(BIN)/mypy
+	@echo "All checks passed."
 
 format: .venv/installed ## Format the sources
 	$(BIN)/ruff format $(SOURCES)

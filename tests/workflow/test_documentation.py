@@ -55,7 +55,7 @@ RUN_BY = {
     "make docs": "tests/unit/test_pictures.py::test_the_pictures_are_those_that_the_program_draws",
 }
 CANNOT_RUN = {
-    "git clone <this repository> && cd manifold-capacity": "the reader's own clone",
+    "git clone <this repository> manifold-capacity && cd manifold-capacity": "the reader's own clone",
     "git clone <your fork> manifold-capacity && cd manifold-capacity": "the reader's own clone",
     "git switch -c a-word-for-the-change": "the reader's own branch",
     ".venv/bin/pytest tests/unit/geometry": "a part of make test",

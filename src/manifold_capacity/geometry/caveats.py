@@ -14,10 +14,10 @@ CAVEATS = {
         "shuffled labels it is as it should be.",
     ),
     "correlation": (
-        "centers stay correlated after projection, which the theory assumes they are not",
+        "centers stay correlated, which the theory assumes they are not; compare with the exact capacity",
         "The mean absolute cosine between the centers that remain after projection is above 0.3, and more than 80 % of "
         "that before. The theory takes them as unrelated; with few classes, or centers that lie along a line, they cannot "
-        "be made so. Of 3 and 4 clouds, capacity was 3 to 15 % below the simulated one: compare `simulated_capacity`.",
+        "be made so. Of 3 and 4 clouds, capacity was 3 to 15 % below the simulated one: compare with the exact capacity (`glue`).",
     ),
     "outlier": (
         "a single sample dominates its class; is it damaged, or a missing value's code?",
@@ -43,12 +43,12 @@ CAVEATS = {
         "0.46 and 0.22. Compare layers only at the same numbers; `points_per_class: equal` draws the smallest from each.",
     ),
     "rank_bound": (
-        "the rank K is at its bound; more directions might be shared",
-        "The search for K ended at the largest K that it may try, and chose that. With few classes there is no room for more "
+        "with so few classes, not all directions that centers share may have been removed; use more classes",
+        "The search for the number K of shared directions ended at the largest that it may try, and chose that. With few classes there is no room for more "
         "directions; else the centers' correlation would go on falling, and the numbers with it.",
     ),
     "rank_choice": (
-        "other ranks K, nearly as good, give numbers outside the interval",
+        "with another number of shared directions removed, numbers would be outside the interval",
         "Several numbers K of shared directions leave nearly the same correlation (within 1 / P of the least, and at least "
         "1 %), and over these, capacity, radius or dimension range beyond the interval (`capacity_rank_low` to "
         "`capacity_rank_high`, ...). Which K is chosen may depend on a single point.",

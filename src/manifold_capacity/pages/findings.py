@@ -18,12 +18,13 @@ from manifold_capacity.figures import curves
 from manifold_capacity.geometry.caveats import CAVEATS
 from manifold_capacity.geometry.intervals import FEWEST, half_width, in_brackets, max_t
 from manifold_capacity.summary.comparisons import over_classes, over_seeds
-from manifold_capacity.summary.rows import SPLIT, STATUS_OK, select_rows
+from manifold_capacity.summary.rows import SHUFFLED, SPLIT, STATUS_OK, select_rows
 from manifold_capacity.summary.text import TABLE_WIDTH, layer_title, split_title
 
 # Networks, and comparisons of one kind, that have sentences of their own; the others are in the tables.
 MOST = 6
 _MOST_NAMES = 8  # of layers in a list
+_AGAINST_CONTROL = "Classes against shuffled labels"
 _MEASURES = {"capacity": "mean-field capacity", "glue_capacity": "exact capacity"}
 # Caveats of every measure; the others are of the exact capacity (`glue_`) or of the mean-field one.
 _OF_POINTS = ("centers", "outlier", "unequal")
@@ -60,6 +61,7 @@ def findings(
     shown = curves.of_classes(layers)
     # Further views of a module are a network of their own, as in the figures.
     shown = shown.assign(network=shown["model"], model=layers["model"])
+    control = select_rows(layers, labels=SHUFFLED)
     known = {m: name for m, name in _MEASURES.items() if m in shown and shown[m].notna().any()}
     # The only measure needs no attribute.
     names = known if len(known) > 1 else dict.fromkeys(known, "capacity")
@@ -67,10 +69,13 @@ def findings(
     found: list[Finding] = []
     for network in networks[:MOST]:
         found += _along_layers(
-            select_rows(shown, network=network), curves.of_labels(manifolds), names
+            select_rows(shown, network=network), curves.of_labels(manifolds), control, names
         )
     pairs, n_more = _comparisons(shown, comparisons, names)
-    found += [*pairs, *_caveats(shown), _method(shown, names)]
+    # If classes are like any other groups of points, nothing else says much.
+    first = [pair for pair in pairs if pair.topic == _AGAINST_CONTROL]
+    rest = [pair for pair in pairs if pair.topic != _AGAINST_CONTROL]
+    found = [*first, *found, *rest, *_caveats(shown, not control.empty), _method(shown, names)]
     left = [_count(len(networks) - MOST, "further network"), _count(n_more, "further comparison")]
     if any(left):
         more = f"{' and '.join(filter(None, left))}: see the tables layers.csv and comparisons.csv."
@@ -96,7 +101,7 @@ def _about(rows: pd.DataFrame, *words: str) -> str:
 
 
 def _along_layers(
-    rows: pd.DataFrame, classes: pd.DataFrame, names: Mapping[str, str]
+    rows: pd.DataFrame, classes: pd.DataFrame, control: pd.DataFrame, names: Mapping[str, str]
 ) -> list[Finding]:
     """Of one network at its last checkpoint: where capacity rises most, how far in all, and where it is least certain.
 
@@ -109,18 +114,18 @@ def _along_layers(
     of_run = [checkpoint, split_title(first["split"])] if first["split"] != SPLIT else []
     about = _about(rows, *of_run)
     for key in ("model", "checkpoint", "split"):
-        classes = select_rows(classes, **{key: first[key]})
+        classes, control = (select_rows(frame, **{key: first[key]}) for frame in (classes, control))
     classes = classes[classes["seed"].isin(rows["seed"])]
     texts: dict[str, list[str]] = {}
     for measure, name in names.items():
         of_measure = f"{_capital(name)}: " if len(names) > 1 else ""
-        for topic, text in _of_measure(rows, classes, measure):
+        for topic, text in _of_measure(rows, classes, control, measure):
             texts.setdefault(topic, []).append(of_measure + text)
     return [Finding(topic, about, "\n".join(said)) for topic, said in texts.items()]
 
 
 def _of_measure(
-    rows: pd.DataFrame, classes: pd.DataFrame, measure: str
+    rows: pd.DataFrame, classes: pd.DataFrame, control: pd.DataFrame, measure: str
 ) -> Iterator[tuple[str, str]]:
     """Topics and sentences of one measure along the layers."""
     (order,) = curves.layers_of_models(rows).values()
@@ -138,7 +143,8 @@ def _of_measure(
         text = f"Only one layer has a value ({only[0]})" if only else "No layer has a value"
         yield "Where capacity rises most", f"{text}: there are no layers to compare."
     else:
-        yield from _rises(rows, classes, measure, known["value"])
+        shuffled = control.groupby("layer")[measure].mean() if measure in control else None
+        yield from _rises(rows, classes, measure, known["value"], shuffled)
     left = [*select_rows(rows, status=STATUS_OK)["layer"].unique()]
     if left := [layer for layer in left if layer not in known.index]:
         yield "Left out", f"{_names(left)}: no finite value."
@@ -147,7 +153,11 @@ def _of_measure(
 
 
 def _rises(
-    rows: pd.DataFrame, classes: pd.DataFrame, measure: str, values: pd.Series
+    rows: pd.DataFrame,
+    classes: pd.DataFrame,
+    measure: str,
+    values: pd.Series,
+    shuffled: pd.Series | None,
 ) -> Iterator[tuple[str, str]]:
     """The largest rise from a layer to the next, and from the first layer to the last."""
     pairs = [*zip(values.index[:-1], values.index[1:], strict=True)]
@@ -162,7 +172,10 @@ def _rises(
 
     def flags(pair: tuple[str, str]) -> str:
         codes = _codes(rows[rows["layer"].isin(pair)]["caveats"], measure)
-        return f" Caveats of these layers: {codes}." if codes else ""
+        text = f" Caveats of these layers: {codes}." if codes else ""
+        if shuffled is not None and shuffled.reindex(pair).notna().all():
+            text += f" With shuffled labels: {shuffled[pair[0]]:#.3g} to {shuffled[pair[1]]:#.3g}."
+        return text
 
     sure = steps > widths
     best = int(np.where(sure, steps, -math.inf if sure.any() else steps).argmax())
@@ -265,7 +278,7 @@ def _comparisons(
             "checkpoint": f"Trained ({last}) against untrained"
             if trained
             else f"{_capital(last)} against {before}",
-            "labels": "Classes against shuffled labels",
+            "labels": _AGAINST_CONTROL,
             "split": f"{_capital(one['split'])} against {reference} split",
             "model": f"{one['model']} against {reference}",
         }[kind]
@@ -323,7 +336,7 @@ def _layers(which: pd.Series, n: int) -> str:
     return f"{len(which)} of {n} layers"
 
 
-def _caveats(shown: pd.DataFrame) -> Iterator[Finding]:
+def _caveats(shown: pd.DataFrame, with_control: bool) -> Iterator[Finding]:
     """What limits the numbers: caveats of layers, and layers without geometry."""
     measured = shown[shown["status"] == STATUS_OK]
     codes = measured["caveats"].fillna("").astype(str).str.split()
@@ -337,7 +350,8 @@ def _caveats(shown: pd.DataFrame) -> Iterator[Finding]:
     for status, rows in gone.groupby("status", sort=False):
         yield Finding("No geometry", "", f"{_names(rows['layer'].unique())}: {status}.")
     if not any(codes) and gone.empty:
-        yield Finding("Caveats", "", "None: no layer is flagged.")
+        own = " with the classes' own labels" if with_control else ""
+        yield Finding("Caveats", "", f"None{own}: no layer is flagged.")
 
 
 def _names(layers: Iterable[str]) -> str:

@@ -16,7 +16,7 @@ import pandas as pd
 from manifold_capacity.figures.curves import views_apart
 from manifold_capacity.pages import page
 from manifold_capacity.summary.columns import MANIFOLD_IDENTITY, TITLES
-from manifold_capacity.summary.rows import EXTERNAL, SHUFFLED, STATUS_OK
+from manifold_capacity.summary.rows import EXTERNAL, ORIGINAL, SHUFFLED, STATUS_OK
 from manifold_capacity.summary.text import checkpoint_title, split_title, with_intervals
 
 LOG_CHARACTERS = 6_000  # of a longer log, a page shows the end
@@ -159,6 +159,8 @@ def _layer_columns(layers: pd.DataFrame) -> list[dict[str, Any]]:
     varying = [name for name in page.IDENTITY if layers[name].nunique(dropna=False) > 1]
     identity = {"identity": True, "choice": True}
     columns = [page.table_column(layers, name) | identity for name in ("layer", *varying)]
+    for column in columns:
+        column["preset"] = ORIGINAL if column["label"] == TITLES["labels"][0] else None
     names = ["layer_name", "output_shape", "n_features"]
     main = [TITLES[name][0] for name in _MAIN]
     numbers = page.number_columns(layers, [*page.IDENTITY, "layer", *names, "status"])

@@ -25,6 +25,8 @@ from manifold_capacity.workflow.setup import Setup, selected_layers
 # Parts of paths, with Snakemake's wildcards.
 NETWORK = "{model}/seed-{seed}"
 RUN = f"{NETWORK}/{{checkpoint}}/{{split}}"
+# Tables of layers that end a run; more would hide what was found.
+MOST_TABLES = 6
 
 
 @dataclass(frozen=True)
@@ -311,6 +313,10 @@ def closing_text(results: str, since: float) -> str:
     if paths[0] not in new:
         return ""
     said = [path.read_text(encoding="utf-8") for path in new]
+    *tables, note = said[0].split("\n\n")
+    if len(tables) > MOST_TABLES:
+        first = f"The last {MOST_TABLES} of {len(tables)} tables; all of them: {paths[0]}"
+        said[0] = "\n\n".join([first, *tables[-MOST_TABLES:], note])
     return (
         "\n" + "\n".join(said) + f"\nFigures: {results}/figures/   Tables: {results}/summary/   "
         f"All of it in one page: the same command with --report {results}/report.html"

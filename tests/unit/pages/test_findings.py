@@ -178,8 +178,11 @@ def test_classes_against_shuffled_labels_and_test_against_train() -> None:
     text = text_of(found, "Classes against shuffled labels", "train split")
     assert text.startswith("Capacity is higher in 2 of 4 layers; most in 4 Linear")
     assert "all intervals (over 12 classes) include 0" in text_of(found, "Test against train split")
+    assert found[0].topic == "Classes against shuffled labels"
+    rise = text_of(found, "Where capacity rises most")
+    assert " With shuffled labels: 0.2" in rise
     # Caveats are those of the classes, not of the control.
-    assert text_of(found, "Caveats") == "None: no layer is flagged."
+    assert text_of(found, "Caveats") == "None with the classes' own labels: no layer is flagged."
 
 
 def test_exact_capacity_stands_beside_mean_field_capacity() -> None:
