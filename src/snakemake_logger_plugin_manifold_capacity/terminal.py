@@ -86,6 +86,8 @@ class Terminal:
     def _on_progress(self, record: logging.LogRecord, fields: Mapping[str, Any]) -> None:
         """Comes after the jobs that it counts."""
         run = self.run
+        if 0 < run.total < fields["total"] and "progress" not in self.quiet:
+            self.say(f"{_n_jobs(fields['total'])}, now that the layers are known")
         run.done, run.total = fields["done"], fields["total"]
         finished, run.finished = run.finished, []
         for number, job in enumerate(finished, run.done - len(finished) + 1):

@@ -96,6 +96,15 @@ def test_jobs_of_a_group_are_counted_one_by_one(terminal, stream):
     assert [line[:5] for line in stream.getvalue().splitlines()] == ["[3/9]", "[4/9]"]
 
 
+def test_jobs_that_the_layers_bring_are_announced(terminal, stream):
+    terminal.handle(record("run_info", stats={"find_layers": 1, "total": 5}))
+    terminal.handle(job_info())
+    finished(terminal, 7, done=1, total=67)
+    _, announced, line = stream.getvalue().splitlines()
+    assert announced == "67 jobs, now that the layers are known"
+    assert line.startswith("[ 1/67]")
+
+
 def test_pages_and_warnings_are_shown_completely(terminal, stream, log):
     terminal.handle(job_info(log, rule_name="plan", wildcards={}))
     with log_to(log) as logger:

@@ -60,8 +60,11 @@ def test_rules_without_measured_times(tmp_path):
         {"train": 2, "geometry": 100}, {"geometry": (1.5, 4)}, [], tmp_path, keep=True, at_once=None
     )
     assert "not measured yet" in text
+    assert "As a rule" not in text
     assert "1.5 s (mean of 4)" in text
     assert "2 min + ?" in text
+    text = describe_plan({"measure_geometry": 9}, {}, [], tmp_path, keep=True, at_once=None)
+    assert "As a rule, a layer takes 2 to 5 seconds of one core" in text
 
 
 @pytest.mark.parametrize(
