@@ -31,8 +31,7 @@ def plot_positions(layers: pd.DataFrame) -> Figure:
     """Draw the capacity at each position, of every layer with the view ``positions``.
 
     A panel per layer and split, at each model's first and last checkpoint: a map over rows and columns of an image,
-    or curves over tokens or timesteps, with 95 % intervals. Seeds are averaged. A position without geometry is a
-    cross.
+    or curves over tokens or timesteps, with 95 % intervals. A position without geometry is a cross.
 
     Parameters
     ----------
@@ -57,7 +56,7 @@ def plot_positions(layers: pd.DataFrame) -> Figure:
         _SIDE * n_columns + 1.2, (_SIDE + 0.5) * n_rows + 0.5, handles if len(handles) > 1 else []
     )
     axes = figure.subplots(n_rows, n_columns, squeeze=False)
-    scale = Normalize(values["capacity"].min(), values["capacity"].max())
+    scale = Normalize(values["value"].min(), values["value"].max())
     for axis, (keys, rows) in zip(axes.flat, parts, strict=False):
         if "," in rows["position"].iloc[0]:
             _draw_map(axis, rows, scale)
@@ -77,12 +76,14 @@ def plot_positions(layers: pd.DataFrame) -> Figure:
         shown_axes = [*axes.flat][: len(parts)]
         figure.colorbar(image, ax=shown_axes, label=style.LABELS["capacity"], shrink=0.8, aspect=24)
     shown_rows = layers[layers["position"].fillna("") != ""]
-    panels.add_heading(figure, curves.of_labels(shown_rows))
+    over = " or ".join(filter(None, values["interval_over"].unique()))
+    band = f"95 % interval over {over}" if has_curves and over else ""
+    panels.add_heading(figure, curves.of_labels(shown_rows), band=band)
     return figure
 
 
 def positions_values(layers: pd.DataFrame) -> pd.DataFrame:
-    """Capacity and interval at each position, at the first and last checkpoint; the mean over seeds."""
+    """Capacity and interval at each position, at the first and last checkpoint: those of the figure along the layers."""
     single = (
         layers[layers["position"].fillna("").astype(str) != ""] if "position" in layers else None
     )
@@ -101,9 +102,21 @@ def positions_values(layers: pd.DataFrame) -> pd.DataFrame:
         layer=both["layer"].map(lambda label: re.sub(r"_position(_\d+)+$", "", label)),
         position=both["position"].astype(str),
     )
-    numbers = {name: (name, "mean") for name in ("capacity", "capacity_low", "capacity_high")}
-    grouped = both.groupby([*_KEYS, "position"], sort=False)
-    return grouped.agg(**numbers, n_seeds=("seed", "nunique")).reset_index()
+    # As along the layers: the interval is over seeds from three on.
+    parts = [
+        _tabulate(dict(zip(_KEYS, keys, strict=True)), rows)
+        for keys, rows in both.groupby(_KEYS, sort=False)
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _tabulate(keys: Mapping[str, Any], rows: pd.DataFrame) -> pd.DataFrame:
+    positions, quantity = [*rows["position"].unique()], "capacity"
+    *numbers, over = curves.mean_and_interval(rows, "position", positions, [quantity])
+    value, low, high = (each[quantity] for each in numbers)
+    shown = {"position": positions, "quantity": quantity, "value": value, "low": low, "high": high}
+    n_seeds = rows["seed"].nunique()
+    return pd.DataFrame({**keys, **shown, "interval_over": over, "n_seeds": n_seeds})
 
 
 def _panels(values: pd.DataFrame) -> list[tuple[tuple[Any, ...], pd.DataFrame]]:
@@ -124,7 +137,7 @@ def _draw_map(axis: Axes, rows: pd.DataFrame, scale: Normalize) -> None:
     down, right = (np.unique(column) for column in places.T)
     image = np.full((len(down), len(right)), np.nan)
     where = np.searchsorted(down, places[:, 0]), np.searchsorted(right, places[:, 1])
-    image[where] = rows["capacity"]
+    image[where] = rows["value"]
     axis.pcolormesh(image, cmap="viridis", norm=scale, edgecolors="white", linewidth=0.4)
     dead = np.nonzero(np.isnan(image))
     axis.plot(dead[1] + 0.5, dead[0] + 0.5, "x", color=style.GRAY, markersize=4)
@@ -145,9 +158,10 @@ def _draw_curves(axis: Axes, rows: pd.DataFrame, colors: Mapping[str, Any]) -> N
     for name, each in rows.groupby("checkpoint", sort=False):
         at = each["position"].astype(int).to_numpy()
         marker = "o" if len(at) <= panels.MOST_MARKERS else ""
-        axis.plot(at, each["capacity"], color=colors[str(name)], marker=marker)
-        band = each["capacity_low"].astype(float), each["capacity_high"].astype(float)
-        axis.fill_between(at, *band, color=colors[str(name)], alpha=0.15, linewidth=0)
+        axis.plot(at, each["value"], color=colors[str(name)], marker=marker)
+        axis.fill_between(
+            at, each["low"], each["high"], color=colors[str(name)], alpha=0.15, linewidth=0
+        )
     axis.set(xlabel="Position", ylabel=style.LABELS["capacity"], ylim=(0, None))
     axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
 

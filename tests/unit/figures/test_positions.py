@@ -1,5 +1,6 @@
 """Views and positions in figures: further views are drawn apart, single positions only in their own figure."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -32,7 +33,20 @@ def test_a_map_has_the_capacity_of_each_position() -> None:
     assert values["checkpoint"].unique().tolist() == ["epoch-000", "epoch-015"]
     first = values[values["checkpoint"] == "epoch-000"]
     (image,) = panels(plot_positions(layers))[0].collections
-    assert image.get_array().ravel().tolist() == first["capacity"].tolist()
+    assert image.get_array().ravel().tolist() == first["value"].tolist()
+
+
+@pytest.mark.parametrize(("seeds", "over"), [((0, 1), "classes"), ((0, 1, 2), "3 seeds")])
+def test_the_interval_of_a_position_is_over_seeds_from_three_on(seeds, over) -> None:
+    layers = of_positions(table({"net": SIX}, splits=("test",), seeds=seeds), 4)
+    values = positions_values(layers).query("checkpoint == 'epoch-015' and position == '2'")
+    shown = layers[(layers["checkpoint"] == "epoch-015") & (layers["position"] == "2")]
+    means = shown[["capacity", "capacity_low", "capacity_high"]].mean()
+    half = 4.302653 * shown["capacity"].std() / 3**0.5  # the t value of three
+    ends = means[1:] if over == "classes" else means["capacity"] + half * np.array([-1, 1])
+    assert values[["value", "low", "high"]].to_numpy()[0] == pytest.approx([means.iloc[0], *ends])
+    assert values[["quantity", "interval_over"]].to_numpy().tolist() == [["capacity", over]]
+    assert f"95 % interval over {over}" in plot_positions(layers).get_suptitle().replace("\n", " ")
 
 
 def test_without_positions_there_is_nothing_to_draw() -> None:
