@@ -44,7 +44,7 @@ def test_waves_in_a_network_with_convolutions_along_time(workspace):
     mean, position = (json.loads((folder / file).read_text()) for file in files[1:])
     assert mean["output_shape"] == position["output_shape"] == "32"
     assert (mean["view"], position["view"], position["position"]) == ("mean", "positions-4", "13")
-    # What the readout takes tells more than one moment of 32 numbers.
+    # The mean over time, which the readout takes after the ReLU, tells more than one moment of 32 numbers.
     assert mean["capacity"] > position["capacity"]
     assert measured["capacity"] > 2 * 2 / 100  # twice what the number of points gives by itself
     files = {path.name for path in (results / "datasets/waves").iterdir()}
