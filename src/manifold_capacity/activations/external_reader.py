@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from manifold_capacity.activations.array_files import reading
 from manifold_capacity.errors import UserError
+from manifold_capacity.geometry.not_finite import NotFinite
 from manifold_capacity.models.layers import Layer
 
 # Bytes of a layer that are read at a time. The moments keep two such blocks, besides their own buffers.
 _BLOCK_BYTES = 48 * 2**20
 
 # Samples with values that are not finite that a message names.
-_MOST_NAMED = 10
+_MOST_NAMED = 5
 
 # Rows of a mapped array that are read before its memory pages are released.
 _MAPPED_ROWS = 512
@@ -70,14 +71,16 @@ class Reader:
         """Values (n_points, stop - start) of all points, manifold after manifold."""
         if self._block is None or self._block[0] != (start, stop):
             self._block = None  # before the next one is read
-            shape, step = self.layer.output_shape, self.features
-            spans = ((first, min(stop, first + step)) for first in range(start, stop, step))
-            parts = [self._gather(part) for span in spans for part in _parts(shape, *span)]
-            block = _joined(parts, axis=1)
-            del parts  # not twice in memory
+            block = self._gathered(start, stop)
             self._check_finite(block, start)
             self._block = (start, stop), block
         return self._block[1]
+
+    def _gathered(self, start: int, stop: int) -> NDArray[Any]:
+        shape, step = self.layer.output_shape, self.features
+        spans = ((first, min(stop, first + step)) for first in range(start, stop, step))
+        parts = [self._gather(part) for span in spans for part in _parts(shape, *span)]
+        return _joined(parts, axis=1)
 
     def _gather(self, part: tuple[slice, ...]) -> NDArray[Any]:
         if isinstance(self._array, np.ndarray):
@@ -101,19 +104,29 @@ class Reader:
     def _check_finite(self, block: NDArray[Any], first_feature: int) -> None:
         if block.dtype.kind != "f" or np.isfinite(block).all():
             return
-        wrong = ~np.isfinite(block)
-        row, column = np.argwhere(wrong)[0].tolist()
-        rows = np.flatnonzero(wrong.any(axis=1))
+        row, column = np.argwhere(~np.isfinite(block))[0].tolist()
         class_name = self._class_names[int(np.searchsorted(self._ends, row, side="right"))]
         what = "sample" if len(self._lead) == 1 else "point"
-        others = ", ".join(map(str, self._lead[-1][rows[:_MOST_NAMED]].tolist()))
-        others += ", ..." if len(rows) > _MOST_NAMED else ""
         raise UserError(
             f"{self._path}: layer {self.layer.name!r}, class {class_name!r}, {what} "
-            f"{self._lead[-1][row]}, feature {first_feature + column} is {block[row, column]}"
-            f"{f', one of {len(rows)} {what}s with such values ({others})' if len(rows) > 1 else ''}; the geometry "
-            "needs finite activations: drop the sample, or the feature (a neuron that was not always recorded)"
+            f"{self._lead[-1][row]}, feature {first_feature + column} is {block[row, column]}{self._others(what)}; "
+            "the geometry needs finite activations: leave out features (neurons that were not always recorded) or "
+            "samples, as in docs/own_data.md#missing-values"
         )
+
+    def _others(self, what: str) -> str:
+        """How many samples of the layer have values that are not finite, and in which feature most of them are."""
+        n_features, step = self.layer.n_features, self.features
+        counts = NotFinite(len(self._lead[0]), n_features)
+        for start in range(0, n_features, step):
+            block = self._gathered(start, min(n_features, start + step))
+            counts.add(start, ~np.isfinite(block))
+        rows = np.flatnonzero(counts.of_points)
+        if counts.of_points.sum() == 1:
+            return ""
+        named = ", ".join(map(str, self._lead[-1][rows[:_MOST_NAMED]].tolist()))
+        named += ", ..." if len(rows) > _MOST_NAMED else ""
+        return f", one of {len(rows)} {what}s with such values ({named}), {counts.text(what)}"
 
 
 class Manifold:

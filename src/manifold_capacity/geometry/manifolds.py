@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from manifold_capacity.errors import UserError, warn_caller
 from manifold_capacity.geometry.arguments import FloatArray
 from manifold_capacity.geometry.labeled import Labeled, Naming, Rows, by_label, read_labels
+from manifold_capacity.geometry.not_finite import NotFinite
 from manifold_capacity.geometry.user_arrays import as_array, flattened
 
 # A chunked array is read in whole chunks unless one row of chunks would take more memory than this.
@@ -115,18 +116,18 @@ class Source:
         """Raise if a value of the block is NaN or infinite, naming all points of the layer that have such values."""
         if not all(np.isfinite(as_float64(points)).all() for points in block):
             raise UserError(
-                f"{self.find_not_finite()[1]}; the geometry needs finite activations (drop these points, in Python with "
-                "drop_nan=True, or find out where in the network they come from)"
+                f"{self.find_not_finite()[1]}; the geometry needs finite activations (leave out features or these points, in "
+                "Python with drop_nan=True, or find out where in a network they come from)"
             )
 
     def find_not_finite(self) -> tuple[list[NDArray[np.bool_]], str]:
         """Which points of each manifold have values that are NaN or infinite, and what to say of them; empty if none."""
         bad = [np.zeros(size, dtype=bool) for size in self.sizes]
         first: dict[tuple[int, int], str] = {}
-        n_features = 0
+        counts = NotFinite(self.n_total, self.n_features)
         for start, block in self.blocks(min(_BLOCK_FEATURES, self.n_features)):
             wrong = [~np.isfinite(as_float64(points)) for points in block]
-            n_features += int(np.any([each.any(axis=0) for each in wrong], axis=0).sum())
+            counts.add(start, np.concatenate(wrong))
             for i, (points, each) in enumerate(zip(block, wrong, strict=True)):
                 for point in np.flatnonzero(each.any(axis=1) & ~bad[i])[:_MOST_NAMED].tolist():
                     feature = int(each[point].argmax())
@@ -138,8 +139,8 @@ class Source:
         named = [f"{self.naming.point(*where)}, {first[where]}" for where in sorted(first)]
         more = f"; and {n_bad - _MOST_NAMED} more" if n_bad > _MOST_NAMED else ""
         return bad, (
-            f"{n_bad} of {self.n_total} points have values that are NaN or infinite, in {n_features} of "
-            f"{self.n_features} features: {'; '.join(named[:_MOST_NAMED])}{more}"
+            f"{n_bad} of {self.n_total} points have values that are NaN or infinite, {counts.text()}: "
+            f"{'; '.join(named[:_MOST_NAMED])}{more}"
         )
 
     def without(self, bad: Sequence[NDArray[np.bool_]]) -> Labeled:
@@ -174,6 +175,10 @@ def as_manifolds(manifolds: Any, labels: Any = None, *, drop_nan: bool = False) 
     bad, text = source.find_not_finite()
     if not text:
         return manifolds
+    if emptied := [i for i, each in enumerate(bad) if each.all()]:
+        raise UserError(
+            f"drop_nan leaves no point of {source.naming.manifolds(emptied)}: {text}; leave out features first"
+        )
     say_dropped(bad, source.naming)
     return source.without(bad)
 
@@ -182,7 +187,10 @@ def say_dropped(bad: Sequence[NDArray[np.bool_]], naming: Naming) -> None:
     """Warn of the points of each manifold that `drop_nan` left out."""
     counts = {i: int(each.sum()) for i, each in enumerate(bad) if each.any()}
     if counts:
-        of_each = ", ".join(f"{n} of {naming.manifolds([i])}" for i, n in counts.items())
+        of_each = ", ".join(
+            f"{'all ' if bad[i].all() else ''}{n} of {naming.manifolds([i])}"
+            for i, n in counts.items()
+        )
         total = sum(map(len, bad))
         warn_caller(f"drop_nan left out {sum(counts.values())} of {total} points: {of_each}")
 

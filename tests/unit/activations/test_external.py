@@ -240,10 +240,24 @@ def test_values_that_are_not_finite_are_named_together(container):
     broken = {"conv10": SAMPLES["conv10"].astype(np.float32), "labels": LABELS}
     broken["conv10"][[5, 20, 30], 0, 0] = np.nan
     external = ExternalActivations(write(container, broken))
-    listed = r", one of 3 samples with such values \((\d+), (\d+), (\d+)\); the geometry needs"
+    listed = r", one of 3 samples with such values \((\d+), (\d+), (\d+)\), in 1 of \d+ features; the geometry needs"
     with pytest.raises(ValueError, match=listed) as raised:
         moments_from_arrays(external.open(external.layers[0].label))
     assert sorted(map(int, re.search(listed, str(raised.value)).groups())) == [5, 20, 30]
+
+
+def test_the_feature_with_most_missing_values_is_named(container):
+    """The counts are of the whole layer, whichever part of it is read."""
+    broken = SAMPLES["conv10"].astype(np.float32)  # 64 features
+    broken[100:, 7, 7] = np.nan
+    broken[[5, 20, 150], 0, 0] = np.inf
+    external = ExternalActivations(write(container, {"conv10": broken, "labels": LABELS}))
+    said = (
+        r"feature 0 is inf, one of 102 samples with such values \(.*, \.\.\.\), in 2 of 64 features, "
+        r"100 of the 103 values in feature 63 \(without it, 3 samples have some\); the geometry"
+    )
+    with pytest.raises(ValueError, match=said):
+        external.open("1_conv10")[0][:, :2]
 
 
 def test_a_value_that_is_not_finite_names_its_place(container):

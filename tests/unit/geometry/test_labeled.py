@@ -183,13 +183,23 @@ def test_rows_that_are_not_finite_are_dropped(function):
     assert_as_expected(function(X, CODES, drop_nan=True), function(MANIFOLDS))
 
 
-def test_a_class_without_a_point_is_named():
+@pytest.mark.parametrize("function", [measure, measure_glue])
+def test_a_class_that_drop_nan_would_empty_is_named(function):
     points = damaged(np.flatnonzero(CODES == 2))
-    with (
-        pytest.warns(RuntimeWarning, match="12 of class 'eel'"),
-        pytest.raises(ValueError, match="class 'eel' has no points"),
-    ):
-        measure(points, NAMES[CODES], drop_nan=True)
+    said = "drop_nan leaves no point of class 'eel': 12 of 48 points have values that are NaN"
+    with pytest.raises(ValueError, match=said):
+        function(points, NAMES[CODES], drop_nan=True)
+
+
+def test_the_feature_with_most_missing_values_is_named():
+    points = damaged(np.arange(20))
+    points[[0, 30, 31], [1, 2, 3]] = np.nan
+    said = (
+        "22 of 48 points have values that are NaN or infinite, in 4 of 30 features, 20 of the 23 values in feature 7 "
+        "(without it, 3 points have some): row "
+    )
+    with pytest.raises(ValueError, match=re.escape(said)):
+        measure(points, CODES)
 
 
 def test_classes_and_rows_are_named_in_caveats_and_errors():

@@ -261,6 +261,10 @@ def test_rows_that_are_not_finite_in_any_layer():
     kept = np.delete(np.arange(67), [3, 9])
     with pytest.warns(RuntimeWarning, match="left out 2 of 67 points"):
         found = measure_layers(damaged(), LABELS, drop_nan=True, **FEW)
+    emptied = {"conv.2": np.where((LABELS[0] == LABELS)[:, None], np.nan, LAYERS["conv.2"])}
+    n = (LABELS[0] == LABELS).sum()
+    with pytest.warns(RuntimeWarning, match=f"left out {n} of 67 points: all {n} of class"):
+        assert len(measure_layers(emptied, LABELS, drop_nan=True, **FEW).manifolds) == 4
     alone = measure_layers({k: x[kept] for k, x in LAYERS.items()}, LABELS[kept], **FEW)
     pd.testing.assert_frame_equal(found, alone)
 
