@@ -25,6 +25,8 @@ from manifold_capacity.errors import UserError
 
 # Arrays that are not layers.
 LABELS, CLASS_NAMES = "labels", "class_names"
+# Files that are not read, but that a few documented lines convert.
+_CONVERTIBLE = (".csv", ".tsv", ".mat", ".h5", ".hdf5")
 _Source = Callable[[], IO[bytes]]
 _ZARR_MARKS = ("zarr.json", ".zgroup", ".zarray")
 _READ_HEADER: dict[tuple[int, int], Callable[[IO[bytes]], Any]] = {
@@ -88,8 +90,11 @@ def array_entries(path: Path) -> dict[str, Entry]:
             return _npz_entries(where, path)
         if path.suffix == ".npy":
             return {path.stem: _npy_entry(where, path)}
+    convert = ""
+    if path.suffix.lower() in _CONVERTIBLE:
+        convert = "; docs/own_data.md#from-csv-hdf5-and-matlab shows how to convert it"
     raise UserError(
-        f"{where} is not supported; use a zarr store, an .npz, an .npy or a folder of .npy files"
+        f"{where} is not supported; use a zarr store, an .npz, an .npy or a folder of .npy files{convert}"
     )
 
 

@@ -28,7 +28,8 @@ def files(tmp_path):
     (tmp_path / "version3.npy").write_bytes(b"\x93NUMPY\x03\x00")
     (tmp_path / "text.npy").write_text("no array")
     (tmp_path / "text.npz").write_text("no archive")
-    (tmp_path / "a.mat").write_text("")
+    for name in ("a.mat", "a.csv", "a.xyz"):
+        (tmp_path / name).write_text("")
     (tmp_path / "empty").mkdir()
     zarr.open_group(tmp_path / "groups", mode="w").create_group("inner")
     with zipfile.ZipFile(tmp_path / "notes.npz", "w") as archive:
@@ -78,6 +79,8 @@ def edit(file, **changes):
     [
         ("gone.npz", None, "activations.path: there is no file or folder .*gone.npz"),
         ("a.mat", None, "a.mat is not supported; use a zarr store, an .npz"),
+        ("a.csv", None, "a.csv is not supported; .*; docs/own_data.md#from-csv-hdf5-and-matlab"),
+        ("a.xyz", None, "a.xyz is not supported; .* folder of .npy files$"),
         ("text.npy", None, "text.npy is not an .npy file"),
         ("version3.npy", None, r"is not an .npy file: format \(3, 0\) is not"),
         ("text.npz", None, "text.npz is not an .npz file"),
