@@ -26,6 +26,14 @@ class DiskFullError(OSError, UserError):
 class MissingPackageError(UserError, ModuleNotFoundError):
     """An optional package is not installed."""
 
+    @classmethod
+    def of_pipeline(cls, module: str | None) -> MissingPackageError:
+        """A module of the packages that only the pipeline needs."""
+        return cls(
+            f"this needs {(module or '').partition('.')[0]}, which is not installed; it comes with the pipeline: pip install "
+            "'manifold-capacity[pipeline]' (in a clone: pip install '.[pipeline]')"
+        )
+
 
 def warn_caller(message: str, kind: type[Warning] = RuntimeWarning) -> None:
     """Warn at the line outside this package that led here."""

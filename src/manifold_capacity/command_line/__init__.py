@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Sequence
 
 from manifold_capacity.command_line import errors
+from manifold_capacity.errors import MissingPackageError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,11 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _run(arguments)
         except errors.UsageError as error:
             return errors.fail(error, errors.USAGE)
+        except MissingPackageError as error:
+            return errors.fail(error)
         except ModuleNotFoundError as error:
-            return errors.fail(
-                f"this needs {error.name}, which is not installed; it comes with the pipeline: "
-                f"pip install 'manifold-capacity[pipeline]' (in a clone: pip install '.[pipeline]')"
-            )
+            return errors.fail(MissingPackageError.of_pipeline(error.name))
         except (BrokenPipeError, errors.OutputError) as error:
             if sys.stdout is not None:  # Python would complain at its exit
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from manifold_capacity.errors import MissingPackageError
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure as Picture
@@ -85,7 +87,10 @@ class Figure:
         return self._function(f"{self.name}_values")(table)
 
     def _function(self, name: str) -> Any:
-        return getattr(importlib.import_module(f"manifold_capacity.figures.{self.name}"), name)
+        try:
+            return getattr(importlib.import_module(f"manifold_capacity.figures.{self.name}"), name)
+        except ModuleNotFoundError as error:
+            raise MissingPackageError.of_pipeline(error.name) from error
 
 
 # fmt: off

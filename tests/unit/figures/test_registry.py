@@ -1,5 +1,6 @@
 """What holds for all figures of a run."""
 
+import sys
 from pathlib import Path
 
 import matplotlib
@@ -7,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from manifold_capacity.errors import MissingPackageError
 from manifold_capacity.figures.registry import FIGURES
 from manifold_capacity.figures.style import write
 from manifold_capacity.summary.columns import NEEDED_COLUMNS
@@ -18,6 +20,15 @@ from .helpers import SIX, curves, table, tables, with_control
 def test_table_without_rows_is_an_error(figure) -> None:
     with pytest.raises(ValueError, match="the table has no rows; there is nothing to draw"):
         figure.plot(pd.DataFrame(columns=[*NEEDED_COLUMNS[figure.table]]))
+
+
+def test_without_matplotlib_the_remedy_is_named(monkeypatch) -> None:
+    for name in [*sys.modules]:
+        if name.startswith("manifold_capacity.figures.") and "registry" not in name:
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(MissingPackageError, match=r"needs matplotlib, .* pip install"):
+        FIGURES["layers"].plot(table({"a": SIX}))
 
 
 @pytest.mark.parametrize("figure", FIGURES.values(), ids=FIGURES)
