@@ -197,6 +197,11 @@ def _note(layers: pd.DataFrame) -> str:
     over = " or ".join(measured["interval_over"].dropna().unique())
     if over:
         note += f"; [ ] is the 95 % interval over {over}"
+    if len(measured):
+        each = measured["n_points"].astype(float) / measured["n_manifolds"].astype(float)
+        note += f"; {_range(measured['n_manifolds'])} classes of {_range(each)} points"
+        unequal = measured["caveats"].fillna("").str.split().map(lambda codes: "unequal" in codes)
+        note += " on average" if unequal.any() else ""
     if len(settings) == 1:
         samples, margin, repeats = settings.iloc[0]
         draws = f", {repeats:g} draws of points" if repeats > 1 else ""
@@ -204,6 +209,11 @@ def _note(layers: pd.DataFrame) -> str:
     if _has_glue(layers):
         note += ". Exact capacity is with all correlations (GLUE); the radius and dimension beside it are its own"
     return note + "."
+
+
+def _range(numbers: pd.Series) -> str:
+    ends = [f"{number:,.1f}".removesuffix(".0") for number in (numbers.min(), numbers.max())]
+    return " to ".join(dict.fromkeys(ends))
 
 
 def _has_glue(layers: pd.DataFrame) -> bool:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from manifold_capacity.geometry.caveats import CAVEATS
 from manifold_capacity.summary.collect import collect_layers
 from manifold_capacity.summary.text import TABLE_WIDTH, format_table
@@ -33,7 +35,7 @@ def test_table_on_the_terminal(tmp_path: Path) -> None:
         *(title, rule, head, rule, first, last),
         *("", "digits: small_cnn, seed 0, pretrained, train split", rule, head, rule, first, ""),
         "Capacity is the harmonic mean over the manifolds, radius and dimension are the mean; [ ] is the 95 %",
-        "interval over classes; 300 Gaussian samples, margin 0.",
+        "interval over classes; 10 classes of 4 points; 300 Gaussian samples, margin 0.",
     ]
 
 
@@ -89,8 +91,27 @@ def test_table_tells_an_infinite_number_from_a_missing_one(tmp_path: Path) -> No
 
 def test_settings_in_the_note(tmp_path: Path) -> None:
     draws = format_table(collected(tmp_path, layer_row(n_repeats=5, interval_over="draws")))
-    said = "95 % interval over draws; 300 Gaussian samples, 5 draws of points, margin 0."
+    said = "over draws; 10 classes of 4 points; 300 Gaussian samples, 5 draws of points, margin 0."
     assert said in " ".join(draws.split())
     note = format_table(collected(tmp_path, layer_row(1), layer_row(2, margin=0.5)))
     assert "Gaussian samples" not in note
     assert "harmonic mean" in note
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([{"n_points": 12340}], "10 classes of 1,234 points; 300"),
+        (
+            [{"n_points": 45, "caveats": "floor unequal"}],
+            "10 classes of 4.5 points on average; 300",
+        ),
+        ([{}, {"n_manifolds": 8, "n_points": 24}], "8 to 10 classes of 3 to 4 points; 300"),
+        ([{}, {"status": "dead"}], "10 classes of 4 points; 300"),
+    ],
+)
+def test_the_note_says_how_many_points_were_used(
+    tmp_path: Path, rows: list[dict], said: str
+) -> None:
+    layers = [layer_row(index, **row) for index, row in enumerate(rows)]
+    assert said in " ".join(format_table(collected(tmp_path, *layers)).split())
