@@ -13,7 +13,9 @@ from manifold_capacity.figures.registry import FIGURES
 from manifold_capacity.geometry.caveats import CAVEATS
 from manifold_capacity.library.measure_layer import Measured
 from manifold_capacity.summary import collect, comparisons
+from manifold_capacity.summary.columns import NEEDED_COLUMNS
 from manifold_capacity.summary.rows import STATUS_OK
+from manifold_capacity.summary.text import format_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,6 +26,8 @@ _REMEDIES = {"unequal": "; points_per_class='equal' draws equally many from each
 
 class LayerTable(pd.DataFrame):
     """A row for each layer, with the columns of ``summary/layers.csv`` of a run; a pandas ``DataFrame``.
+
+    ``print(table)`` shows capacity, radius and dimension with their intervals, and the caveats, as at the end of a run.
 
     Attributes
     ----------
@@ -55,6 +59,11 @@ class LayerTable(pd.DataFrame):
             )
         _warn(each.row for each in found)
         return table
+
+    def __str__(self) -> str:
+        if not NEEDED_COLUMNS["layers"] <= {*self.columns}:
+            return repr(self)
+        return format_table(pd.DataFrame(self))
 
     def plot(self, figure: str = "layers") -> Figure:  # type: ignore[override]
         """Draw a figure, by default capacity, radius, dimension and center correlation along the layers.

@@ -19,6 +19,7 @@ from manifold_capacity.geometry.variance import variance_of_gram
 from manifold_capacity.library.layer_table import LayerTable
 from manifold_capacity.summary import columns, rows
 from manifold_capacity.summary.tables import read_table, write_table
+from manifold_capacity.summary.text import format_table
 
 RNG = np.random.default_rng(0)
 WORDS = np.array(["cat", "dog", "eel", "fox", "gnu"])
@@ -224,6 +225,19 @@ def test_chosen_rows_are_a_table():
     assert chosen.manifolds is found.manifolds
     plt = pytest.importorskip("matplotlib.pyplot")
     plt.close(chosen.plot())
+
+
+def test_a_table_is_printed_as_by_the_command_line():
+    found = measure_layers(LAYERS, LABELS, **FEW)
+    assert str(found) == format_table(found)
+    one = str(found[found["layer_name"] == "conv.2"])
+    assert "2 conv_2" in one
+    assert "conv_10" not in one
+    assert "5 classes of" in str(found)
+    chosen = found[["layer_name", "capacity"]]
+    assert str(chosen) == repr(chosen) == str(pd.DataFrame(chosen))
+    assert repr(found) == repr(pd.DataFrame(found))
+    assert str(found.iloc[:0]) == "No layers were measured."
 
 
 def test_caveats_are_said_once_with_their_layers():
