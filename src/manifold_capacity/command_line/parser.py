@@ -134,7 +134,13 @@ examples:
 
 
 class _Parser(ArgumentParser):
-    """Reports a mistake in one line, without the usage."""
+    """Reports a mistake in one line, without the usage, and names the command's own help."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        chosen, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            chosen.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return chosen
 
     def error(self, message: str) -> NoReturn:
         said = shortened(message, 2000)  # it quotes arguments of any length
@@ -152,7 +158,7 @@ def build_parser() -> ArgumentParser:
     ) -> Callable[..., None]:
         texts: Any = {"help": help, "description": text, "epilog": epilog, "formatter_class": raw}
         added = commands.add_parser(name, allow_abbrev=False, **texts)
-        added.set_defaults(run=run)
+        added.set_defaults(run=run, parser=added)
 
         def add(
             flags: str, help: str, parse: Any, default: Any = None, metavar: str = "N", **more: Any

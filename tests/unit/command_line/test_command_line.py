@@ -199,6 +199,8 @@ def test_layers_without_geometry_are_reported_and_the_others_measured(digits, ca
     [
         ("", 2, "required: COMMAND"),
         ("mesure digits.npz", 2, "invalid choice: 'mesure'"),
+        ("measure digits.npz --nan", 2, "arguments: --nan; see manifold-capacity measure --help"),
+        ("measure --seed 1", 2, "required: FILE; see manifold-capacity measure --help"),
         ("run", 2, "required: CONFIG"),
         ("run gone.yaml -n", 2, "there is no file or folder gone.yaml"),
         ("run folder.csv", 2, "folder.csv is a folder; name a configuration file"),
