@@ -25,6 +25,19 @@ _INSTALLED = [
 ]
 
 
+# Words that may make names which a file does not spell.
+_DYNAMIC = {
+    "*",
+    "__dict__",
+    "__getattr__",
+    "exec",
+    "globals",
+    "locals",
+    "modules",
+    "setattr",
+    "vars",
+}
+
 # The modules beside a file, by its folder: of those in another folder, none may take their names.
 _NEIGHBORS: dict[Path, dict[str, ModuleType]] = {}
 
@@ -82,6 +95,27 @@ def call(spec: str, key: str, arguments: Mapping[str, Any], offered: Mapping[str
             return function(**{**taken, **arguments})
         except Exception as error:
             raise UserError(f"{key}: {spec!r} failed: {in_words(error)}") from error
+
+
+def check(spec: str, key: str) -> None:
+    """Raise a UserError if there is no such function, as far as its file tells without being run."""
+    own = files(spec, key)
+    place, name = _split(spec, key)
+    if place.endswith(".py"):
+        start = Path(place)
+    elif (found := _find(place, _roots(place))) and found.origin:
+        start = Path(found.origin)
+    if not own or start.suffix != ".py":
+        return
+    tree = ast.parse(start.read_bytes())
+    # Words of any scope, and of texts: a name that is none of them is not defined, unless all names are taken from elsewhere.
+    fields = (value for node in ast.walk(tree) for _, value in ast.iter_fields(node))
+    words = {value for value in fields if isinstance(value, str)}
+    if name not in words and not words & _DYNAMIC:
+        known = [
+            node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        ]
+        raise UserError(f"{key}: {spec!r}: {name} does not exist in {place}{nearest(name, known)}")
 
 
 def files(spec: str, key: str) -> list[Path]:

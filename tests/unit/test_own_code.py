@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from manifold_capacity.errors import UserError
-from manifold_capacity.own_code import call, describe, files, load
+from manifold_capacity.own_code import call, check, describe, files, load
 
 
 @pytest.fixture
@@ -95,6 +95,40 @@ def test_errors_name_the_key(folder, spec, message):
         load(spec.format(folder=folder), "models.factory")
     assert str(caught.value).startswith("models.factory: ")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "exists"),
+    [
+        ("def make():\n    raise_at_once\n1 / 0\n", True),
+        ("if True:\n    from elsewhere import build as make\n", True),
+        ("make = wrapped(lambda: 3)\n", True),
+        ("from elsewhere import *\n", True),
+        ("globals()['ma' + 'ke'] = len\n", True),
+        ("def __getattr__(name):\n    return len\n", True),
+        ("def makes():\n    'make'\n", True),  # it may be
+        ("def makes():\n    'to make it'\n", False),
+        ("", False),
+    ],
+)
+def test_a_function_is_looked_for_without_running_its_file(tmp_path, monkeypatch, text, exists):
+    (tmp_path / "own.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    for spec in ("own.py:make", "own:make"):
+        if exists:
+            check(spec, "models.factory")
+        else:
+            with pytest.raises(
+                UserError, match=f"^models.factory: '{spec}': make does not exist in own"
+            ):
+                check(spec, "models.factory")
+
+
+def test_what_is_looked_for_elsewhere_is_left_to_the_run(folder, monkeypatch):
+    check("numpy:no_such_function", "key")
+    check("collections:no_such_function", "key")
+    with pytest.raises(UserError, match=r"mak does not exist in .*nets.py; nearest: make$"):
+        check(f"{folder}/nets.py:mak", "key")
 
 
 def test_a_function_that_fails_is_named_with_its_line(folder):

@@ -100,7 +100,7 @@ def file_problems(config: Mapping[str, Any]) -> Iterator[str]:
                     yield f"{where}: {key}: {problem}"
         if model["factory"]:
             try:
-                own_code.files(model["factory"], f"{where}: factory")
+                own_code.check(model["factory"], f"{where}: factory")
             except UserError as error:
                 yield str(error)
 

@@ -55,6 +55,10 @@ def test_files_are_checkpoints_in_order(resolved, folder):
             {"factory": "gone.py:make"},
             ["make: factory: 'gone.py:make': there is no file", "/gone.py"],
         ),
+        (
+            {"factory": "nets.py:mak"},
+            ["mak: factory: 'nets.py:mak': mak does not exist in nets.py; n"],
+        ),
         ({"factory": "gone:make"}, ["make: factory: 'gone:make': there is no module gone"]),
         ({"factory": "nets.py"}, ["nets.py: factory: 'nets.py' is not a function; write file.py:"]),
         (
