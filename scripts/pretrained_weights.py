@@ -13,7 +13,7 @@ from manifold_capacity.models.weights import (
 )
 from manifold_capacity.provenance import extended
 
-with logs.log_to(snakemake.log[0]):
+with logs.log_to(snakemake.log[0]) as log:
     step = SimpleNamespace(**snakemake.params.step)
     network = network_options(step.model, **step.images)
     given = first_file(step.model)
@@ -24,3 +24,5 @@ with logs.log_to(snakemake.log[0]):
     if not given and "factory" not in network:
         metadata["normalization"] = pretrained_normalization(network["name"])
     save_state(state, Path(snakemake.output[0]), metadata)
+    place = given["weights_file"].name if given else step.model["factory"] or network["name"]
+    log.info("weights of %s, %d tensors", place, len(state))

@@ -1,6 +1,7 @@
 """Networks of one's own: the page's example is trained here, and measured from files of weights."""
 
 import copy
+import re
 import shlex
 import subprocess
 import sys
@@ -98,7 +99,12 @@ def test_a_checkpoint_knows_its_network_and_the_log_its_files(ran_once):
     for log in ("find_layers/mynet", "train/mynet/seed-0"):
         assert "nets.py (" in (folder / f"logs/{log}.log").read_text()
     logs = ran_once.folder / FILES["results"] / "logs/pretrained_weights/mynet-files/seed-0"
-    assert "those of its entry 'model'; not read: epoch" in (logs / "final.log").read_text()
+    given = (logs / "final.log").read_text()
+    assert "those of its entry 'model'; not read: epoch" in given
+    # The last line is the one that a run shows.
+    assert re.search(r"INFO weights of last\.pt, \d+ tensors\n$", given)
+    drawn = (folder / "logs/initial_weights/mynet/seed-0.log").read_text()
+    assert re.search(r"INFO [\d,]+ weights in \d+ tensors, seed 0\n$", drawn)
 
 
 def test_an_edit_of_the_function_trains_again_and_a_new_file_measures_one_more(ran):

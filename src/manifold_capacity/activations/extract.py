@@ -138,7 +138,7 @@ def extract(
     size = store_size(
         layers, n_manifolds, n_points, dtype, batch_size=row_points, projection=projection
     )
-    logger.info("activations to be written to %s:\n%s", path, size)
+    logger.info("writing %s of activations to %s\n%s", _gib(size.total), path, size)
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if size.total > free:
