@@ -19,6 +19,8 @@ from manifold_capacity.activations import array_files, sample_labels
 from manifold_capacity.activations.array_files import CLASS_NAMES, LABELS, Entry
 from manifold_capacity.activations.external_reader import Reader
 from manifold_capacity.errors import UserError
+from manifold_capacity.geometry.labeled import Naming
+from manifold_capacity.geometry.manifolds import say_dropped
 from manifold_capacity.models.layers import Layer
 from manifold_capacity.models.selection import select_layers, unmatched
 from manifold_capacity.summary.rows import SPLIT
@@ -74,9 +76,9 @@ class ExternalActivations:
         self.counts: dict[str, tuple[int, ...]] = {SPLIT: counts}
         self._group_codes: NDArray[np.int64] | None = None
         self._group_names: tuple[str, ...] = ()
-        if groups is not None:
-            self._find_groups(groups, len(found))
         self.class_names = self._named(class_names, found)
+        if groups is not None:
+            self._find_groups(groups)
 
     @property
     def layout(self) -> str:
@@ -166,6 +168,24 @@ class ExternalActivations:
         array = entry.open()
         return [*Reader(array, lead, layer, self.path, names, sizes).manifolds()]
 
+    def drop_not_finite(self) -> None:
+        """Leave out samples with a NaN or infinite value in any of the layers, and warn of how many of which class."""
+        if self._codes is None:
+            raise UserError(
+                f"drop_nan: {self.path} has no labels, only manifolds; give the labels of the samples"
+            )
+        all_samples, bad = (np.arange(len(self._codes)),), np.zeros(len(self._codes), dtype=bool)
+        for layer in self.layers:
+            array = self._arrays[layer.name].open()
+            reader = Reader(array, all_samples, layer, self.path, self.class_names, [len(bad)])
+            bad |= reader.not_finite().of_points > 0
+        if bad.all():
+            raise UserError(f"drop_nan leaves no sample of {self.path}; leave out features first")
+        of_classes = [bad[self._codes == index] for index in range(len(self.class_names))]
+        say_dropped(of_classes, Naming(self.class_names))
+        self._codes = np.where(bad, -1, self._codes)
+        self.counts = self._counted()
+
     def _draw(
         self,
         index: int,
@@ -222,7 +242,7 @@ class ExternalActivations:
         sample_labels.check_header(where, entry, "label")
         return where, entry
 
-    def _find_groups(self, groups: str, n_classes: int) -> None:
+    def _find_groups(self, groups: str) -> None:
         """Read the groups of the samples, and count the points of each."""
         where = f"activations.groups: {groups}"
         if self._groups is None:
@@ -242,12 +262,18 @@ class ExternalActivations:
             )
         names, self._group_codes, _ = sample_labels.read_names(where, self._groups, "group")
         self._group_names = names
-        self.counts = {
-            names[code]: tuple(
-                np.bincount(self._codes[self._group_codes == code], minlength=n_classes).tolist()
-            )
-            for code in dict.fromkeys(self._group_codes.tolist())
-        }
+        self.counts = self._counted()
+
+    def _counted(self) -> dict[str, tuple[int, ...]]:
+        """Points of each class in each group that has any, in the order of the groups' first samples."""
+        assert self._codes is not None
+        kept = self._codes >= 0
+        parts = {SPLIT: kept}
+        if self._group_codes is not None:
+            found = dict.fromkeys(self._group_codes[kept].tolist())
+            parts = {self._group_names[code]: kept & (self._group_codes == code) for code in found}
+        n, codes = len(self.class_names), self._codes
+        return {k: tuple(np.bincount(codes[v], minlength=n).tolist()) for k, v in parts.items()}
 
     def _named(self, given: Sequence[str] | None, found: tuple[str, ...]) -> tuple[str, ...]:
         """The classes' names: given by the user, from the array `class_names`, or as found."""

@@ -116,17 +116,22 @@ class Reader:
 
     def _others(self, what: str) -> str:
         """How many samples of the layer have values that are not finite, and in which feature most of them are."""
-        n_features, step = self.layer.n_features, self.features
-        counts = NotFinite(len(self._lead[0]), n_features)
-        for start in range(0, n_features, step):
-            block = self._gathered(start, min(n_features, start + step))
-            counts.add(start, ~np.isfinite(block))
-        rows = np.flatnonzero(counts.of_points)
+        counts = self.not_finite()
         if counts.of_points.sum() == 1:
             return ""
+        rows = np.flatnonzero(counts.of_points)
         named = ", ".join(map(str, self._lead[-1][rows[:_MOST_NAMED]].tolist()))
         named += ", ..." if len(rows) > _MOST_NAMED else ""
         return f", one of {len(rows)} {what}s with such values ({named}), {counts.text(what)}"
+
+    def not_finite(self) -> NotFinite:
+        """The values of the whole layer that are NaN or infinite."""
+        n_features, step = self.layer.n_features, self.features
+        counts = NotFinite(len(self._lead[0]), n_features)
+        for start in range(0, n_features if self.dtype.kind == "f" else 0, step):
+            block = self._gathered(start, min(n_features, start + step))
+            counts.add(start, ~np.isfinite(block))
+        return counts
 
 
 class Manifold:

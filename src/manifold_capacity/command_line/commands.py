@@ -57,6 +57,8 @@ def run_measure(arguments: argparse.Namespace) -> int:
     found = [ExternalActivations(path, labels, names=layers, groups=group_by) for path in files]
     points = arguments.points_per_class
     for one in found:
+        if arguments.drop_nan:
+            one.drop_not_finite()
         for group, counts in one.counts.items():
             # A group is measured with the classes that it has.
             least, label = min((n, c) for n, c in zip(counts, one.class_names, strict=True) if n)

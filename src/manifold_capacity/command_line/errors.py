@@ -15,6 +15,7 @@ DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 # Keys of the configuration in the readers' messages, and the command's own options.
 _KEYS = {
     "activations.path: ": "",
+    "drop_nan": "--drop-nan",
     "activations.labels: null": "--labels: not given",
     "activations.labels": "--labels",
     "activations.groups": "--group-by",

@@ -191,6 +191,11 @@ def build_parser() -> ArgumentParser:
     add("--group-by", groups, str, metavar="NAME")
     names = "names or patterns of the arrays to measure, separated by commas, in this order"
     add("--layers", names, _names, "*", metavar="NAMES")
+    add(
+        "--drop-nan",
+        "leave out samples with a NaN or infinite value in any layer; how many is said",
+        bool,
+    )
     points = "points to draw at random from each manifold; equal: as many as the smallest has"
     add("--points-per-class", points, _integer(1, "all", "equal"), "all")
     add("--margin", "margin of the readout", margins, 0.0, metavar="X")

@@ -197,6 +197,7 @@ def test_layers_without_geometry_are_reported_and_the_others_measured(digits, ca
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
+        ("measure equal.npy --drop-nan", 2, "--drop-nan: equal.npy has no labels, only manifolds"),
         ("", 2, "required: COMMAND"),
         ("mesure digits.npz", 2, "invalid choice: 'mesure'"),
         ("measure digits.npz --nan", 2, "arguments: --nan; see manifold-capacity measure --help"),
@@ -260,6 +261,7 @@ def test_layers_without_geometry_are_reported_and_the_others_measured(digits, ca
 )
 def test_a_mistake_is_one_line_and_an_exit_code(digits, capsys, arguments, code, message):
     Path("text.npy").write_text("no array")
+    np.save("equal.npy", digits[0][:27].reshape(3, 9, -1))
     Path("folder.csv").mkdir()
     Path("other.csv").write_text("time,place\n1,2\n")
     Path("other.parquet").write_text("no Parquet")
