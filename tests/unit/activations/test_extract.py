@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 import shutil
 import threading
 import time
@@ -46,6 +47,13 @@ def test_every_layer_is_stored_as_the_network_computes_it(store, model, layers):
         assert len(expected) == len(layers)
         for label, values in expected.items():
             np.testing.assert_array_equal(opened(label)[i], values)
+
+
+def test_what_is_written_is_said_in_one_line(store, model, caplog):
+    with caplog.at_level("INFO", "manifold_capacity"):
+        store(model)
+    first = next(m for m in caplog.messages if m.startswith("writing "))
+    assert re.match(r"writing \S+ GiB of activations to .*/activations.zarr\n0_Input ", first)
 
 
 def test_a_relu_in_place_does_not_overwrite_a_convolution(store, model, layers):
