@@ -32,7 +32,8 @@ _FEW = 0.1
 # At most this many, per active point; and so many at first, per point.
 _GROWTH = 0.7
 _FIRST = 0.02
-_MOST_STEPS = 1000
+# Up to 50 were taken on all layers; at the edge of the inside of the cone thousands would be.
+_MOST_STEPS = 100
 _TRIED = 8
 
 

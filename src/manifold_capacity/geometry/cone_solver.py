@@ -26,7 +26,7 @@ from threadpoolctl import threadpool_limits
 from manifold_capacity.geometry.arguments import FloatArray
 from manifold_capacity.geometry.cone_kernels import REST_TOLERANCE, Workspace
 from manifold_capacity.geometry.cones import Points
-from manifold_capacity.geometry.other_solvers import project_cvxopt
+from manifold_capacity.geometry.other_solvers import project_cvxopt, project_points
 from manifold_capacity.geometry.simulated import separable
 from manifold_capacity.logs import Progress
 
@@ -49,8 +49,6 @@ _PENALTY = 0.3
 _POLISHED = 1e-9
 # Corrections of a guess that has the vector inside the cone.
 _TRIES = 5
-# Steps of scipy's active set per direction; with 2,000 directions of 5,000 points, all of them take minutes.
-_STEPS_PER_DIRECTION = 2
 
 # A point this near the plane, in units of point and vector, may lie on it; one this near the span
 # of the active points (squared) lies in it.
@@ -217,18 +215,15 @@ class ConeSolver:
         return _One(weights, signs * (self._points.coordinates @ left), 1 - rest, rest)
 
     def _by_points(self, one: _One, signs: FloatArray, target: FloatArray) -> _One:
-        """A new solution by scipy's active set on the points themselves: slow, but their condition is not squared."""
-        from scipy.optimize import nnls
-
+        """A new solution on the points themselves, whose condition is not squared: slow."""
         points = signs[:, None] * self._points.coordinates
         vector = self._points.coordinates_of((signs * target)[None])[0]
-        try:
-            weights = nnls(points.T, vector, maxiter=_STEPS_PER_DIRECTION * points.shape[1])[0]
-        except RuntimeError:  # too many steps
-            return one
+        weights = project_points(points, vector)
+        if inside := self._find_inside(signs, target, weights):
+            weights = inside[0]
         left = vector - weights @ points
         rest = float(left @ left)
-        other = _One(weights, points @ left, 1 - rest, rest)
+        other = self._polish(_One(weights, points @ left, 1 - rest, rest), signs, target)
         return min(
             one, other, key=lambda found: (self._support(found) > self._points.rank, found.gap)
         )

@@ -21,9 +21,8 @@ from manifold_capacity.geometry.manifolds import DegenerateManifoldsError
 # same, and shorter ones than this (relative to the longest) are at the origin.
 _SAME = 1e-14
 _ORIGIN = 1e-13
-# A unit point whose squared distance from the span of the others is less adds no direction: single
-# precision leaves a convolution's activations up to 1e-6 outside the span that they have without rounding.
-_RANK_TOLERANCE = 1e-10
+# A point whose squared distance from the span of the others is less adds no direction.
+_RANK_TOLERANCE = 1e-12
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Slower solvers of the quadratic programs: an orthogonal one, and cvxopt as a check."""
+"""Slower solvers of the quadratic programs: an orthogonal one, an interior-point method, and cvxopt as a check."""
 
 from __future__ import annotations
 
@@ -7,10 +7,16 @@ import functools
 from typing import Any
 
 import numpy as np
+from scipy.linalg import solve_triangular
 
 from manifold_capacity.errors import MissingPackageError
 from manifold_capacity.geometry.active_set import STEPS_PER_POINT
 from manifold_capacity.geometry.arguments import FloatArray
+
+# scipy's active set takes seconds where points times squared directions are no more.
+_MOST_FOR_SCIPY = 1e9
+_MOST_STEPS = 100
+_SMALLEST_GAP = 1e-12
 
 
 def solve_orthogonal(
@@ -51,6 +57,79 @@ def solve_cvxopt(points: FloatArray, gaussians: FloatArray, margin: float) -> Fl
         result = solve(quadratic, matrix(-t), constraints, bounds)
         weights[i] = np.maximum(np.array(result["z"])[:, 0], 0.0)
     return weights
+
+
+def project_points(points: FloatArray, vector: FloatArray) -> FloatArray:
+    """Weights (n,) of the projection of a vector (r,) on the cone of points (n, r), 0 of points that are not active.
+
+    By scipy's active set; of many points by an interior-point method, whose steps hardly become more at the edge of
+    the cone's inside, where an active set changes point by point for an hour.
+    """
+    from scipy.optimize import nnls
+
+    if points.size * points.shape[1] > _MOST_FOR_SCIPY:
+        weights, slack = interior_point(points, vector)
+        return np.where(weights > slack, weights, 0.0)
+    try:
+        return np.asarray(nnls(points.T, vector)[0])
+    except RuntimeError:  # too many steps
+        return np.zeros(len(points))
+
+
+def interior_point(points: FloatArray, vector: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Weights (n,) and slacks (n,) of the projection of a vector (r,) on the cone of points (n, r), all above 0.
+
+    Minimizes ``|v - t|^2 / 2`` subject to ``x_j . v <= 0`` by the predictor-corrector method of Mehrotra, *SIAM J. Optim.* 2,
+    575 (1992): a few dozen steps, each with a factorization of an (r, r) matrix.
+    """
+    n, rank = points.shape
+    solution = np.zeros(rank)
+    weights, slack = np.full(n, n**-0.5), np.full(n, n**-0.5)
+    for _ in range(_MOST_STEPS):
+        gap = float(weights @ slack)
+        if gap < _SMALLEST_GAP:
+            break
+        dual, primal = solution - vector + weights @ points, points @ solution + slack
+        scaled = points * np.sqrt(weights / slack)[:, None]
+        matrix = scaled.T @ scaled
+        matrix[np.diag_indices(rank)] += 1
+        try:
+            factor = np.linalg.cholesky(matrix)
+        except np.linalg.LinAlgError:
+            break
+        newton = functools.partial(_newton_step, points, weights, slack, dual, primal, factor)
+        step = newton(weights * slack)
+        length = min(_longest(slack, step[1]), _longest(weights, step[2]))
+        left = (weights + length * step[2]) @ (slack + length * step[1]) / gap
+        step = newton(weights * slack + step[1] * step[2] - left**3 * gap / n)
+        length = 0.99 * min(_longest(slack, step[1]), _longest(weights, step[2]))
+        solution += length * step[0]
+        slack += length * step[1]
+        weights += length * step[2]
+    return weights, slack
+
+
+def _newton_step(
+    points: FloatArray,
+    weights: FloatArray,
+    slack: FloatArray,
+    dual: FloatArray,
+    primal: FloatArray,
+    factor: FloatArray,
+    product: FloatArray,
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Steps of the solution, the slacks and the weights, which would lower weights times slacks by `product`."""
+    right_side = -dual - ((weights * primal - product) / slack) @ points
+    half = solve_triangular(factor, right_side, lower=True)
+    of_solution = solve_triangular(factor, half, lower=True, trans=1)
+    of_slack = -primal - points @ of_solution
+    return of_solution, of_slack, (-product - weights * of_slack) / slack
+
+
+def _longest(values: FloatArray, step: FloatArray) -> float:
+    """The largest part of a step, up to all of it, that leaves no value below 0."""
+    falling = step < 0
+    return float((-values[falling] / step[falling]).min(initial=1.0))
 
 
 def project_cvxopt(points: FloatArray, target: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -11,6 +11,7 @@ from manifold_capacity.geometry.cone_solver import ConeSolver
 from manifold_capacity.geometry.cones import different_points
 from manifold_capacity.geometry.glue import glue_from_gram, glue_from_samples
 from manifold_capacity.geometry.gram import gram_from_arrays
+from manifold_capacity.geometry.other_solvers import interior_point
 
 
 def clouds(n_manifolds=6, n_points=8, n_features=40, spectrum=0.0, seed=0):
@@ -292,19 +293,30 @@ def test_a_narrow_rectified_layer_whose_points_nearly_depend_on_each_other():
     assert glue.worst_gap < 1e-8
 
 
-def test_rounding_of_activations_adds_no_direction():
-    """A convolution's output had 2,048 directions, and 1e-6 of rounding in others; labels took hours."""
-    rng = np.random.default_rng(3)
-    points = rng.standard_normal((8, 20, 40)) @ rng.standard_normal((40, 100))
-    rounded = points * (1 + 1e-6 * rng.standard_normal(points.shape))
-    glue, exact = measure_glue(rounded, n_samples=30), measure_glue(points, n_samples=30)
-    assert glue.rank == exact.rank == 40
-    assert glue.worst_gap < 1e-9
-    assert glue.separable_fraction == exact.separable_fraction == 0
-
-
 def test_a_long_projection_says_how_far_it_is(caplog, monkeypatch):
     monkeypatch.setattr("manifold_capacity.logs.LINE_EVERY_S", 0)
     caplog.set_level("INFO", logger="manifold_capacity")
     measure_glue(clouds(), n_samples=40)
     assert "projecting: 24 of 24 samples (100%)" in caplog.text
+
+
+@pytest.mark.parametrize("n_directions", [15, 40, 80], ids=["inside", "at the edge", "outside"])
+def test_an_interior_point_method_finds_the_same_projection(n_directions):
+    rng = np.random.default_rng(n_directions)
+    points = rng.standard_normal((80, n_directions))
+    points /= np.linalg.norm(points, axis=1)[:, None]
+    vector = rng.standard_normal(n_directions)
+    weights, slack = interior_point(points, vector)
+    expected, distance = nnls(points.T, vector)
+    assert np.linalg.norm(vector - weights @ points) == pytest.approx(distance, abs=1e-6)
+    if n_directions > 15:  # else weights are not unique
+        assert np.flatnonzero(weights > slack).tolist() == np.flatnonzero(expected).tolist()
+        assert weights == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_layer_at_the_edge_of_separability():
+    """The vector is nearly inside the cone, and weights are huge."""
+    rng = np.random.default_rng(5)
+    glue = measure_glue(np.maximum(rng.standard_normal((10, 60, 310)), 0), n_samples=16)
+    assert 0 < glue.separable_fraction < 1
+    assert glue.worst_gap < 1e-9
