@@ -43,7 +43,7 @@ CAVEATS = {
         "0.46 and 0.22. Compare layers only at the same numbers; `points_per_class: equal` draws the smallest from each.",
     ),
     "rank_bound": (
-        "with so few classes, not all directions that centers share may have been removed; use more classes",
+        "centers may share more directions than this number of classes lets one remove; use more classes",
         "The search for the number K of shared directions ended at the largest that it may try, and chose that. With few classes there is no room for more "
         "directions; else the centers' correlation would go on falling, and the numbers with it.",
     ),
