@@ -128,7 +128,8 @@ def measure_glue(
 
     Memory is about 40 bytes per pair of points. 300 samples of 1,000 points take seconds; of 5,000
     points, seconds at a capacity of 0.4 and minutes near the floor of 2 P / M, where half of the
-    points are active.
+    points are active; at the edge of separability, where points are two to three times as many as the directions that they
+    span, up to a minute for each sample.
 
     Examples
     --------
