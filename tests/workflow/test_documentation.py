@@ -65,6 +65,7 @@ CANNOT_RUN = {
     "squeue --me": "SLURM's own command",
     "scancel <ids>": "SLURM's own command",
     "snakemake --configfile configs/gallery/cifar100_last_epoch.yaml --cores 2": "needs the weights of an hour's training",
+    "snakemake --configfile configs/gallery/cifar100_three_networks.yaml --cores 2": "hours of training",
     "snakemake --configfile configs/gallery/cifar100_exact.yaml --cores 2": "needs the weights of an hour's training",
     "snakemake --configfile configs/gallery/time_series_shuffled.yaml --cores 2": "needs the weights of time_series.yaml",
     "snakemake --configfile configs/gallery/text_shuffled.yaml --cores 2": "needs the weights of text.yaml",
