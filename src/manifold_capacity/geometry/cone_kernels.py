@@ -32,7 +32,7 @@ _FEW = 0.1
 # At most this many, per active point; and so many at first, per point.
 _GROWTH = 0.7
 _FIRST = 0.02
-# Up to 50 were taken on all layers; at the edge of the inside of the cone thousands would be.
+# Layers of networks and clouds took up to 47; near the edge of the cone's inside, 1,000 were not enough.
 _MOST_STEPS = 100
 _TRIED = 8
 

@@ -62,8 +62,8 @@ def solve_cvxopt(points: FloatArray, gaussians: FloatArray, margin: float) -> Fl
 def project_points(points: FloatArray, vector: FloatArray) -> FloatArray:
     """Weights (n,) of the projection of a vector (r,) on the cone of points (n, r), 0 of points that are not active.
 
-    By scipy's active set; of many points by an interior-point method, whose steps hardly become more at the edge of
-    the cone's inside, where an active set changes point by point for an hour.
+    By scipy's active set; of many points by an interior-point method, which takes a few dozen steps also near the edge of
+    the cone's inside. There an active set changes point by point: of 5,000 points in 2,050 directions for minutes.
     """
     from scipy.optimize import nnls
 
@@ -80,7 +80,7 @@ def interior_point(points: FloatArray, vector: FloatArray) -> tuple[FloatArray, 
     """Weights (n,) and slacks (n,) of the projection of a vector (r,) on the cone of points (n, r), all above 0.
 
     Minimizes ``|v - t|^2 / 2`` subject to ``x_j . v <= 0`` by the predictor-corrector method of Mehrotra, *SIAM J. Optim.* 2,
-    575 (1992): a few dozen steps, each with a factorization of an (r, r) matrix.
+    575 (1992), with a factorization of an (r, r) matrix for each step.
     """
     n, rank = points.shape
     solution = np.zeros(rank)

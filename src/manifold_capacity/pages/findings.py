@@ -19,7 +19,13 @@ from manifold_capacity.geometry.caveats import CAVEATS
 from manifold_capacity.geometry.intervals import FEWEST, half_width, in_brackets, max_t
 from manifold_capacity.summary.comparisons import over_classes, over_seeds
 from manifold_capacity.summary.rows import SHUFFLED, SPLIT, STATUS_OK, select_rows
-from manifold_capacity.summary.text import TABLE_WIDTH, layer_title, split_title
+from manifold_capacity.summary.text import (
+    TABLE_WIDTH,
+    layer_title,
+    points_text,
+    range_text,
+    split_title,
+)
 
 # Networks, and comparisons of one kind, that have sentences of their own; the others are in the tables.
 MOST = 6
@@ -367,9 +373,7 @@ def _method(shown: pd.DataFrame, names: Mapping[str, str]) -> Finding:
         return Finding("How it was measured", "", "No layer has a geometry.")
     with_glue = "glue_capacity" in names
     text = "Mean-field theory" + (", and exact capacity (GLUE) beside it" if with_glue else "")
-    each = measured["n_points"].astype(float) / measured["n_manifolds"].astype(float)
-    text += f": {_range(measured['n_manifolds'])} classes of {_range(each)} points"
-    text += f", margin {_range(measured['margin'])}. "
+    text += f": {points_text(measured)}, margin {range_text(measured['margin'])}. "
     n_draws, over = measured["n_repeats"].max(), [*measured["interval_over"].dropna().unique()]
     draws = "one draw of points" if n_draws == 1 else f"{n_draws:g} draws of points"
     text += (
@@ -381,11 +385,6 @@ def _method(shown: pd.DataFrame, names: Mapping[str, str]) -> Finding:
     if not (measured["weights"] == "external").all() and shown["seed"].nunique() == 1:
         text += " One seed: nothing here is about other trainings."
     return Finding("How it was measured", "", text)
-
-
-def _range(values: pd.Series) -> str:
-    least, most = float(values.min()), float(values.max())
-    return f"{least:g}" if least == most else f"{least:.4g} to {most:.4g}"
 
 
 def _count(n: int, noun: str) -> str:

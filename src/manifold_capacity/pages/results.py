@@ -158,9 +158,12 @@ def _lines(layers: pd.DataFrame) -> list[int]:
 def _layer_columns(layers: pd.DataFrame) -> list[dict[str, Any]]:
     varying = [name for name in page.IDENTITY if layers[name].nunique(dropna=False) > 1]
     identity = {"identity": True, "choice": True}
-    columns = [page.table_column(layers, name) | identity for name in ("layer", *varying)]
-    for column in columns:
-        column["preset"] = ORIGINAL if column["label"] == TITLES["labels"][0] else None
+    columns = [
+        page.table_column(layers, name)
+        | identity
+        | ({"preset": ORIGINAL} if name == "labels" else {})
+        for name in ("layer", *varying)
+    ]
     names = ["layer_name", "output_shape", "n_features"]
     main = [TITLES[name][0] for name in _MAIN]
     numbers = page.number_columns(layers, [*page.IDENTITY, "layer", *names, "status"])

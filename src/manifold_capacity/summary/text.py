@@ -198,10 +198,7 @@ def _note(layers: pd.DataFrame) -> str:
     if over:
         note += f"; [ ] is the 95 % interval over {over}"
     if len(measured):
-        each = measured["n_points"].astype(float) / measured["n_manifolds"].astype(float)
-        note += f"; {_range(measured['n_manifolds'])} classes of {_range(each)} points"
-        unequal = measured["caveats"].fillna("").str.split().map(lambda codes: "unequal" in codes)
-        note += " on average" if unequal.any() else ""
+        note += f"; {points_text(measured)}"
     if len(settings) == 1:
         samples, margin, repeats = settings.iloc[0]
         draws = f", {repeats:g} draws of points" if repeats > 1 else ""
@@ -211,8 +208,20 @@ def _note(layers: pd.DataFrame) -> str:
     return note + "."
 
 
-def _range(numbers: pd.Series) -> str:
-    ends = [f"{number:,.1f}".removesuffix(".0") for number in (numbers.min(), numbers.max())]
+def points_text(measured: pd.DataFrame) -> str:
+    """'8 classes of 28 points' of layers that have a geometry; the mean number if it is not the same in all classes."""
+    each = measured["n_points"].astype(float) / measured["n_manifolds"].astype(float)
+    text = f"{range_text(measured['n_manifolds'])} classes of {range_text(each)} points"
+    unequal = measured["caveats"].fillna("").str.split().map(lambda codes: "unequal" in codes)
+    return f"{text} on average" if unequal.any() else text
+
+
+def range_text(numbers: pd.Series) -> str:
+    """'20', or '20 to 33.1' if they differ; whole numbers in full, others with four digits."""
+    ends = [
+        f"{end:,.0f}" if end == round(end) else f"{end:.4g}"
+        for end in (float(numbers.min()), float(numbers.max()))
+    ]
     return " to ".join(dict.fromkeys(ends))
 
 

@@ -313,10 +313,11 @@ def closing_text(results: str, since: float) -> str:
     if paths[0] not in new:
         return ""
     said = [path.read_text(encoding="utf-8") for path in new]
-    *tables, note = said[0].split("\n\n")
-    if len(tables) > MOST_TABLES:
-        first = f"The last {MOST_TABLES} of {len(tables)} tables; all of them: {paths[0]}"
-        said[0] = "\n\n".join([first, *tables[-MOST_TABLES:], note])
+    parts = said[0].split("\n\n")
+    n_tables = sum("\n---" in part for part in parts)  # the notes have no rule
+    if n_tables > MOST_TABLES:
+        first = f"The last {MOST_TABLES} of {n_tables} tables; all of them: {paths[0]}"
+        said[0] = "\n\n".join([first, *parts[n_tables - MOST_TABLES :]])
     return (
         "\n" + "\n".join(said) + f"\nFigures: {results}/figures/   Tables: {results}/summary/   "
         f"All of it in one page: the same command with --report {results}/report.html"

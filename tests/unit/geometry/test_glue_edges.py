@@ -7,6 +7,7 @@ import pytest
 from scipy.optimize import nnls
 
 from manifold_capacity import DegenerateManifoldsError, Glue, measure_glue
+from manifold_capacity.geometry import other_solvers
 from manifold_capacity.geometry.cone_solver import ConeSolver
 from manifold_capacity.geometry.cones import different_points
 from manifold_capacity.geometry.glue import glue_from_gram, glue_from_samples
@@ -281,9 +282,17 @@ def test_from_gram():
     assert repr(glue_from_gram(gram, seed=5)) == repr(measure_glue(clouds(), seed=5))
 
 
-def test_a_narrow_rectified_layer_whose_points_nearly_depend_on_each_other():
+@pytest.mark.parametrize("most_for_scipy", [1e9, 0], ids=["scipy", "interior point"])
+def test_a_narrow_rectified_layer_whose_points_nearly_depend_on_each_other(
+    monkeypatch, most_for_scipy
+):
     """The Gram matrix squares their condition; there are no more active points than directions all the same."""
     digits = pytest.importorskip("sklearn.datasets").load_digits()
+    solved = []
+    monkeypatch.setattr(other_solvers, "_MOST_FOR_SCIPY", most_for_scipy)
+    monkeypatch.setattr(
+        other_solvers, "interior_point", lambda *given: solved.append(1) or interior_point(*given)
+    )
     rng = np.random.default_rng(340)
     units = np.maximum(digits.data @ rng.standard_normal((64, 16)) / 8, 0)
     points = np.stack([units[digits.target == digit][:20] for digit in range(8)])
@@ -291,6 +300,7 @@ def test_a_narrow_rectified_layer_whose_points_nearly_depend_on_each_other():
     assert glue.separable_fraction == 0
     assert set(glue.samples.support) <= {glue.rank - 1, glue.rank}
     assert glue.worst_gap < 1e-8
+    assert bool(solved) == (most_for_scipy == 0)
 
 
 def test_a_long_projection_says_how_far_it_is(caplog, monkeypatch):
@@ -315,7 +325,7 @@ def test_an_interior_point_method_finds_the_same_projection(n_directions):
 
 
 def test_a_layer_at_the_edge_of_separability():
-    """The vector is nearly inside the cone, and weights are huge."""
+    """Random labels of 600 points in 310 directions: some can be separated."""
     rng = np.random.default_rng(5)
     glue = measure_glue(np.maximum(rng.standard_normal((10, 60, 310)), 0), n_samples=16)
     assert 0 < glue.separable_fraction < 1

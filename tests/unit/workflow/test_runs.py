@@ -176,11 +176,12 @@ def test_the_closing_text_is_that_of_this_run(tmp_path):
     assert "0 Input 0.2\n\nCapacity rises\n\nFigures" in runs.closing_text(
         str(tmp_path), time.time() - 60
     )
-    table.write_text("\n\n".join([*(f"table {n}" for n in range(12)), "The note.\n"]))
+    tables = [f"table {n}\n-----\n" + "0 Input 0.2" for n in range(12)]
+    table.write_text("\n\n".join([*tables, "5 rows of single positions.", "The note.\n"]))
     text = runs.closing_text(str(tmp_path), time.time() - 60)
-    assert "table 5" not in text
-    assert "table 6\n\n" in text
-    assert "table 11\n\nThe note." in text
+    assert "table 5\n" not in text
+    assert "table 6\n" in text
+    assert "0.2\n\n5 rows of single positions.\n\nThe note." in text
     assert f"The last 6 of 12 tables; all of them: {table}" in text
     os.utime(said, (1, 1))
     assert "rises" not in runs.closing_text(str(tmp_path), time.time() - 60)
